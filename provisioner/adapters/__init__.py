@@ -1,0 +1,1 @@
+"""The world, one outside thing a module. Adapters do not import each other."""

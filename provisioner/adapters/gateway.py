@@ -1,0 +1,326 @@
+"""A forward proxy on loopback, for one child process, that answers from the store.
+
+`http` requests arrive in absolute form; for `https` CONNECT is ended here by TLS with a
+certificate of our own authority, so that the child's requests can be answered at their
+original URLs. What the answers are is for the `Origin` to say.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import http.server
+import os
+import re
+import secrets
+import socket
+import socketserver
+import ssl
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+
+from provisioner import __version__
+from provisioner.adapters.certificates import CertificateAuthority
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from types import TracebackType
+
+IMMUTABLE: Final = "max-age=365000000, immutable, public"
+
+_BLOCK_BYTES: Final = 1 << 18
+_USER: Final = "gpuenv"
+_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What a client asks for: an absolute URL, and headers in lower case."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileAnswer:
+    """A file that never changes; `tag` is its hash."""
+
+    path: Path
+    tag: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BodyAnswer:
+    """A small answer that is in memory."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RelayAnswer:
+    """An answer that is passed on as it arrives, and not kept."""
+
+    status: int
+    headers: Mapping[str, str]
+    blocks: Iterator[bytes]
+
+
+Reply = FileAnswer | BodyAnswer | RelayAnswer
+
+
+class Origin(Protocol):
+    """Whoever knows the answers. Called from many threads at once."""
+
+    def answer(self, request: Request) -> AbstractContextManager[Reply]:
+        """Answer one request; never raises."""
+
+
+class Gateway:
+    """The proxy, from entering to leaving the context."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._authority = CertificateAuthority()
+        self._secret = secrets.token_urlsafe(24)
+        self._server = _Server(origin, self._authority, self._secret)
+        self._folder = tempfile.TemporaryDirectory(prefix="gpuenv-")
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        certificate = Path(self._folder.name) / "authority.pem"
+        certificate.write_bytes(self._authority.certificate)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._folder.cleanup()
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables that send a child process through the gateway.
+
+        Only our authority is trusted in the child, so that nothing gets past us. uv's own
+        settings `no-cache` and `offline` would defeat the purpose, and a file may take long
+        to arrive.
+        """
+        port = self._server.server_address[1]
+        proxy = f"http://{_USER}:{self._secret}@127.0.0.1:{port}"
+        certificate = str(Path(self._folder.name) / "authority.pem")
+        return {
+            "HTTP_PROXY": proxy,
+            "HTTPS_PROXY": proxy,
+            "http_proxy": proxy,
+            "https_proxy": proxy,
+            "NO_PROXY": "",
+            "SSL_CERT_FILE": certificate,
+            "REQUESTS_CA_BUNDLE": certificate,
+            "PIP_CERT": certificate,
+            "UV_HTTP_TIMEOUT": "3600",
+            "UV_NO_CACHE": "0",
+            "UV_OFFLINE": "0",
+        }
+
+
+BYPASSES: Final = frozenset(
+    {"no_proxy", "ALL_PROXY", "all_proxy", "SSL_CERT_DIR", "SSL_CLIENT_CERT"}
+)
+"""Variables of the user that must not reach a child behind the gateway."""
+
+
+class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 128
+
+    def __init__(self, origin: Origin, authority: CertificateAuthority, secret: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.origin = origin
+        self.authority = authority
+        token = base64.b64encode(f"{_USER}:{secret}".encode()).decode()
+        self.authorization = f"Basic {token}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """A client that went away is no error of ours."""
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """One connection of a client."""
+
+    protocol_version = "HTTP/1.1"
+    server: _Server
+    server_version = f"gpuenv/{__version__}"
+    timeout = 3600
+    wbufsize = -1
+    _inside: str | None = None
+
+    def setup(self) -> None:
+        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().setup()
+
+    def do_CONNECT(self) -> None:
+        """End the tunnel here and speak TLS in it as the host that was asked for."""
+        if not self._allowed():
+            return
+        authority = self.path
+        host = authority.rpartition(":")[0].strip("[]")
+        self.send_response_only(200, "Connection established")
+        self.end_headers()
+        self.wfile.flush()
+        try:
+            self.connection = self.server.authority.context(host).wrap_socket(
+                self.connection, server_side=True
+            )
+        except (OSError, ssl.SSLError):
+            self.close_connection = True
+            return
+        self.rfile = self.connection.makefile("rb", -1)
+        self.wfile = self.connection.makefile("wb", -1)
+        self._inside = authority.removesuffix(":443")
+        self.close_connection = False
+
+    def do_GET(self) -> None:
+        """Answer from the origin."""
+        if self._inside is None and not self._allowed():
+            return
+        if self._inside is not None:
+            url = f"https://{self._inside}{self.path}"
+        elif self.path.startswith("http://"):
+            url = self.path
+        else:
+            self._body(BodyAnswer(status=400, headers={}, body=b"this is a proxy\n"))
+            return
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request = Request(method=self.command, url=url, headers=headers)
+        with self.server.origin.answer(request) as answer:
+            if isinstance(answer, FileAnswer):
+                self._file(answer)
+            elif isinstance(answer, BodyAnswer):
+                self._body(answer)
+            else:
+                self._relay(answer)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def finish(self) -> None:
+        try:
+            super().finish()
+        except OSError:
+            return
+        finally:
+            if isinstance(self.connection, ssl.SSLSocket):
+                self.connection.close()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing: the origin knows what was asked."""
+
+    def _allowed(self) -> bool:
+        given = self.headers.get("Proxy-Authorization", "")
+        if hmac.compare_digest(given.encode(), self.server.authorization.encode()):
+            return True
+        self.send_response(407)
+        self.send_header("Proxy-Authenticate", 'Basic realm="gpuenv"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        return False
+
+    def _file(self, answer: FileAnswer) -> None:
+        with answer.path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            tag = f'"{answer.tag}"'
+            if self.headers.get("If-None-Match") == tag:
+                self._head(304, {"ETag": tag, "Cache-Control": IMMUTABLE})
+                return
+            headers = {
+                "Content-Type": "application/octet-stream",
+                "ETag": tag,
+                "Accept-Ranges": "bytes",
+                "Cache-Control": IMMUTABLE,
+            }
+            part = None
+            if self.headers.get("If-Range", tag) == tag:
+                part = _part(self.headers.get("Range"), size)
+            if part == ():
+                self._head(416, {"Content-Range": f"bytes */{size}", "Content-Length": "0"})
+                return
+            first, last = part or (0, size - 1)
+            if part:
+                headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+            headers["Content-Length"] = str(last - first + 1)
+            self._head(206 if part else 200, headers)
+            if self.command == "GET":
+                self._copy(file.fileno(), first, last - first + 1)
+
+    def _copy(self, source: int, offset: int, count: int) -> None:
+        self.wfile.flush()
+        plain = not isinstance(self.connection, ssl.SSLSocket)
+        if plain and hasattr(os, "sendfile"):
+            while count:
+                sent = os.sendfile(self.connection.fileno(), source, offset, count)
+                offset, count = offset + sent, count - sent
+            return
+        buffer = memoryview(bytearray(_BLOCK_BYTES))
+        while count:
+            size = os.preadv(source, [buffer[: min(count, _BLOCK_BYTES)]], offset)
+            self.connection.sendall(buffer[:size])
+            offset, count = offset + size, count - size
+
+    def _body(self, answer: BodyAnswer) -> None:
+        self._head(answer.status, {**answer.headers, "Content-Length": str(len(answer.body))})
+        if self.command == "GET":
+            self.wfile.write(answer.body)
+            self.wfile.flush()
+
+    def _relay(self, answer: RelayAnswer) -> None:
+        headers = {
+            name: value for name, value in answer.headers.items() if name not in _NOT_RELAYED
+        }
+        if "content-length" not in headers:
+            headers["connection"] = "close"
+            self.close_connection = True
+        self._head(answer.status, headers)
+        if self.command != "GET":
+            return
+        try:
+            for block in answer.blocks:
+                self.wfile.write(block)
+            self.wfile.flush()
+        except Exception:  # noqa: BLE001 - the length was promised: only breaking off tells
+            self.close_connection = True
+
+    def _head(self, status: int, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.flush()
+
+
+_NOT_RELAYED: Final = frozenset(
+    {"connection", "keep-alive", "transfer-encoding", "date", "server", "proxy-authenticate"}
+)
+
+
+def _part(header: str | None, size: int) -> tuple[int, int] | tuple[()] | None:
+    """The first and last byte of a single range; () is out of bounds, None the whole file."""
+    found = _RANGE.fullmatch(header.strip()) if header else None
+    if not found or found[0] == "bytes=-":
+        return None
+    if not found[1]:
+        count = min(int(found[2]), size)
+        return (size - count, size - 1) if count else ()
+    first = int(found[1])
+    last = min(int(found[2]), size - 1) if found[2] else size - 1
+    return (first, last) if first <= last else ()

@@ -1,0 +1,168 @@
+"""Files and pages over HTTP, with the proxies, certificates and credentials of the user."""
+
+from __future__ import annotations
+
+import netrc
+import ssl
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from provisioner import __version__
+from provisioner.core.urls import without_secrets
+from provisioner.errors import NetworkError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping
+
+BLOCK_BYTES: Final = 1 << 18
+TRIES: Final = 3
+
+_CONNECT_SECONDS: Final = 15.0
+_STALL_SECONDS: Final = 60.0
+_RETRY_STATUS: Final = frozenset({429, 500, 502, 503, 504})
+_HOP_BY_HOP: Final = frozenset(
+    {"connection", "keep-alive", "proxy-authorization", "te", "transfer-encoding", "host"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The status and headers of an answer, and its body as blocks that arrive."""
+
+    status: int
+    url: str
+    headers: Mapping[str, str]
+    blocks: Iterator[bytes]
+
+
+class Http:
+    """One pool of connections for a whole command; usable from many threads."""
+
+    def __init__(self, variables: Mapping[str, str], *, connections: int) -> None:
+        self._variables = variables
+        self._connections = connections
+        self._client: httpx.Client | None = None
+        self._making = threading.Lock()
+
+    @contextmanager
+    def get(
+        self, url: str, headers: Mapping[str, str] | None = None, *, method: str = "GET"
+    ) -> Iterator[Answer]:
+        """Ask for a URL; any status is an answer.
+
+        Raises:
+            NetworkError: no answer came, or it broke off.
+        """
+        client = self._open()
+        passed = {name: value for name, value in (headers or {}).items() if name not in _HOP_BY_HOP}
+        passed["accept-encoding"] = "identity"
+        shown = without_secrets(url)
+        try:
+            response = self._send(client, client.build_request(method, url, headers=passed))
+        except httpx.HTTPError as error:
+            raise unreachable(shown, error) from error
+        try:
+            yield Answer(
+                status=response.status_code,
+                url=str(response.url),
+                headers={name.lower(): value for name, value in response.headers.items()},
+                blocks=_blocks(response, shown),
+            )
+        finally:
+            response.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        if self._client is not None:
+            self._client.close()
+
+    def _send(self, client: httpx.Client, request: httpx.Request) -> httpx.Response:
+        """Send until an answer comes that is worth keeping, with growing pauses."""
+        for attempt in range(1, TRIES + 1):
+            last = attempt == TRIES
+            try:
+                response = client.send(request, stream=True)
+            except (httpx.TransportError, ssl.SSLError):
+                if last:
+                    raise
+            else:
+                if response.status_code not in _RETRY_STATUS or last:
+                    return response
+                response.close()
+            time.sleep(0.25 * 2**attempt)
+        raise AssertionError  # pragma: no cover - the last attempt returns or raises
+
+    def _open(self) -> httpx.Client:
+        with self._making:
+            if self._client is None:
+                self._client = httpx.Client(
+                    auth=_Credentials(self._variables.get("NETRC")),
+                    verify=_certificates(self._variables),
+                    follow_redirects=True,
+                    timeout=httpx.Timeout(_STALL_SECONDS, connect=_CONNECT_SECONDS, pool=None),
+                    limits=httpx.Limits(max_connections=self._connections),
+                    headers={"user-agent": f"gpuenv/{__version__}"},
+                )
+            return self._client
+
+
+class _Credentials(httpx.Auth):
+    """What a client passed along, else the URL's own user, else netrc's for that host."""
+
+    def __init__(self, netrc_file: str | None) -> None:
+        try:
+            self._netrc: netrc.netrc | None = netrc.netrc(netrc_file)
+        except (OSError, netrc.NetrcParseError):
+            self._netrc = None
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Add basic authentication; a redirect to another origin loses it again."""
+        if "authorization" not in request.headers:
+            user, password = request.url.username, request.url.password
+            if not user and self._netrc:
+                found = self._netrc.authenticators(request.url.host)
+                user, password = (found[0], found[2] or "") if found else ("", "")
+            if user:
+                yield from httpx.BasicAuth(user, password).auth_flow(request)
+                return
+        yield request
+
+
+def _certificates(variables: Mapping[str, str]) -> ssl.SSLContext:
+    """The certificates that the user's other tools trust too."""
+    file, folder = variables.get("SSL_CERT_FILE"), variables.get("SSL_CERT_DIR")
+    if file or folder:
+        return ssl.create_default_context(cafile=file or None, capath=folder or None)
+    return httpx.create_ssl_context(trust_env=False)
+
+
+def unreachable(shown: str, error: Exception) -> NetworkError:
+    """The user's words for an answer that never came or broke off."""
+    words = str(error) or type(error).__name__
+    return NetworkError(
+        f"could not fetch `{shown}`",
+        causes=(words,),
+        hint="check the network, or the index that the lock or configuration names",
+        code="unreachable",
+    )
+
+
+def refused(shown: str, status: int) -> NetworkError:
+    """The user's words for a status that is no success."""
+    return NetworkError(
+        f"could not fetch `{shown}`",
+        causes=(f"the server answered with status {status}",),
+        code="refused-by-server",
+    )
+
+
+def _blocks(response: httpx.Response, shown: str) -> Iterator[bytes]:
+    try:
+        yield from response.iter_raw(BLOCK_BYTES)
+    except httpx.HTTPError as error:
+        raise unreachable(shown, error) from error

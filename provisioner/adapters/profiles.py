@@ -1,0 +1,75 @@
+"""Profiles and compatibility tables as files."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from provisioner.core.facts import Facts, read_facts
+from provisioner.core.profile import Profile, is_profile, read_profile
+from provisioner.errors import ProfileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+def shipped_folder() -> Path:
+    """The `profiles/` that came with gpuenv: in the wheel, or beside the package in a checkout."""
+    inside = Path(str(files("provisioner"))) / "profiles"
+    return inside if inside.is_dir() else inside.parent.parent / "profiles"
+
+
+def profile_folders(
+    project: Path | None, variables: Mapping[str, str], home: Path
+) -> tuple[Path, ...]:
+    """Where profiles are looked up; the first of a name wins."""
+    base = variables.get("XDG_CONFIG_HOME")
+    config = Path(base) if base else home / ".config"
+    own = (project / "profiles",) if project else ()
+    return (*own, config / "gpuenv" / "profiles", shipped_folder())
+
+
+def profile_files(folders: Iterable[Path]) -> tuple[Path, ...]:
+    """Every file that may be a profile, in the order of the lookup."""
+    return tuple(
+        path
+        for folder in folders
+        for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+    )
+
+
+def load_profiles(paths: Iterable[Path]) -> tuple[Profile, ...]:
+    """Read the profiles; a later file of the same name is passed over.
+
+    Raises:
+        ProfileError: a file cannot be read, or is not valid.
+    """
+    found: dict[str, Profile] = {}
+    for path in paths:
+        profile = _load(path)
+        if profile is not None:
+            found.setdefault(profile.name, profile)
+    return tuple(found.values())
+
+
+def _load(path: Path) -> Profile | None:
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        message = f"profile `{path}` is not valid"
+        raise ProfileError(message, causes=tuple(str(error).splitlines())) from error
+    return read_profile(data, str(path)) if is_profile(data) else None
+
+
+def load_facts(folder: Path) -> Facts:
+    """Read the compatibility tables."""
+
+    def table(name: str) -> dict[str, object]:
+        loaded: dict[str, object] = json.loads((folder / name).read_text(encoding="utf-8"))
+        return loaded
+
+    return read_facts(table("driver_floors.json"), table("toolkit_code.json"))

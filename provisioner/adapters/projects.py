@@ -1,0 +1,99 @@
+"""Where a project is, and what its files say."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import TYPE_CHECKING
+
+from provisioner.core.project import Manifest, read_manifest
+from provisioner.errors import GpuenvError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """The folder that is provisioned.
+
+    `folder` has the project's `pyproject.toml`; without a project it is the current folder
+    and `manifest` is None. `home` is where `.venv`, `.gpuenv` and `uv.lock` belong: the root
+    of the workspace, where the project is a member of one.
+    """
+
+    folder: Path
+    home: Path
+    manifest: Manifest | None
+
+    @property
+    def uv_lock(self) -> Path:
+        """Where uv keeps the lock."""
+        return self.home / "uv.lock"
+
+
+def find_folder(start: Path, *, named: bool) -> tuple[Path, bool]:
+    """The nearest folder upwards with a `pyproject.toml`, and whether there is one.
+
+    Raises:
+        UsageError: `start` was named by the user and is no folder.
+    """
+    if named and not start.is_dir():
+        message = f"`{start}` is not a folder"
+        raise UsageError(message)
+    for folder in (start, *start.parents):
+        if (folder / "pyproject.toml").is_file():
+            return folder, True
+    return start, False
+
+
+def find_home(folder: Path, *, is_project: bool) -> Path:
+    """Where the state of a project is; its files are read only where that cannot be told."""
+    if not is_project or (folder / ".gpuenv").is_dir():
+        return folder
+    return read_place(folder, is_project=True).home
+
+
+def read_place(folder: Path, *, is_project: bool) -> Place:
+    """Read the project's `pyproject.toml` and find the root of its workspace.
+
+    Raises:
+        GpuenvError: a `pyproject.toml` is not valid.
+    """
+    if not is_project:
+        return Place(folder=folder, home=folder, manifest=None)
+    manifest = load_manifest(folder)
+    return Place(folder=folder, home=_workspace(folder, manifest), manifest=manifest)
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Read one `pyproject.toml`.
+
+    Raises:
+        GpuenvError: it is not valid.
+    """
+    path = folder / "pyproject.toml"
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        message = f"`{path}` is not valid"
+        raise GpuenvError(message, causes=(str(error),), code="project-invalid") from error
+    return read_manifest(data, str(path))
+
+
+def _workspace(folder: Path, manifest: Manifest) -> Path:
+    """The root of the uv workspace that a project is a member of, or the project itself."""
+    if manifest.workspace_members is not None:
+        return folder
+    for parent in folder.parents:
+        if not (parent / "pyproject.toml").is_file():
+            continue
+        root = load_manifest(parent)
+        if root.workspace_members is None:
+            continue
+        inside = folder.relative_to(parent).as_posix()
+        member = any(fnmatch(inside, pattern) for pattern in root.workspace_members)
+        excluded = any(fnmatch(inside, pattern) for pattern in root.workspace_exclude)
+        return parent if member and not excluded else folder
+    return folder

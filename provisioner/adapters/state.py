@@ -1,0 +1,246 @@
+"""`.venv` and `.gpuenv/`: all that gpuenv keeps in a project.
+
+`.gpuenv/state.json` holds the history of what was active, what is prepared, and the inputs
+of the last `prepare`. `.venv` is a link, and the flip of it is the commit: where a crash
+leaves both at odds, the link tells what is active.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.adapters._files import locked, no_space, read_json, sync_folder, write_whole
+from provisioner.core.history import (
+    History,
+    Prepared,
+    history_from_json,
+    history_to_json,
+    prepared_from_json,
+    prepared_to_json,
+)
+from provisioner.errors import GpuenvError, PolicyError
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SCHEMA: Final = 1
+
+_ANCHOR: Final = (
+    "import os, sys; "
+    "sys.path[:] = [os.path.realpath(p) if p.endswith('site-packages') else p for p in sys.path]\n"
+)
+"""Makes a process keep the environment it started in, whatever `.venv` points to later."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """What a project remembers.
+
+    `last` is what the last `prepare` was asked, read and answered.
+    """
+
+    history: History = field(default_factory=History)
+    prepared: dict[str, Prepared] = field(default_factory=dict)
+    target: dict[str, Any] | None = None
+    last: dict[str, Any] | None = None
+
+
+class StateFolder:
+    """The link and the state of one project."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.link = home / ".venv"
+        self._folder = home / ".gpuenv"
+        self._file = self._folder / "state.json"
+
+    @contextmanager
+    def hold(
+        self, *, wait_seconds: float, waiting: Callable[[str], None] | None = None
+    ) -> Iterator[None]:
+        """Keep other processes from changing this project meanwhile.
+
+        Raises:
+            LockHeldError: another process is still at it after `wait_seconds`.
+            GpuenvError: the project cannot be written to.
+        """
+        try:
+            self._folder.mkdir(exist_ok=True)
+            ignore = self._folder / ".gitignore"
+            if not ignore.exists():
+                write_whole(ignore, "*\n")
+        except OSError as error:
+            message = f"cannot write to `{self.home}`"
+            raise GpuenvError(message, causes=(error.strerror or str(error),)) from error
+        with locked(self._folder / "lock", wait_seconds=wait_seconds, waiting=waiting):
+            yield
+
+    def read(self) -> State:
+        """What is remembered; an empty state where nothing is.
+
+        Raises:
+            GpuenvError: the state is of another format.
+        """
+        data = read_json(self._file)
+        if data is None:
+            return State()
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+            message = f"`{self._file}` has another format"
+            known = data.get("schema") if isinstance(data, dict) else None
+            raise GpuenvError(
+                message, causes=(f"this gpuenv knows schema `{SCHEMA}`, the file has `{known}`",)
+            )
+        state = State(
+            history=history_from_json(data["history"]),
+            prepared={name: prepared_from_json(item) for name, item in data["prepared"].items()},
+            target=data["target"],
+            last=data["last"],
+        )
+        return replace(state, history=self._as_linked(state.history))
+
+    def write(self, state: State) -> None:
+        """Remember a state."""
+        data = {
+            "schema": SCHEMA,
+            "history": history_to_json(state.history),
+            "prepared": {name: prepared_to_json(item) for name, item in state.prepared.items()},
+            "target": state.target,
+            "last": state.last,
+        }
+        write_whole(self._file, json.dumps(data, indent=1) + "\n")
+
+    def check_link(self, owns: Callable[[Path], bool], history: History) -> None:
+        """Refuse a `.venv` that is not ours.
+
+        Raises:
+            PolicyError: it is a folder, a file, or a link to somewhere else.
+        """
+        if not os.path.lexists(self.link):
+            return
+        target = self.linked()
+        known = {item.prepared.environment for item in history.generations}
+        if target is not None and (str(target) in known or owns(target)):
+            return
+        what = f"links to `{target}`" if target else "is not a link"
+        message = f"`{self.link}` was not made by gpuenv"
+        raise PolicyError(
+            message,
+            causes=(f"it {what}",),
+            hint="`gpuenv prepare --adopt` moves it aside",
+            code="foreign-environment",
+        )
+
+    def move_aside(self) -> Path | None:
+        """Rename a `.venv` that is not ours, and say where to."""
+        if not os.path.lexists(self.link):
+            return None
+        aside = self.link.with_name(f".venv.before-gpuenv-{os.urandom(3).hex()}")
+        self.link.rename(aside)
+        return aside
+
+    def linked(self) -> Path | None:
+        """Where `.venv` points; None where it is no link."""
+        try:
+            return self.home / self.link.readlink()
+        except OSError:
+            return None
+
+    def flip(self, environment: Path) -> None:
+        """Point `.venv` at an environment with one rename."""
+        staged = self.link.with_name(f".venv.{os.urandom(6).hex()}")
+        first = not os.path.lexists(self.link)
+        try:
+            staged.symlink_to(environment, target_is_directory=True)
+            staged.replace(self.link)
+        except OSError as error:
+            staged.unlink(missing_ok=True)
+            raise no_space(error, self.link) from error
+        sync_folder(self.home)
+        if first:
+            self._hide_from_git()
+
+    def _as_linked(self, history: History) -> History:
+        """The history with the generation active that `.venv` points at.
+
+        A crash after the flip and before the state was written leaves the older number.
+        """
+        linked = self.linked()
+        current = history.current
+        if linked is None or (current and current.prepared.environment == str(linked)):
+            return history
+        for item in reversed(history.generations):
+            if item.prepared.environment == str(linked):
+                return replace(history, active=item.number)
+        return history
+
+    def _hide_from_git(self) -> None:
+        """Put `.venv` into `.git/info/exclude` where git would show it.
+
+        `.venv/` in a `.gitignore` means a folder and does not match a link.
+        """
+        if not any((folder / ".git").exists() for folder in (self.home, *self.home.parents)):
+            return
+        try:
+            shown = self._git("check-ignore", "-q", ".venv").returncode == 1
+            if shown:
+                said = self._git("rev-parse", "--git-path", "info/exclude").stdout.strip()
+                prefix = self._git("rev-parse", "--show-prefix").stdout.strip()
+                exclude = self.home / said
+                exclude.parent.mkdir(parents=True, exist_ok=True)
+                with exclude.open("a", encoding="utf-8") as file:
+                    file.write(f"/{prefix}.venv\n")
+        except OSError:
+            return  # No git, or a repository that is not ours to write: only cosmetics are lost.
+
+    def _git(self, *words: str) -> subprocess.CompletedProcess[str]:
+        import subprocess
+
+        return subprocess.run(
+            ["git", *words], cwd=self.home, capture_output=True, text=True, check=False
+        )
+
+
+def site_packages(environment: Path) -> Path | None:
+    """The folder that packages are installed into."""
+    return next(environment.glob("lib/python*/site-packages"), None)
+
+
+def stamp(environment: Path) -> tuple[int, int] | None:
+    """What changes when something installs or removes packages; None where nothing is there.
+
+    The inode and modification time (nanoseconds) of `site-packages`: every installer adds
+    and removes a `.dist-info` folder there. One stat.
+    """
+    try:
+        found = (environment / "gpuenv-site").stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def finish_environment(environment: Path) -> tuple[int, int]:
+    """Make a new environment ready to be stamped, and stamp it.
+
+    The folder for byte code is made now, or else the first start of Python in it would look
+    like a change; `gpuenv-site` spares the stamp a search.
+
+    Raises:
+        GpuenvError: it has no `site-packages`.
+    """
+    site = site_packages(environment)
+    if site is None:
+        message = f"`{environment}` is not an environment"
+        raise GpuenvError(message)
+    (site / "__pycache__").mkdir(exist_ok=True)
+    (site / "_gpuenv.pth").write_text(_ANCHOR, encoding="utf-8")
+    (environment / "gpuenv-site").symlink_to(site.relative_to(environment))
+    made = stamp(environment)
+    if made is None:
+        raise AssertionError
+    return made

@@ -1,0 +1,247 @@
+"""uv, driven through its public command line only."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from provisioner.core.tags import Interpreter
+from provisioner.errors import LockError, SpaceError, ToolError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCRUBBED: Final = frozenset(
+    {
+        "CONDA_PREFIX",
+        "PIP_PREFIX",
+        "PIP_TARGET",
+        "PIP_USER",
+        "PYTHONHOME",
+        "PYTHONPATH",
+        "UV_BREAK_SYSTEM_PACKAGES",
+        "UV_FROZEN",
+        "UV_ISOLATED",
+        "UV_LOCKED",
+        "UV_NO_SYNC",
+        "UV_PROJECT",
+        "UV_PROJECT_ENVIRONMENT",
+        "UV_PYTHON",
+        "UV_SYSTEM_PYTHON",
+        "UV_VENV_CLEAR",
+        "UV_WORKING_DIR",
+        "UV_WORKING_DIRECTORY",
+        "VIRTUAL_ENV",
+    }
+)
+"""Variables that would send a child to another environment than the one it is given."""
+
+_FACTS_OF_PYTHON = """
+import json, platform, sys, sysconfig
+print(json.dumps({
+    "version": platform.python_version(),
+    "implementation": sys.implementation.name,
+    "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    "path": sys.executable,
+}))
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turned:
+    """Extras and dependency groups that are turned on."""
+
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> list[str]:
+        """As uv takes them."""
+        extras = [word for name in self.extras for word in ("--extra", name)]
+        return extras + [word for name in self.groups for word in ("--group", name)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """What uv is to resolve.
+
+    `source` is a file of requirements, or `-` for the text `given`. `name` is what the
+    lock is called; versions of the `old` one are kept where they still fit, unless
+    `upgrade` is set.
+    """
+
+    source: str
+    given: str | None
+    turned: Turned
+    name: str
+    old: str | None
+    python: str
+    options: tuple[str, ...] = ()
+    upgrade: bool = False
+
+
+def find_uv(variables: Mapping[str, str]) -> Path:
+    """The user's own uv, the first on PATH; the bundled one only where there is none.
+
+    Raises:
+        ToolError: there is neither.
+    """
+    if found := shutil.which("uv", path=variables.get("PATH")):
+        return Path(found)
+    try:
+        from uv import find_uv_bin
+
+        return Path(find_uv_bin())
+    except (ImportError, FileNotFoundError):
+        message = "uv is neither on PATH nor installed beside gpuenv"
+        raise ToolError(message, hint="`pip install uv`", code="uv-missing") from None
+
+
+class Uv:
+    """uv in one folder, with an environment that nothing of the user's can bend."""
+
+    def __init__(self, program: Path, folder: Path, variables: Mapping[str, str]) -> None:
+        self._program = program
+        self._folder = folder
+        self._variables = {name: value for name, value in variables.items() if name not in SCRUBBED}
+
+    def find_python(self, request: str | None) -> Path:
+        """The Python that uv would take for the project.
+
+        Raises:
+            ToolError: uv finds none.
+        """
+        words = ["python", "find", "--system", "--no-python-downloads"]
+        found = self._run([*words, *([request] if request else [])])
+        if found.returncode:
+            message = "uv finds no Python for the project"
+            raise ToolError(
+                message,
+                causes=_words(found.stderr),
+                hint=f"`uv python install {request}`" if request else "`uv python install`",
+                code="python-missing",
+            )
+        return Path(found.stdout.strip())
+
+    def describe_python(self, path: Path) -> Interpreter:
+        """Ask an interpreter what it is.
+
+        Raises:
+            ToolError: it does not run.
+        """
+        try:
+            found = subprocess.run(
+                [path, "-I", "-c", _FACTS_OF_PYTHON],
+                env=self._variables,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            facts = json.loads(found.stdout)
+        except (OSError, json.JSONDecodeError) as error:
+            message = f"`{path}` is not a Python that runs"
+            raise ToolError(message, causes=(str(error),), code="python-broken") from error
+        return Interpreter(**facts)
+
+    def lock(self, *, upgrade: bool = False) -> None:
+        """Make or refresh `uv.lock`."""
+        found = self._run(["lock", *(["--upgrade"] if upgrade else [])])
+        self._expect(found, "uv could not lock the project")
+
+    def export(self, turned: Turned, origin: Path) -> str:
+        """The project's lock for some extras, as PEP 751.
+
+        Raises:
+            LockError: `uv.lock` is malformed, or stale.
+        """
+        found = self._run(["export", "--locked", "--format", "pylock.toml", "-q", *turned.options])
+        if found.returncode and "Failed to parse" in found.stderr:
+            message = f"`{origin.name}` is malformed"
+            raise LockError(message, causes=_words(found.stderr)[1:], code="lock-malformed")
+        if found.returncode and "needs to be updated" in found.stderr:
+            message = f"`{origin.name}` does not fit `pyproject.toml`"
+            raise LockError(
+                message,
+                causes=_words(found.stderr),
+                hint="`gpuenv lock` brings it up to date",
+                code="lock-stale",
+            )
+        self._expect(found, f"uv could not read `{origin.name}`")
+        return found.stdout
+
+    def compile(self, question: Question) -> str:
+        """Resolve requirements for every platform into a PEP 751 lock."""
+        with tempfile.TemporaryDirectory(prefix="gpuenv-") as folder:
+            output = Path(folder) / question.name
+            if question.old is not None:
+                output.write_text(question.old, encoding="utf-8")
+            words = ["pip", "compile", "--universal", "--format", "pylock.toml", "--no-header"]
+            words += ["--python-version", question.python, "-q", "-o", str(output)]
+            words += ["--upgrade"] if question.upgrade else []
+            words += [*question.turned.options, *question.options, question.source]
+            found = self._run(words, given=question.given)
+            self._expect(found, "uv could not resolve the requirements")
+            return output.read_text(encoding="utf-8")
+
+    def sync_project(self, turned: Turned, environment: Path, python: Path) -> None:
+        """Make the environment of a project from its own lock."""
+        found = self._run(
+            ["sync", "--frozen", "--python", str(python), *turned.options],
+            {"UV_PROJECT_ENVIRONMENT": str(environment)},
+        )
+        self._expect(found, "uv could not make the environment")
+
+    def sync_lock(
+        self, lock: Path, environment: Path, python: Path, *, editable: Path | None
+    ) -> None:
+        """Make an environment from a PEP 751 lock, and put a project into it."""
+        made = self._run(["venv", "-q", "--no-project", "--python", str(python), str(environment)])
+        self._expect(made, "uv could not make the environment")
+        inside = ["--python", str(environment)]
+        synced = self._run(["pip", "sync", "-q", "--allow-empty-requirements", *inside, str(lock)])
+        self._expect(synced, "uv could not fill the environment")
+        if editable is not None:
+            words = ["pip", "install", "-q", "--no-deps", *inside, "-e", str(editable)]
+            self._expect(self._run(words), "uv could not install the project")
+
+    def _run(
+        self, words: list[str], more: Mapping[str, str] | None = None, given: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        try:
+            return subprocess.run(
+                [str(self._program), *words],
+                cwd=self._folder,
+                env={**self._variables, **(more or {})},
+                stdin=subprocess.DEVNULL if given is None else None,
+                input=given,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except OSError as error:
+            message = f"`{self._program}` does not run"
+            raise ToolError(message, causes=(str(error),), code="uv-missing") from error
+
+    def _expect(self, found: subprocess.CompletedProcess[str], message: str) -> None:
+        if found.returncode == 0:
+            return
+        if "No space left on device" in found.stderr or "os error 28" in found.stderr:
+            raise SpaceError(message, causes=_words(found.stderr))
+        raise ToolError(message, causes=_words(found.stderr), code="uv-failed")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """The error in uv's own words and causes, a line each, without its progress lines."""
+    lines = [_COLOUR.sub("", line).rstrip() for line in text.splitlines()]
+    start = next((i for i, line in enumerate(lines) if line.lstrip().startswith("error:")), 0)
+    kept = [line for line in lines[start:] if line.strip() and not line.startswith("warning:")]
+    return tuple(line.strip().removeprefix("error: ").removeprefix("cause: ") for line in kept)
+
+
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")

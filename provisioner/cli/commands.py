@@ -1,0 +1,257 @@
+"""The commands and their options. Each imports its verb only when it is called."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+from provisioner import __version__
+from provisioner.cli.render import envelope
+from provisioner.workflow.world import Options, Wishes, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from provisioner.workflow.progress import Progress
+
+_PATH = click.Path(path_type=Path)
+
+
+class Result(Protocol):
+    """What every verb returns."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The `data` of the JSON envelope."""
+
+
+class Session:
+    """The world, the common options, and how to say things."""
+
+    def __init__(self, options: Options, *, as_json: bool, verbose: bool, quiet: bool) -> None:
+        self.options = options
+        self.as_json = as_json
+        self.verbose = verbose
+        self.quiet = quiet
+        self.progress = self._progress()
+        self.world = World(
+            variables=dict(os.environ),
+            home=Path.home(),
+            folder=Path.cwd(),
+            now=time.time,
+            nvml=_nvml,
+            progress=self.progress,
+        )
+
+    def show(self, data: dict[str, Any], text: str) -> None:
+        """Print a result, as JSON or as text."""
+        close = getattr(self.progress, "close", None)
+        if close:
+            close()
+        if self.as_json:
+            name = click.get_current_context().command.name or ""
+            click.echo(envelope(name, data))
+        elif not self.quiet:
+            click.echo(text)
+
+    def _progress(self) -> Progress:
+        from provisioner.workflow.progress import Quiet
+
+        if self.quiet:
+            return Quiet()
+        from provisioner.cli.progress import Lines, Terminal
+
+        return Terminal() if sys.stderr.isatty() else Lines()
+
+
+def _nvml() -> Any:  # noqa: ANN401 - pynvml has no types
+    from provisioner.adapters.nvml import load
+
+    return load()
+
+
+def _common(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that all commands share, and hand them over as a `Session`."""
+
+    @functools.wraps(function)
+    def called(**values: Any) -> Any:  # noqa: ANN401 - click's own
+        offline = values.pop("offline") or bool(os.environ.get("GPUENV_OFFLINE"))
+        project, store = values.pop("project"), values.pop("store")
+        options = Options(
+            project=project.absolute() if project else None,
+            store=store.absolute() if store else None,
+            profile=values.pop("profile"),
+            force=values.pop("force"),
+            target=values.pop("target"),
+            python=values.pop("python"),
+            offline=offline,
+        )
+        session = Session(
+            options,
+            as_json=values.pop("as_json"),
+            verbose=values.pop("verbose"),
+            quiet=values.pop("quiet"),
+        )
+        return function(session, **values)
+
+    for option in reversed(_OPTIONS):
+        called = option(called)
+    return called
+
+
+_OPTIONS = (
+    click.option(
+        "--project",
+        type=_PATH,
+        metavar="DIR",
+        help="The project [default: the nearest folder upwards with a pyproject.toml].",
+    ),
+    click.option(
+        "--store",
+        type=_PATH,
+        metavar="DIR",
+        help="Where files and environments are kept [variable: GPUENV_STORE].",
+    ),
+    click.option("--profile", metavar="NAME", help="Take this profile, if it fits."),
+    click.option("--force", is_flag=True, help="Take the profile of --profile even so."),
+    click.option(
+        "--target",
+        metavar="FILE|SHORT",
+        help="Provision for another machine: a file of `detect --save`, or like "
+        "driver=580.65.06,cuda=13.0,gpus=9.0+8.0,python=3.12; `here` forgets a remembered "
+        "one [variable: GPUENV_TARGET].",
+    ),
+    click.option("--python", metavar="3.12", help="The Python to provision for."),
+    click.option("--offline", is_flag=True, help="Use no network [variable: GPUENV_OFFLINE]."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    click.option("-v", "--verbose", is_flag=True, help="Say more."),
+    click.option("-q", "--quiet", is_flag=True, help="Say only errors."),
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gpuenv")
+def gpuenv() -> None:
+    """Set up the CUDA environments that this machine's GPUs can run.
+
+    Files are fetched once; from then on switching between CUDA versions needs no network.
+    """
+
+
+@gpuenv.command()
+@click.option("--save", type=_PATH, metavar="FILE", help="Write a file that --target takes.")
+@_common
+def detect(session: Session, save: Path | None) -> None:
+    """Show the driver, the GPUs, and what is wrong with them."""
+    from provisioner.cli.render import render_target
+    from provisioner.core.host import target_to_json
+    from provisioner.workflow import detect as verb
+
+    target = verb.detect(session.world, session.options)
+    if save:
+        verb.save(target, save)
+    session.show(target_to_json(target), render_target(target))
+
+
+@gpuenv.command()
+@_common
+def profiles(session: Session) -> None:
+    """List the profiles, where each is from, and which of them fit."""
+    from provisioner.cli.render import render_profiles
+    from provisioner.workflow.profiles import list_profiles
+
+    result = list_profiles(session.world, session.options)
+    session.show(result.to_json(), render_profiles(result))
+
+
+@gpuenv.command()
+@_common
+def select(session: Session) -> None:
+    """Show which profile would be chosen, and why not the others."""
+    from provisioner.cli.render import render_selection
+    from provisioner.workflow.profiles import choose_profile
+
+    result = choose_profile(session.world, session.options)
+    session.show(result.to_json(), render_selection(result.selection, result.why))
+
+
+@gpuenv.command()
+@click.option("--upgrade", is_flag=True, help="Take newer versions than the locks have.")
+@_common
+def lock(session: Session, *, upgrade: bool) -> None:
+    """Resolve and write the locks, and do no more."""
+    from provisioner.cli.render import render_lock
+    from provisioner.workflow.lock import lock as verb
+
+    result = verb(session.world, session.options, upgrade=upgrade)
+    session.show(result.to_json(), render_lock(result))
+
+
+@gpuenv.command()
+@click.option("--only", is_flag=True, help="Prepare the chosen profile alone.")
+@click.option("--all", "every", is_flag=True, help="Without a project: every profile that fits.")
+@click.option("--fetch-only", is_flag=True, help="Fetch, and make no environment.")
+@click.option("--dry-run", is_flag=True, help="Show what would be fetched.")
+@click.option("--adopt", is_flag=True, help="Move a `.venv` that is not ours aside.")
+@_common
+def prepare(session: Session, **wishes: bool) -> None:
+    """Get the right CUDA environment, and every other one that the host can run."""
+    from provisioner.cli.render import render_prepare
+    from provisioner.workflow.prepare import prepare as verb
+
+    result = verb(session.world, session.options, Wishes(**wishes))
+    session.show(result.to_json(), render_prepare(result))
+
+
+@gpuenv.command()
+@click.argument("wanted", metavar="PROFILE")
+@click.option("--keep", is_flag=True, help="Take an environment that was changed as it is.")
+@_common
+def switch(session: Session, wanted: str, *, keep: bool) -> None:
+    """Make another prepared profile the active one."""
+    from provisioner.cli.render import render_switch
+    from provisioner.workflow.switch import switch as verb
+
+    result = verb(session.world, session.options, wanted, keep=keep)
+    session.show(result.to_json(), render_switch(result))
+
+
+@gpuenv.command()
+@click.argument("number", metavar="[N]", type=int, required=False)
+@click.option("--keep", is_flag=True, help="Take an environment that was changed as it is.")
+@_common
+def rollback(session: Session, number: int | None, *, keep: bool) -> None:
+    """Go back to an earlier generation, the previous one if none is named."""
+    from provisioner.cli.render import render_switch
+    from provisioner.workflow.switch import rollback as verb
+
+    result = verb(session.world, session.options, number, keep=keep)
+    session.show(result.to_json(), render_switch(result))
+
+
+@gpuenv.command()
+@_common
+def status(session: Session) -> int:
+    """Show what is active, and whether it is as it was made."""
+    from provisioner.cli.render import render_status
+    from provisioner.errors import IntegrityError
+    from provisioner.workflow.status import status as verb
+
+    result = verb(session.world, session.options)
+    session.show(result.to_json(), render_status(result))
+    return IntegrityError.exit_code if result.damaged else 0
+
+
+@gpuenv.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@_common
+def run(session: Session, command: tuple[str, ...]) -> None:
+    """Run a command inside an environment, without activating it."""
+    from provisioner.workflow.run import command_environment, replace_process
+
+    replace_process(command, command_environment(session.world, session.options))

@@ -1,0 +1,115 @@
+"""Progress on a terminal, and one line a file elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import click
+
+from provisioner.cli.render import size_text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+
+class Lines:
+    """One line a file when it is there: short logs, also where nobody looks."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[str, int] = {}
+        self._counting = threading.Lock()
+
+    def planned(self, files: int, size: int) -> None:
+        """Say how much is to come."""
+        click.echo(f"fetching {files} files ({size_text(size)})", err=True)
+
+    def started(self, name: str, size: int | None) -> None:  # noqa: ARG002 - Progress
+        """Begin to count."""
+        with self._counting:
+            self._sizes[name] = 0
+
+    def advanced(self, name: str, count: int) -> None:
+        """Count."""
+        with self._counting:
+            self._sizes[name] += count
+
+    def finished(self, name: str) -> None:
+        """Say it."""
+        click.echo(f"fetched {name} ({size_text(self._sizes.pop(name, 0))})", err=True)
+
+    def note(self, text: str) -> None:
+        """Say it."""
+        click.echo(text, err=True)
+
+
+class Terminal:
+    """Bars, which appear with the first file and stay until the command ends."""
+
+    def __init__(self) -> None:
+        self._bars: Bars | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._total: TaskID | None = None
+        self._drawing = threading.Lock()
+
+    def planned(self, files: int, size: int) -> None:
+        """Show a bar for all files together."""
+        with self._drawing:
+            self._total = self._open().add_task(f"{files} files", total=size or None)
+
+    def started(self, name: str, size: int | None) -> None:
+        """Show a bar."""
+        with self._drawing:
+            self._tasks[name] = self._open().add_task(name, total=size)
+
+    def advanced(self, name: str, count: int) -> None:
+        """Move the bars."""
+        bars = self._bars
+        if bars is not None:
+            bars.advance(self._tasks[name], count)
+            if self._total is not None:
+                bars.advance(self._total, count)
+
+    def finished(self, name: str) -> None:
+        """Take the bar away."""
+        with self._drawing:
+            if self._bars is not None:
+                self._bars.remove_task(self._tasks.pop(name))
+
+    def note(self, text: str) -> None:
+        """Say it above the bars."""
+        if self._bars is not None:
+            self._bars.console.print(text, markup=False, highlight=False)
+        else:
+            click.echo(text, err=True)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bars is not None:
+            self._bars.stop()
+
+    def _open(self) -> Bars:
+        if self._bars is None:
+            from rich.console import Console
+            from rich.progress import (
+                BarColumn,
+                DownloadColumn,
+                Progress,
+                TextColumn,
+                TimeRemainingColumn,
+                TransferSpeedColumn,
+            )
+
+            self._bars = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                DownloadColumn(),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(),
+                console=Console(file=sys.stderr),
+                transient=True,
+            )
+            self._bars.start()
+        return self._bars

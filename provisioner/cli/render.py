@@ -1,0 +1,219 @@
+"""Results as text and JSON. Data goes to stdout, what is said about it to stderr."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from provisioner.core.host import Target
+    from provisioner.core.select import Selection
+    from provisioner.errors import GpuenvError
+    from provisioner.workflow.lock import LockResult
+    from provisioner.workflow.prepare import Count, PrepareResult
+    from provisioner.workflow.profiles import ProfilesResult
+    from provisioner.workflow.status import StatusResult
+    from provisioner.workflow.switch import SwitchResult
+
+_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+_STEP = 1000
+
+
+def envelope(command: str, data: dict[str, Any] | None, error: GpuenvError | None = None) -> str:
+    """The one form of `--json` output."""
+    errors = []
+    if error:
+        errors = [
+            {
+                "code": error.code,
+                "message": error.message,
+                "causes": list(error.causes),
+                "hint": error.hint,
+            }
+        ]
+    return json.dumps(
+        {
+            "gpuenv": 1,
+            "command": command,
+            "status": "error" if error else "ok",
+            "data": data,
+            "errors": errors,
+        },
+        indent=2,
+    )
+
+
+def render_error(error: GpuenvError) -> str:
+    """An error as uv would say it."""
+    lines = [f"error: {error.message}"]
+    lines += [f"  cause: {cause}" for cause in error.causes]
+    if error.hint:
+        lines += ["", f"hint: {error.hint}"]
+    return "\n".join(lines)
+
+
+def size_text(count: int) -> str:
+    """A number of bytes for people."""
+    value = float(count)
+    for unit in _UNITS:
+        if value < _STEP or unit == _UNITS[-1]:
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= _STEP
+    raise AssertionError
+
+
+def render_target(target: Target) -> str:
+    """`detect`."""
+    host = target.host
+    platform = host.platform
+    sources = dict(host.sources)
+
+    def source(*facts: str) -> str:
+        named = next((sources[fact] for fact in facts if fact in sources), None)
+        return f"  ({named})" if named else ""
+
+    libc = f", {' '.join(platform.libc)}" if platform.libc else ""
+    lines = [f"platform: {platform.kind} {platform.machine}{libc}"]
+    if host.driver is None:
+        lines.append(f"driver:   none{source('driver')}")
+    else:
+        lines.append(f"driver:   {host.driver.version or 'unknown'}{source('driver')}")
+        lines.append(f"cuda:     {host.driver.cuda or 'unknown'}{source('cuda', 'driver')}")
+    for gpu in host.gpus:
+        memory = f", {size_text(gpu.memory_bytes)}" if gpu.memory_bytes else ""
+        capability = gpu.compute_capability or "unknown"
+        name = f"{gpu.name}, " if gpu.name else ""
+        uuid = f", {gpu.uuid}" if gpu.uuid else ""
+        lines.append(
+            f"gpu {gpu.index}:    {name}compute capability {capability}{memory}{uuid}"
+            f"{source('gpus')}"
+        )
+    if target.python:
+        lines.append(f"python:   {target.python}")
+    for finding in host.findings:
+        lines.append(f"finding:  {finding.code}: {finding.message}")
+        if finding.hint:
+            lines.append(f"          hint: {finding.hint}")
+    return "\n".join(lines)
+
+
+def render_selection(selection: Selection, why: str) -> str:
+    """`select`."""
+    chosen = selection.chosen
+    turned = [*chosen.extras, *chosen.groups]
+    extras = f" with {', '.join(f'`{name}`' for name in turned)}" if turned else ""
+    others = [candidate.profile.name for candidate in selection.usable[1:]]
+    lines = [f"{chosen.profile.name}{extras}: {why}"]
+    if others:
+        lines.append(f"also usable: {', '.join(others)}")
+    lines += _indented("rejected", _rejections(selection))
+    lines += _indented("warning", (warning.message for warning in selection.warnings))
+    return "\n".join(lines)
+
+
+def _rejections(selection: Selection) -> list[str]:
+    return [
+        "; ".join(reason.message for reason in candidate.reasons)
+        for candidate in selection.candidates
+        if not candidate.accepted
+    ]
+
+
+def render_profiles(result: ProfilesResult) -> str:
+    """`profiles`."""
+    width = max((len(item.name) for item in result.profiles), default=0)
+    lines = []
+    for item in result.profiles:
+        verdict = "fits" if item.accepted else "; ".join(item.reasons)
+        lines.append(f"{item.name:<{width}}  {verdict}")
+        lines.append(f"{'':<{width}}  {item.origin}")
+    return "\n".join(lines)
+
+
+def render_lock(result: LockResult) -> str:
+    """`lock`."""
+    return "\n".join(f"{name}: {path}" for name, path in result.locks)
+
+
+def render_prepare(result: PrepareResult) -> str:
+    """`prepare`."""
+    extras = f" (extra {', '.join(f'`{n}`' for n in result.extras)})" if result.extras else ""
+    lines = [f"chose {result.profile}{extras}: {result.why}"]
+    lines += _indented("rejected", result.rejected)
+    lines += _indented("warning", result.warnings)
+    if result.free_bytes is not None:
+        lines += [f"would prepare {', '.join(result.prepared)}"]
+        lines += [
+            f"  fetch {name} ({size_text(size) if size is not None else 'size unknown'})"
+            for name, size in result.missing
+        ]
+        total = sum(size or 0 for _, size in result.missing)
+        lines.append(
+            f"would fetch {_files(len(result.missing), total)}, "
+            f"{_count(result.reused)} are held in {result.store}, "
+            f"{size_text(result.free_bytes)} are free there"
+        )
+        return "\n".join(lines)
+    if result.nothing_to_do:
+        lines.append(f"prepared are {', '.join(result.prepared)}; nothing to do")
+    else:
+        done = "prepared" if result.environment else "fetched only, for"
+        lines.append(f"{done} {', '.join(result.prepared)}")
+    lines.append(
+        f"fetched {_count(result.fetched)}, reused {_count(result.reused)}; store: {result.store}"
+    )
+    lines += list(result.notes)
+    if result.active:
+        stays = ", which you switched to, stays" if result.kept else " is"
+        lines.append(
+            f"{result.active}{stays} active (generation {result.generation}): {result.link}"
+        )
+    if result.kept:
+        lines.append(f"\nhint: `gpuenv switch {result.profile}` activates the choice")
+    return "\n".join(lines)
+
+
+def render_switch(result: SwitchResult) -> str:
+    """`switch` and `rollback`."""
+    lines = []
+    if result.renewed:
+        lines.append(
+            f"the environment of {result.to} had been changed; it was made again "
+            "with 0 bytes from the network"
+        )
+    if result.changed:
+        lines.append(f"{result.was or 'nothing'} -> {result.to} (generation {result.generation})")
+    else:
+        lines.append(f"{result.to} is active already (generation {result.generation})")
+    if result.drifted:
+        lines.append("warning: the environment was changed since it was made")
+    return "\n".join(lines)
+
+
+def render_status(result: StatusResult) -> str:
+    """`status`."""
+    if result.active is None:
+        return "nothing is prepared here\n\nhint: `gpuenv prepare` comes first"
+    how = "chosen automatically" if result.automatic else "chosen by hand"
+    lines = [f"{result.active} is active (generation {result.generation}, {how})"]
+    if not result.linked:
+        lines.append(f"damage: `{result.link}` does not lead to its environment")
+    for name, path, condition in result.prepared:
+        lines.append(f"  {name}: {condition}, {path}")
+        if condition != "intact":
+            lines.append(f"    hint: `gpuenv switch {name}` makes it again")
+    return "\n".join(lines)
+
+
+def _indented(label: str, lines: Iterable[str]) -> list[str]:
+    return [f"  {label}: {line}" for line in lines]
+
+
+def _count(count: Count) -> str:
+    return _files(count.files, count.bytes)
+
+
+def _files(files: int, count: int) -> str:
+    return f"{files} {'file' if files == 1 else 'files'} ({size_text(count)})"

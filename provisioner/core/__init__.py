@@ -1,0 +1,1 @@
+"""Pure decisions: values in, values out. No files, network, clock or environment variables."""

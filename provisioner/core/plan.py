@@ -1,0 +1,131 @@
+"""From a lock to the files that a target needs, and what of them is still missing."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packaging.pylock import (
+    PackageDirectory,
+    PackageVcs,
+    Pylock,
+    PylockSelectError,
+    PylockValidationError,
+)
+
+from provisioner.core.digest import Digest
+from provisioner.core.tags import Interpreter, markers, wheel_tags
+from provisioner.core.urls import file_name, without_secrets
+from provisioner.errors import LockError
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
+
+    from packaging.pylock import PackageArchive, PackageSdist, PackageWheel
+
+    from provisioner.core.host import Platform
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockedFile:
+    """A wheel or source distribution that a lock names; `size` in bytes, where it is known."""
+
+    name: str
+    url: str
+    digest: Digest
+    size: int | None
+
+    @property
+    def key(self) -> str:
+        """The URL as clients ask for it."""
+        return without_secrets(self.url)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockedSet:
+    """What a lock means for one target: files from indexes, and folders of this machine."""
+
+    files: tuple[LockedFile, ...]
+    folders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FetchPlan:
+    """Files of some locks, each once: those that the store lacks, and those that it holds."""
+
+    missing: tuple[LockedFile, ...]
+    held: tuple[LockedFile, ...]
+
+    @property
+    def missing_bytes(self) -> int:
+        """Bytes to fetch, as far as the locks give sizes."""
+        return total_bytes(self.missing)
+
+
+def total_bytes(files: Iterable[LockedFile]) -> int:
+    """The sum of the known sizes, in bytes."""
+    return sum(file.size or 0 for file in files)
+
+
+def read_lock(text: str, interpreter: Interpreter, platform: Platform, origin: str) -> LockedSet:
+    """Read a PEP 751 lock and choose the files for a target.
+
+    Raises:
+        LockError: the lock is malformed, does not support the target, or lacks a SHA-256.
+    """
+    try:
+        lock = Pylock.from_dict(tomllib.loads(text))
+        chosen = list(
+            lock.select(
+                environment=markers(interpreter, platform),  # type: ignore[arg-type]
+                tags=wheel_tags(interpreter, platform),
+            )
+        )
+    except tomllib.TOMLDecodeError as error:
+        message = f"lock `{origin}` is malformed"
+        raise LockError(message, causes=(str(error),)) from error
+    except PylockValidationError as error:
+        message = f"lock `{origin}` is malformed"
+        raise LockError(message, causes=(str(error),)) from error
+    except PylockSelectError as error:
+        message = f"lock `{origin}` has no files for the target"
+        raise LockError(message, causes=_causes(error), code="lock-unsupported") from error
+    files = []
+    folders = []
+    faults = []
+    for package, item in chosen:
+        if package.directory is not None:
+            folders.append(package.directory.path)
+        elif not isinstance(item, (PackageVcs, PackageDirectory)) and item.url is not None:
+            try:
+                files.append(_file(item, item.url))
+            except ValueError as error:
+                faults.append(f"`{package.name}`: {error}")
+    if faults:
+        message = f"lock `{origin}` names files that cannot be verified"
+        raise LockError(message, causes=tuple(faults))
+    return LockedSet(files=tuple(files), folders=tuple(folders))
+
+
+def plan_fetch(files: Iterable[LockedFile], held: Container[Digest]) -> FetchPlan:
+    """Split files, each digest once, into those that are missing and those that are held."""
+    unique = {file.digest: file for file in reversed(tuple(files))}
+    ordered = sorted(unique.values(), key=lambda file: (-(file.size or 0), file.name))
+    return FetchPlan(
+        missing=tuple(file for file in ordered if file.digest not in held),
+        held=tuple(file for file in ordered if file.digest in held),
+    )
+
+
+def _file(item: PackageWheel | PackageSdist | PackageArchive, url: str) -> LockedFile:
+    sha256 = item.hashes.get("sha256")
+    if sha256 is None:
+        known = ", ".join(f"`{name}`" for name in item.hashes) or "none"
+        message = f"`{file_name(url)}` has no SHA-256, its hashes are {known}"
+        raise ValueError(message)
+    return LockedFile(name=file_name(url), url=url, digest=Digest.parse(sha256), size=item.size)
+
+
+def _causes(error: BaseException) -> tuple[str, ...]:
+    return tuple(line.strip() for line in str(error).splitlines() if line.strip())

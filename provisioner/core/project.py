@@ -1,0 +1,72 @@
+"""What `pyproject.toml` says that gpuenv has to know."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from provisioner.core.select import Defined
+from provisioner.errors import GpuenvError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """The parts of `pyproject.toml` that decide how a project is locked and installed."""
+
+    name: str | None
+    extras: frozenset[str]
+    groups: frozenset[str]
+    uses_uv: bool
+    is_package: bool
+    workspace_members: tuple[str, ...] | None
+    workspace_exclude: tuple[str, ...]
+
+    @property
+    def defined(self) -> Defined:
+        """The names that a profile's extras can match."""
+        return Defined(extras=self.extras, groups=self.groups)
+
+
+def normalise(name: str) -> str:
+    """A name as PEP 503, PEP 685 and PEP 735 compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def read_manifest(data: Mapping[str, Any], origin: str) -> Manifest:
+    """Read `pyproject.toml`.
+
+    Raises:
+        GpuenvError: a table is something else.
+    """
+
+    def table(*path: str) -> Mapping[str, Any]:
+        value: Any = data
+        for key in path:
+            value = value.get(key, {})
+            if not isinstance(value, dict):
+                message = f"`{origin}` is not valid"
+                raise GpuenvError(
+                    message,
+                    causes=(f"`{'.'.join(path)}`: expected a table",),
+                    code="project-invalid",
+                )
+        return value  # type: ignore[no-any-return]  # checked above
+
+    workspace = table("tool", "uv", "workspace")
+    name = table("project").get("name")
+    package = table("tool", "uv").get("package")
+    return Manifest(
+        name=normalise(name) if isinstance(name, str) else None,
+        extras=frozenset(map(normalise, table("project", "optional-dependencies"))),
+        groups=frozenset(map(normalise, table("dependency-groups"))),
+        uses_uv="uv" in table("tool"),
+        is_package=package if isinstance(package, bool) else "build-system" in data,
+        workspace_members=tuple(workspace.get("members", ()))
+        if "workspace" in table("tool", "uv")
+        else None,
+        workspace_exclude=tuple(workspace.get("exclude", ())),
+    )

@@ -1,0 +1,260 @@
+"""The short form of a target, and single facts that a user overrides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
+
+from provisioner.core.host import Driver, Finding, Gpu, Host, Target
+from provisioner.core.version import ComputeCapability, DottedVersion
+from provisioner.errors import TargetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Absent = Literal["absent"]
+ABSENT: Final = "absent"
+
+_KEYS: Final = ("driver", "cuda", "gpus", "machine", "glibc", "musl", "python")
+_GPU_KEYS: Final = frozenset({"driver", "cuda", "gpus"})
+_EXAMPLE: Final = "driver=580.65.06,cuda=13.0,gpus=9.0"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShortTarget:
+    """The facts that a short form names; None: not named."""
+
+    driver: DottedVersion | Absent | None = None
+    cuda: DottedVersion | Absent | None = None
+    gpus: tuple[ComputeCapability, ...] | None = None
+    machine: str | None = None
+    libc: tuple[Literal["glibc", "musl"], str] | None = None
+    python: str | None = None
+
+    @property
+    def names_gpu_facts(self) -> bool:
+        """Whether the driver and GPUs of this machine do not count."""
+        return not (self.driver is None and self.cuda is None and self.gpus is None)
+
+
+def is_short(text: str) -> bool:
+    """Whether a text is meant as the short form, not as the name of a file."""
+    return "=" in text
+
+
+def parse_short(text: str) -> ShortTarget:
+    """Read `driver=570.124.06,cuda=12.8,gpus=9.0+7.0,machine=x86_64,glibc=2.35,python=3.12`.
+
+    Raises:
+        TargetError: all faults at once.
+    """
+    faults: list[str] = []
+    values: dict[str, str] = {}
+    for part in text.split(","):
+        key, separator, value = part.strip().partition("=")
+        if not separator or key not in _KEYS:
+            faults.append(f"`{part}` is none of {', '.join(f'`{name}=`' for name in _KEYS)}")
+        elif key in values:
+            faults.append(f"`{key}=` stands twice")
+        else:
+            values[key] = value.strip()
+    if {"glibc", "musl"} <= values.keys():
+        faults.append("`glibc=` and `musl=` exclude each other")
+
+    def read(key: str, reader: Callable[[str], object]) -> object:
+        if key not in values:
+            return None
+        try:
+            return reader(values[key])
+        except ValueError as error:
+            faults.append(f"`{key}=`: {error}")
+            return None
+
+    short = ShortTarget(
+        driver=read("driver", _version_or_absent),  # type: ignore[arg-type]  # reader's type
+        cuda=read("cuda", _version_or_absent),  # type: ignore[arg-type]
+        gpus=read("gpus", _capabilities),  # type: ignore[arg-type]
+        machine=values.get("machine"),
+        libc=_libc(values, read),
+        python=str(read("python", DottedVersion.parse)) if "python" in values else None,
+    )
+    if short.gpus and short.driver is None and short.cuda is None:
+        faults.append("`gpus=` needs `driver=` or `cuda=` beside it")
+    if faults:
+        message = f"target `{text}` is not valid"
+        raise TargetError(message, causes=tuple(faults), hint=f"`--target {_EXAMPLE}`")
+    return short
+
+
+def apply_short(short: ShortTarget, here: Host) -> Target:
+    """Fill what a short form leaves out from this machine.
+
+    `driver=`, `cuda=` and `gpus=` are taken together: where one is named, `here` is not
+    asked for the others.
+    """
+    platform = here.platform
+    if short.libc or short.machine or short.names_gpu_facts:
+        # A named target is another machine, whose odd class is not known.
+        kind = "linux" if short.libc or platform.system == "linux" else platform.kind
+        platform = replace(
+            platform,
+            system="linux" if short.libc else platform.system,
+            kind=kind,
+            machine=short.machine or platform.machine,
+            libc=short.libc or platform.libc,
+        )
+    if not short.names_gpu_facts:
+        return Target(host=replace(here, platform=platform), python=short.python)
+    driver = None
+    if ABSENT not in {short.driver, short.cuda}:
+        driver = Driver(
+            version=short.driver if isinstance(short.driver, DottedVersion) else None,
+            cuda=short.cuda if isinstance(short.cuda, DottedVersion) else None,
+        )
+    host = Host(
+        platform=platform,
+        driver=driver,
+        gpus=_gpus(short.gpus or ()),
+        sources=(("driver", "--target"), ("gpus", "--target")),
+    )
+    if driver and short.gpus is None:
+        host = host.with_findings(
+            Finding(
+                code="gpus-unknown",
+                message="the target names no GPU, so that only the driver decides",
+                hint="name the compute capabilities, such as `gpus=9.0`",
+            )
+        )
+    return Target(host=with_absence_findings(host), python=short.python)
+
+
+def with_absence_findings(host: Host) -> Host:
+    """Add why there is no GPU to use, where there is none: absent is not broken."""
+    codes = {finding.code for finding in host.findings}
+    if codes & {"gpus-unknown", "no-gpu", "gpu-no-driver", "driver-no-device"} or host.broken:
+        return host
+    if host.driver is None and not host.gpus:
+        return host.with_findings(
+            Finding(code="no-gpu", message="no NVIDIA driver and no GPU were found")
+        )
+    if host.driver is None:
+        return host.with_findings(
+            Finding(
+                code="gpu-no-driver",
+                message=f"{len(host.gpus)} GPU without an NVIDIA driver",
+                hint="install NVIDIA's driver to use the GPU",
+            )
+        )
+    if not host.gpus:
+        return host.with_findings(
+            Finding(
+                code="driver-no-device",
+                message="there is an NVIDIA driver but no GPU to use",
+                hint="in a container, pass the GPUs in, such as with `--gpus all`",
+            )
+        )
+    return host
+
+
+_VARIABLES: Final = (
+    ("driver", "GPUENV_DRIVER"),
+    ("driver", "UV_CUDA_DRIVER_VERSION"),
+    ("cuda", "GPUENV_CUDA"),
+    ("cuda", "CONDA_OVERRIDE_CUDA"),
+    ("gpus", "GPUENV_GPUS"),
+)
+"""Overrides of single facts, the stronger one of a fact first."""
+
+
+def override_variables(variables: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """The fact -> (variable, text) that a user overrides."""
+    found: dict[str, tuple[str, str]] = {}
+    for fact, variable in _VARIABLES:
+        if variable in variables and fact not in found:
+            found[fact] = (variable, variables[variable].strip())
+    return found
+
+
+def apply_overrides(host: Host, overrides: Mapping[str, tuple[str, str]]) -> Host:
+    """Put overridden facts into the place of detected ones, and say so in `sources`.
+
+    A driver that is overridden alone takes the detected CUDA version with it, which
+    belonged to the other driver. Without a CUDA version there is no CUDA driver.
+
+    Raises:
+        TargetError: a variable cannot be read; all of them at once.
+    """
+    if not overrides:
+        return host
+    faults: list[str] = []
+
+    def read(fact: str, reader: Callable[[str], object]) -> object:
+        variable, text = overrides[fact]
+        try:
+            return reader(text)
+        except ValueError as error:
+            faults.append(f"`{variable}`: {error}")
+            return None
+
+    version = host.driver.version if host.driver else None
+    cuda = host.driver.cuda if host.driver else None
+    present = host.driver is not None
+    if "driver" in overrides:
+        value = read("driver", _version_or_absent)
+        present = value != ABSENT
+        version, cuda = (value if isinstance(value, DottedVersion) else None), None
+    if "cuda" in overrides:
+        value = read("cuda", _version_or_absent)
+        cuda = value if isinstance(value, DottedVersion) else None
+        present = cuda is not None or ("driver" in overrides and present)
+    gpus = host.gpus
+    if "gpus" in overrides:
+        gpus = _gpus(read("gpus", _capabilities) or ())  # type: ignore[arg-type]
+    if faults:
+        message = "an override is not valid"
+        raise TargetError(message, causes=tuple(faults))
+    sources = dict(host.sources)
+    sources.update(
+        (fact, f"overridden by `{variable}`") for fact, (variable, _) in overrides.items()
+    )
+    # Findings about a fact that was replaced no longer hold.
+    kept = tuple(
+        finding
+        for finding in host.findings
+        if finding.code not in {"no-gpu", "gpu-no-driver", "driver-no-device"}
+        and not ({"driver", "cuda", "gpus"} & overrides.keys() and finding in host.broken)
+    )
+    replaced = replace(
+        host,
+        driver=Driver(version=version, cuda=cuda) if present else None,
+        gpus=gpus,
+        findings=kept,
+        sources=tuple(sorted(sources.items())),
+    )
+    return with_absence_findings(replaced)
+
+
+def _version_or_absent(text: str) -> DottedVersion | Absent:
+    return ABSENT if text in {"", "none"} else DottedVersion.parse(text)
+
+
+def _capabilities(text: str) -> tuple[ComputeCapability, ...]:
+    if text in {"", "none"}:
+        return ()
+    return tuple(ComputeCapability.parse(part.strip()) for part in text.split("+"))
+
+
+def _gpus(capabilities: tuple[ComputeCapability, ...]) -> tuple[Gpu, ...]:
+    return tuple(
+        Gpu(index=index, compute_capability=capability)
+        for index, capability in enumerate(capabilities)
+    )
+
+
+def _libc(
+    values: Mapping[str, str], read: Callable[[str, Callable[[str], object]], object]
+) -> tuple[Literal["glibc", "musl"], str] | None:
+    for name in ("glibc", "musl"):
+        if name in values and read(name, DottedVersion.parse):
+            return ("glibc" if name == "glibc" else "musl"), values[name]
+    return None

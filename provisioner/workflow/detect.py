@@ -1,0 +1,101 @@
+"""Find out what is provisioned for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.core.host import Host, Target, target_from_json, target_to_json
+from provisioner.core.target import (
+    apply_overrides,
+    apply_short,
+    is_short,
+    override_variables,
+    parse_short,
+    with_absence_findings,
+)
+from provisioner.errors import GpuenvError, TargetError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provisioner.workflow.world import Options, World
+
+HERE: Final = "here"
+"""The target that means this machine, for a project that remembers another one."""
+
+
+def detect(world: World, options: Options, *, remembered: dict[str, Any] | None = None) -> Target:
+    """The target that the user names, else the remembered one, else this machine.
+
+    A fact that a variable overrides counts for this machine, which is then not forgotten
+    for a remembered target.
+
+    Raises:
+        TargetError: the target, or an override, is not valid.
+    """
+    overrides = override_variables(world.variables)
+    named = options.target or world.variables.get("GPUENV_TARGET") or None
+    if named is None and remembered is not None and not overrides:
+        target = target_from_json(remembered, ".gpuenv/state.json")
+    elif named is None or named == HERE:
+        target = Target(host=apply_overrides(detect_host(world), overrides))
+    elif is_short(named):
+        short = parse_short(named)
+        here = platform_only() if short.names_gpu_facts else detect_host(world)
+        target = apply_short(short, here)
+    else:
+        target = _from_file(world.folder / named)
+    return replace(target, python=options.python) if options.python else target
+
+
+def detect_host(world: World) -> Host:
+    """Ask this machine for its driver and GPUs."""
+    from provisioner.adapters import nvml
+
+    reading = nvml.read(world.nvml())
+    host = replace(
+        platform_only(),
+        driver=reading.driver,
+        gpus=reading.gpus,
+        findings=reading.findings,
+        sources=(("driver", "nvml"), ("gpus", "nvml"), ("platform", "this machine")),
+    )
+    return with_absence_findings(host)
+
+
+def platform_only() -> Host:
+    """This machine without its driver and GPUs."""
+    from provisioner.adapters.machine import this_platform
+
+    return Host(platform=this_platform(), sources=(("platform", "this machine"),))
+
+
+def save(target: Target, path: Path) -> None:
+    """Write a target to a file that `--target` takes.
+
+    Raises:
+        GpuenvError: it cannot be written.
+    """
+    try:
+        path.write_text(json.dumps(target_to_json(target), indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        message = f"cannot write `{path}`"
+        raise GpuenvError(message, causes=(error.strerror or str(error),)) from error
+
+
+def _from_file(path: Path) -> Target:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        message = f"there is no target `{path}`"
+        raise TargetError(
+            message,
+            causes=(error.strerror or str(error),),
+            hint="`gpuenv detect --save FILE` writes one; the short form has `=` in it",
+        ) from error
+    except ValueError as error:
+        message = f"target `{path}` is not valid"
+        raise TargetError(message, causes=(str(error),)) from error
+    return target_from_json(data, str(path))

@@ -1,0 +1,75 @@
+"""All that `prepare` and `lock` decide before anything is resolved or fetched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from provisioner.adapters.uv import find_uv
+from provisioner.workflow.choose import judge_profiles
+from provisioner.workflow.pythons import find_interpreter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provisioner.adapters.projects import Place
+    from provisioner.core.host import Target
+    from provisioner.core.select import Candidate, Selection
+    from provisioner.core.tags import Interpreter
+    from provisioner.workflow.world import Options, Wishes, World
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """The selection for a target and project, the profiles to prepare, and their Python.
+
+    `runs_here` is whether an environment for the target can be made on this machine.
+    """
+
+    world: World
+    options: Options
+    wishes: Wishes
+    place: Place
+    target: Target
+    program: Path
+    selection: Selection
+    candidates: tuple[Candidate, ...]
+    interpreter: Interpreter
+    runs_here: bool
+
+
+def plan_job(world: World, options: Options, place: Place, target: Target, wishes: Wishes) -> Job:
+    """Choose the profiles and the Python.
+
+    Raises:
+        ProfileError: a profile is not valid, or the named one is not known.
+        SelectionError: nothing fits, or the named profile does not.
+        ToolError: there is no Python for the project.
+    """
+    selection = judge_profiles(world, place, target).select(options)
+    program = find_uv(world.variables)
+    interpreter, runs_here = find_interpreter(world, place, target, program)
+    return Job(
+        world=world,
+        options=options,
+        wishes=wishes,
+        place=place,
+        target=target,
+        program=program,
+        selection=selection,
+        candidates=_wanted(selection, wishes, in_project=place.manifest is not None),
+        interpreter=interpreter,
+        runs_here=runs_here,
+    )
+
+
+def _wanted(selection: Selection, wishes: Wishes, *, in_project: bool) -> tuple[Candidate, ...]:
+    """The profiles to prepare, the chosen one first."""
+    if wishes.only or not (in_project or wishes.every):
+        return (selection.chosen,)
+    others = tuple(
+        candidate
+        for candidate in selection.usable
+        if candidate is not selection.chosen and (in_project or candidate.profile.requirements)
+    )
+    return (selection.chosen, *others)

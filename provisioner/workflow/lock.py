@@ -1,0 +1,47 @@
+"""Resolve, and write the locks; no wheel is fetched but what resolving itself needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from provisioner.adapters.projects import find_folder, read_place
+from provisioner.adapters.state import StateFolder
+from provisioner.adapters.store import Store, default_root
+from provisioner.workflow.detect import detect
+from provisioner.workflow.job import plan_job
+from provisioner.workflow.locks import make_locks
+from provisioner.workflow.workshop import open_workshop
+from provisioner.workflow.world import Wishes
+
+if TYPE_CHECKING:
+    from provisioner.workflow.world import Options, World
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockResult:
+    """The lock of each profile: names and paths."""
+
+    locks: tuple[tuple[str, str], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of `lock --json`."""
+        return {"locks": [{"profile": name, "path": path} for name, path in self.locks]}
+
+
+def lock(world: World, options: Options, *, upgrade: bool) -> LockResult:
+    """Make the locks that are missing; `upgrade` takes newer versions too.
+
+    Raises:
+        LockError: a lock is malformed or stale.
+        NetworkError: an index cannot be reached.
+    """
+    start = options.project or world.folder
+    folder, is_project = find_folder(start, named=options.project is not None)
+    place = read_place(folder, is_project=is_project)
+    target = detect(world, options, remembered=StateFolder(place.home).read().target)
+    job = plan_job(world, options, place, target, Wishes())
+    store = Store(options.store or default_root(world.variables, world.home)).open()
+    with open_workshop(job, store) as workshop:
+        locks = make_locks(job, workshop, upgrade=upgrade)
+    return LockResult(locks=tuple((item.profile.name, str(item.path)) for item in locks))

@@ -1,0 +1,142 @@
+"""The lock of each profile, as PEP 751 text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from provisioner.adapters import pip, uv_settings
+from provisioner.adapters._files import write_whole
+from provisioner.adapters.uv import Question, Turned
+from provisioner.core.plan import LockedSet, read_lock
+from provisioner.core.requirements import Resolution, lock_name, made_from, signed
+from provisioner.errors import GpuenvError, LockError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provisioner.adapters.projects import Place
+    from provisioner.core.profile import Profile
+    from provisioner.core.select import Candidate
+    from provisioner.workflow.job import Job
+    from provisioner.workflow.workshop import Workshop
+    from provisioner.workflow.world import World
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Locked:
+    """A profile's lock: its PEP 751 text, the file that it is from, and what it means."""
+
+    candidate: Candidate
+    text: str
+    path: Path
+    by_uv: bool
+    contents: LockedSet
+
+    @property
+    def profile(self) -> Profile:
+        """The profile that it locks."""
+        return self.candidate.profile
+
+
+def turned(candidate: Candidate) -> Turned:
+    """What a candidate turns on in the project."""
+    return Turned(extras=candidate.extras, groups=candidate.groups)
+
+
+def locked_by_uv(place: Place) -> bool:
+    """Whether uv keeps the lock of the project: it has one, or is set up for uv."""
+    return place.manifest is not None and (place.uv_lock.exists() or place.manifest.uses_uv)
+
+
+def make_locks(job: Job, workshop: Workshop, *, upgrade: bool = False) -> tuple[Locked, ...]:
+    """Read, and where there is none make, the lock of each of the job's candidates.
+
+    Raises:
+        LockError: a lock is malformed or stale.
+        NetworkError: something has to be resolved and an index cannot be reached.
+    """
+    place = job.place
+    if not locked_by_uv(place):
+        return tuple(
+            _resolved(job, workshop, candidate, upgrade=upgrade) for candidate in job.candidates
+        )
+    if upgrade or not place.uv_lock.exists():
+        with workshop.resolving() as uv:
+            uv.lock(upgrade=upgrade)
+    return tuple(_exported(job, workshop, candidate) for candidate in job.candidates)
+
+
+def _exported(job: Job, workshop: Workshop, candidate: Candidate) -> Locked:
+    place = job.place
+    try:
+        text = workshop.offline.export(turned(candidate), place.uv_lock)
+    except LockError:
+        raise
+    except GpuenvError:
+        # A project whose metadata is dynamic has to be built before its lock can be judged.
+        with workshop.building() as uv:
+            text = uv.export(turned(candidate), place.uv_lock)
+    return _locked(job, candidate, text, place.uv_lock, by_uv=True)
+
+
+def _resolved(job: Job, workshop: Workshop, candidate: Candidate, *, upgrade: bool) -> Locked:
+    profile, place = candidate.profile, job.place
+    manifest = place.folder / "pyproject.toml"
+    in_project = place.manifest is not None
+    resolution = Resolution(
+        requirements=None if in_project else profile.requirements,
+        manifest=manifest.read_text(encoding="utf-8") if in_project else None,
+        extras=candidate.extras,
+        groups=candidate.groups,
+        indexes=profile.indexes,
+        python=".".join(map(str, job.interpreter.minor)),
+    )
+    path = place.folder / lock_name(profile.name)
+    old = path.read_text(encoding="utf-8") if path.exists() else None
+    if old is not None and not upgrade:
+        maker = made_from(old, str(path))
+        if maker in {None, resolution.fingerprint}:
+            return _locked(job, candidate, old, path, by_uv=False)
+        if job.options.offline:
+            message = f"lock `{path.name}` does not fit what `{profile.name}` needs"
+            raise LockError(
+                message, hint="run `gpuenv lock` once with a network", code="lock-stale"
+            )
+    given = None if in_project else "".join(f"{line}\n" for line in profile.requirements or ())
+    workshop.pull.route(profile.indexes)
+    try:
+        with workshop.resolving() as uv:
+            text = uv.compile(
+                Question(
+                    source=str(manifest) if in_project else "-",
+                    given=given,
+                    turned=turned(candidate),
+                    name=path.name,
+                    old=old,
+                    python=resolution.python,
+                    options=_index_options(job.world, place, profile),
+                    upgrade=upgrade,
+                )
+            )
+    finally:
+        workshop.pull.route(())
+    text = signed(text, resolution)
+    write_whole(path, text)
+    return _locked(job, candidate, text, path, by_uv=False)
+
+
+def _locked(job: Job, candidate: Candidate, text: str, path: Path, *, by_uv: bool) -> Locked:
+    contents = read_lock(text, job.interpreter, job.target.host.platform, str(path))
+    return Locked(candidate=candidate, text=text, path=path, by_uv=by_uv, contents=contents)
+
+
+def _index_options(world: World, place: Place, profile: Profile) -> tuple[str, ...]:
+    """The profile's indexes before the user's own, and pip's index where uv has none."""
+    options = [
+        word for index in profile.indexes for word in ("--index", f"{index.name}={index.url}")
+    ]
+    url = pip.index_url(world.variables, world.home)
+    if url and not uv_settings.has_default_index(world.variables, world.home, place.folder):
+        options += ["--default-index", url]
+    return tuple(options)

@@ -1,0 +1,410 @@
+"""The main job: choose, lock, fetch, build, activate."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner import __version__
+from provisioner.adapters.projects import find_folder, find_home, read_place
+from provisioner.adapters.state import State, StateFolder
+from provisioner.adapters.store import Store, default_root
+from provisioner.adapters.uv import find_uv
+from provisioner.core.digest import Digest
+from provisioner.core.host import target_to_json
+from provisioner.errors import SpaceError
+from provisioner.workflow.detect import HERE, detect
+from provisioner.workflow.environments import is_intact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from provisioner.adapters.projects import Place
+    from provisioner.core.history import History, Prepared
+    from provisioner.core.host import Target
+    from provisioner.core.plan import FetchPlan
+    from provisioner.workflow.environments import Recipe
+    from provisioner.workflow.job import Job
+    from provisioner.workflow.locks import Locked
+    from provisioner.workflow.workshop import Workshop
+    from provisioner.workflow.world import Options, Wishes, World
+
+_WAIT_SECONDS: Final = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Count:
+    """Files and their bytes."""
+
+    files: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrepareResult:
+    """What `prepare` did. `active` is the active profile; paths are absolute."""
+
+    profile: str
+    why: str
+    extras: tuple[str, ...]
+    prepared: tuple[str, ...]
+    rejected: tuple[str, ...]
+    warnings: tuple[str, ...]
+    fetched: Count
+    reused: Count
+    store: str
+    environment: str | None
+    active: str | None
+    generation: int | None
+    link: str | None = None
+    kept: bool = False
+    nothing_to_do: bool = False
+    notes: tuple[str, ...] = ()
+    missing: tuple[tuple[str, int | None], ...] = ()
+    free_bytes: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of `prepare --json`."""
+        data = {name: getattr(self, name) for name in self.__slots__}
+        data["fetched"] = {"files": self.fetched.files, "bytes": self.fetched.bytes}
+        data["reused"] = {"files": self.reused.files, "bytes": self.reused.bytes}
+        data["missing"] = [{"name": name, "bytes": size} for name, size in self.missing]
+        return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> PrepareResult:
+        """Read what `to_json` gave."""
+        lists = ("extras", "prepared", "rejected", "warnings", "notes")
+        return cls(
+            **{
+                **data,
+                **{name: tuple(data[name]) for name in lists},
+                "fetched": Count(**data["fetched"]),
+                "reused": Count(**data["reused"]),
+                "missing": tuple((item["name"], item["bytes"]) for item in data["missing"]),
+            }
+        )
+
+
+def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
+    """Get the right environment, and every other one that the host can run.
+
+    Raises:
+        GpuenvError: see the error tree; the store and `.venv` are then as they were.
+    """
+    start = options.project or world.folder
+    folder, is_project = find_folder(start, named=options.project is not None)
+    states = StateFolder(find_home(folder, is_project=is_project))
+    store = Store(options.store or default_root(world.variables, world.home))
+    state = states.read()
+    target = detect(world, options, remembered=state.target)
+    program = find_uv(world.variables)
+    request = _request(world, options, wishes, target, (folder, store.root, program))
+    if done := _nothing_to_do(states, store, state, request):
+        return done
+    place = read_place(folder, is_project=is_project)
+    states = StateFolder(place.home)
+    if not (wishes.adopt or wishes.fetch_only or wishes.dry_run):
+        states.check_link(store.owns, state.history)
+    from provisioner.workflow.job import plan_job
+
+    job = plan_job(world, options, place, target, wishes)
+    with states.hold(
+        wait_seconds=_WAIT_SECONDS,
+        waiting=lambda holder: world.progress.note(f"waiting for {holder}"),
+    ):
+        return _run(job, store.open(), states, request)
+
+
+def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareResult:
+    from provisioner.core.plan import plan_fetch
+    from provisioner.workflow.locks import make_locks
+    from provisioner.workflow.workshop import open_workshop
+
+    state = states.read()
+    with open_workshop(job, store) as workshop:
+        locks = make_locks(job, workshop)
+        files = tuple(file for locked in locks for file in locked.contents.files)
+        plan = plan_fetch(files, store)
+        if job.wishes.dry_run:
+            return replace(
+                _result(job, workshop, plan),
+                missing=tuple((file.name, file.size) for file in plan.missing),
+                free_bytes=store.free_bytes(),
+            )
+        _check_space(store, plan)
+        workshop.pull.know(files)
+        workshop.pull.fetch(plan)
+        if job.wishes.fetch_only or not job.runs_here:
+            states.write(replace(state, target=_remembered(job)))
+            return _result(job, workshop, plan)
+        prepared = _build(job, workshop, state, locks)
+        history, notes = _activate(job, store, states, state.history, prepared)
+        result = _with_active(_result(job, workshop, plan), states, history, prepared)
+    states.write(
+        State(
+            history=history,
+            prepared=state.prepared | prepared,
+            target=_remembered(job),
+            last={
+                "request": request,
+                "inputs": _signatures(_input_files(job, locks)),
+                "blobs": [file.digest.hex for file in (*plan.missing, *plan.held)],
+                "result": replace(result, reused=_count(plan)).to_json(),
+            },
+        )
+    )
+    return replace(result, notes=notes)
+
+
+def _build(
+    job: Job, workshop: Workshop, state: State, locks: tuple[Locked, ...]
+) -> dict[str, Prepared]:
+    """The environment of each profile: the one that is there, or a new one."""
+    from provisioner.workflow.environments import Order, inputs_of, make
+
+    known = [*state.prepared.values(), *(item.prepared for item in state.history.generations)]
+    ready: dict[str, Prepared] = {}
+    orders = []
+    for locked in locks:
+        recipe = _recipe(job, locked)
+        folders = _local_folders(job.place, locked)
+        inputs = inputs_of(recipe, locked.text, job.interpreter.version, folders)
+        name = locked.profile.name
+        found = next((item for item in known if item.inputs == inputs and is_intact(item)), None)
+        if found:
+            ready[name] = found
+        else:
+            orders.append(Order(profile=name, recipe=recipe, inputs=inputs))
+    if not orders:
+        return ready
+    made: list[Prepared] = []
+    try:
+        with workshop.building() as uv:
+            for order in orders:
+                job.world.progress.note(f"making the environment of `{order.profile}`")
+                made.append(make(job.world, workshop.store, uv, order))
+    except BaseException:
+        for item in made:
+            workshop.store.discard_environment(job.place.home / item.environment)
+        raise
+    return ready | {item.profile: item for item in made}
+
+
+def _recipe(job: Job, locked: Locked) -> Recipe:
+    from provisioner.workflow.environments import Recipe, file_hash
+
+    manifest = job.place.manifest
+    editable = not locked.by_uv and manifest is not None and manifest.is_package
+    return Recipe(
+        folder=str(job.place.folder),
+        lock=str(locked.path),
+        lock_hash=file_hash(locked.path),
+        by_uv=locked.by_uv,
+        extras=locked.candidate.extras,
+        groups=locked.candidate.groups,
+        python=job.interpreter.path or "",
+        editable=str(job.place.folder) if editable else None,
+    )
+
+
+def _local_folders(place: Place, locked: Locked) -> tuple[Path, ...]:
+    """The project and every folder that is installed as it is."""
+    own = (place.folder,) if place.manifest else ()
+    others = (locked.path.parent / folder for folder in locked.contents.folders)
+    return tuple(dict.fromkeys((*own, *others)))
+
+
+def _activate(
+    job: Job,
+    store: Store,
+    states: StateFolder,
+    history: History,
+    prepared: dict[str, Prepared],
+) -> tuple[History, tuple[str, ...]]:
+    """Point `.venv` at the choice, or leave what the user has switched to."""
+    notes: tuple[str, ...] = ()
+    current = history.current
+    choice = job.selection.chosen.profile.name
+    keeps = current is not None and not current.automatic and job.options.profile is None
+    name = current.prepared.profile if current and keeps else choice
+    if job.wishes.adopt and not _is_ours(states, store, history):
+        aside = states.move_aside()
+        notes = (f"moved the old `.venv` to `{aside}`",) if aside else ()
+    if name in prepared:
+        automatic = job.options.profile is None and not keeps
+        history = history.activate(prepared[name], automatic=automatic, now=int(job.world.now()))
+        if str(states.linked()) != prepared[name].environment:
+            states.flip(job.place.home / prepared[name].environment)
+    return history, notes
+
+
+def _with_active(
+    result: PrepareResult, states: StateFolder, history: History, prepared: dict[str, Prepared]
+) -> PrepareResult:
+    active = history.current
+    return replace(
+        result,
+        environment=prepared[result.profile].environment,
+        active=active.prepared.profile if active else None,
+        generation=active.number if active else None,
+        link=str(states.link),
+        kept=active is not None and active.prepared.profile != result.profile,
+    )
+
+
+def _is_ours(states: StateFolder, store: Store, history: History) -> bool:
+    from provisioner.errors import PolicyError
+
+    try:
+        states.check_link(store.owns, history)
+    except PolicyError:
+        return False
+    return True
+
+
+def _result(job: Job, workshop: Workshop, plan: FetchPlan) -> PrepareResult:
+    from provisioner.core.plan import total_bytes
+    from provisioner.core.select import explain
+
+    chosen = job.selection.chosen
+    return PrepareResult(
+        profile=chosen.profile.name,
+        why=explain(chosen, job.target.host),
+        extras=(*chosen.extras, *chosen.groups),
+        prepared=tuple(candidate.profile.name for candidate in job.candidates),
+        rejected=tuple(
+            reason.message for candidate in job.selection.candidates for reason in candidate.reasons
+        ),
+        warnings=tuple(warning.message for warning in job.selection.warnings),
+        fetched=Count(files=len(workshop.pull.fetched), bytes=sum(workshop.pull.fetched.values())),
+        reused=Count(files=len(plan.held), bytes=total_bytes(plan.held)),
+        store=str(workshop.store.root),
+        environment=None,
+        active=None,
+        generation=None,
+    )
+
+
+def _count(plan: FetchPlan) -> Count:
+    from provisioner.core.plan import total_bytes
+
+    files = (*plan.missing, *plan.held)
+    return Count(files=len(files), bytes=total_bytes(files))
+
+
+def _check_space(store: Store, plan: FetchPlan) -> None:
+    free = store.free_bytes()
+    if plan.missing_bytes > free:
+        message = f"the store `{store.root}` has no room for what has to be fetched"
+        raise SpaceError(
+            message,
+            causes=(f"needed are {plan.missing_bytes} bytes, free are {free}",),
+            hint="free some space, or choose another folder with `--store`",
+        )
+
+
+def _remembered(job: Job) -> dict[str, Any] | None:
+    """The target to remember: one that was named, not this machine as it is."""
+    sources = dict(job.target.host.sources)
+    named = job.options.target or job.world.variables.get("GPUENV_TARGET")
+    if named == HERE or (not named and "target" not in sources):
+        return None
+    return target_to_json(job.target)
+
+
+def _request(
+    world: World,
+    options: Options,
+    wishes: Wishes,
+    target: Target,
+    paths: tuple[Path, ...],
+) -> str:
+    """A digest of all that is asked and known before a file of the project is read."""
+    host = target_to_json(target)
+    facts = {
+        "version": __version__,
+        "options": [options.profile, options.force, options.python],
+        "wishes": [wishes.only, wishes.every, wishes.fetch_only, wishes.dry_run],
+        "host": [host[name] for name in ("platform", "driver", "gpus", "findings")],
+        "python": target.python,
+        "paths": [str(path) for path in paths],
+        "variables": sorted(
+            item for item in world.variables.items() if item[0].startswith(("UV_", "PIP_"))
+        ),
+    }
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _nothing_to_do(
+    states: StateFolder, store: Store, state: State, request: str
+) -> PrepareResult | None:
+    """The answer of the last `prepare`, where nothing that it depends on has changed.
+
+    This is what makes a second `prepare` quick: some stats instead of asking uv.
+    """
+    last, current = state.last, state.history.current
+    if last is None or current is None or last["request"] != request:
+        return None
+    result = PrepareResult.from_json(last["result"])
+    active = current.prepared
+    stays = active.profile == result.profile or not current.automatic
+    if not stays or str(states.linked()) != active.environment:
+        return None
+    environments = [state.prepared.get(name) for name in result.prepared]
+    if not all(item and is_intact(item) for item in (active, *environments)):
+        return None
+    if any(Digest(name) not in store for name in last["blobs"]):
+        return None
+    if _signatures(last["inputs"]) != last["inputs"]:
+        return None
+    return replace(
+        result,
+        fetched=Count(),
+        active=active.profile,
+        generation=current.number,
+        kept=active.profile != result.profile,
+        nothing_to_do=True,
+        notes=(),
+    )
+
+
+def _input_files(job: Job, locks: tuple[Locked, ...]) -> Iterable[Path]:
+    """Every file that could change what `prepare` does."""
+    from provisioner.adapters import pip, uv_settings
+    from provisioner.adapters.profiles import profile_files, profile_folders
+    from provisioner.workflow.environments import BUILD_FILES
+
+    world, place = job.world, job.place
+    folders = profile_folders(place.home if place.manifest else None, world.variables, world.home)
+    yield from folders
+    yield from profile_files(folders)
+    yield from uv_settings.settings_files(world.variables, world.home, place.folder)
+    yield from pip.config_files(world.variables, world.home)
+    yield from (locked.path for locked in locks)
+    yield place.uv_lock
+    for folder in {place.folder, place.home, *place.folder.parents}:
+        yield folder / ".python-version"
+    for locked in locks:
+        for folder in (place.home, *_local_folders(place, locked)):
+            yield from (folder / name for name in BUILD_FILES)
+    yield job.program
+    if job.interpreter.path:
+        yield place.home / job.interpreter.path
+
+
+def _signatures(paths: Iterable[Path | str]) -> dict[str, list[int] | None]:
+    """What tells that a file was replaced or written: size, time in nanoseconds, inode."""
+    return {str(path): _signature(path) for path in paths}
+
+
+def _signature(path: Path | str) -> list[int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a hundred paths, and no object for each
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns, found.st_ino]

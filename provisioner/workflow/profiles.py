@@ -1,0 +1,97 @@
+"""Known profiles, where each is from, and which of them the target can run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from provisioner.adapters.projects import find_folder, read_place
+from provisioner.adapters.state import StateFolder
+from provisioner.core.select import Candidate, Selection, explain, selection_data
+from provisioner.workflow.choose import Judged, judge_profiles
+from provisioner.workflow.detect import detect
+
+if TYPE_CHECKING:
+    from provisioner.workflow.world import Options, World
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProfileRow:
+    """One profile."""
+
+    name: str
+    cuda: str | None
+    origin: str
+    accepted: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProfilesResult:
+    """Every profile, best first."""
+
+    profiles: tuple[ProfileRow, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of `profiles --json`."""
+        return {
+            "profiles": [
+                {
+                    "name": item.name,
+                    "cuda": item.cuda,
+                    "origin": item.origin,
+                    "accepted": item.accepted,
+                    "reasons": list(item.reasons),
+                }
+                for item in self.profiles
+            ]
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelectResult:
+    """A selection, and in one line why."""
+
+    selection: Selection
+    why: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of `select --json`."""
+        return selection_data(self.selection.candidates, self.selection.warnings, self.selection)
+
+
+def list_profiles(world: World, options: Options) -> ProfilesResult:
+    """Judge every profile for the target and project."""
+    return ProfilesResult(
+        profiles=tuple(_row(candidate) for candidate in _judged(world, options).candidates)
+    )
+
+
+def choose_profile(world: World, options: Options) -> SelectResult:
+    """Choose a profile.
+
+    Raises:
+        SelectionError: nothing fits.
+    """
+    judged = _judged(world, options)
+    selection = judged.select(options)
+    return SelectResult(selection=selection, why=explain(selection.chosen, judged.target.host))
+
+
+def _judged(world: World, options: Options) -> Judged:
+    start = options.project or world.folder
+    folder, is_project = find_folder(start, named=options.project is not None)
+    place = read_place(folder, is_project=is_project)
+    target = detect(world, options, remembered=StateFolder(place.home).read().target)
+    return judge_profiles(world, place, target)
+
+
+def _row(candidate: Candidate) -> ProfileRow:
+    profile = candidate.profile
+    return ProfileRow(
+        name=profile.name,
+        cuda=str(profile.cuda) if profile.cuda else None,
+        origin=profile.origin,
+        accepted=candidate.accepted,
+        reasons=tuple(reason.message for reason in candidate.reasons),
+    )

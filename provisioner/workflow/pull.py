@@ -1,0 +1,338 @@
+"""Files and pages out of the store, and into it first where they are missing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from provisioner.adapters.gateway import BodyAnswer, FileAnswer, RelayAnswer
+from provisioner.adapters.http import Http, refused
+from provisioner.adapters.store import StoredPage
+from provisioner.core.pages import is_file, is_routed, lifetime, named_files, rule_for
+from provisioner.core.urls import file_name, without_secrets
+from provisioner.errors import GpuenvError, NetworkError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from provisioner.adapters.gateway import Reply, Request
+    from provisioner.adapters.http import Answer
+    from provisioner.adapters.store import Store
+    from provisioner.core.digest import Digest
+    from provisioner.core.plan import FetchPlan, LockedFile
+    from provisioner.core.profile import Index
+    from provisioner.workflow.progress import Progress
+
+FILES_AT_ONCE: Final = 8
+
+_KEPT_HEADERS: Final = ("content-type", "etag", "last-modified", "cache-control")
+_OK: Final = 200
+_NOT_MODIFIED: Final = 304
+_NOT_FOUND: Final = 404
+# Neither retried nor taken for "no such package" by a client.
+_FAILED: Final = 424
+_PAGE_BYTES: Final = 64 << 20
+
+
+class Pull:
+    """The one way by which anything comes from the network.
+
+    It is the gateway's `Origin`, and fetches what a plan lacks. `kept_pages_do` says
+    whether an index page that cannot be asked for again may be served as it was kept: for
+    building, not for resolving.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        http: Http,
+        indexes: Iterable[Index],
+        progress: Progress,
+        *,
+        offline: bool,
+    ) -> None:
+        self.store = store
+        self._http = http
+        self._indexes = tuple(indexes)
+        self._progress = progress
+        self._offline = offline
+        self._known: dict[str, LockedFile] = {}
+        self._counting = threading.Lock()
+        self._stopped = threading.Event()
+        self._routes: tuple[Index, ...] = ()
+        self.kept_pages_do = False
+        self.fetched: dict[Digest, int] = {}
+        self.failures: list[GpuenvError] = []
+
+    def know(self, files: Iterable[LockedFile]) -> None:
+        """Learn which hash the file at a URL has; a lock's word comes first."""
+        self._known.update((file.key, file) for file in files)
+
+    def route(self, indexes: Iterable[Index]) -> None:
+        """Let packages that an index claims come only from it, and no others.
+
+        For what gpuenv resolves itself; in a project's own lock the index recorded there
+        rules.
+        """
+        self._routes = tuple(index for index in indexes if index.packages)
+
+    def fetch(self, plan: FetchPlan) -> None:
+        """Fetch what is missing, several files at once, the largest first.
+
+        Raises:
+            NetworkError: a file cannot be had; offline, all that are missing.
+            IntegrityError: a file has another hash than its lock says.
+            SpaceError: the store is full.
+        """
+        if not plan.missing:
+            return
+        if self._offline:
+            raise missing_offline(plan.missing)
+        self._progress.planned(len(plan.missing), plan.missing_bytes)
+        with ThreadPoolExecutor(min(FILES_AT_ONCE, len(plan.missing))) as pool:
+            running = [pool.submit(self._obtain, file) for file in plan.missing]
+            try:
+                done, _ = wait(running, return_when=FIRST_EXCEPTION)
+            finally:
+                # Also after Ctrl-C: threads look at this between two blocks.
+                failed = any(item.done() and item.exception() for item in running)
+                if failed or not all(item.done() for item in running):
+                    self._stopped.set()
+                    pool.shutdown(wait=True, cancel_futures=True)
+            errors = [error for item in done if (error := item.exception())]
+        if errors:
+            self._stopped.clear()
+            raise next((e for e in errors if isinstance(e, GpuenvError)), errors[0])
+
+    @contextmanager
+    def answer(self, request: Request) -> Iterator[Reply]:
+        """Answer a client of the gateway."""
+        try:
+            with self._reply(request) as reply:
+                yield reply
+        except GpuenvError as error:
+            with self._counting:
+                self.failures.append(error)
+            yield BodyAnswer(
+                status=_FAILED,
+                headers={"content-type": "text/plain"},
+                body=f"{error.message}: {'; '.join(error.causes)}\n".encode(),
+            )
+
+    @contextmanager
+    def _reply(self, request: Request) -> Iterator[Reply]:
+        key = without_secrets(request.url)
+        if file := self._known.get(key):
+            self._obtain(file, request.headers)
+            yield FileAnswer(path=self.store.blob(file.digest), tag=file.digest.hex)
+        elif is_file(key):
+            with self._unplanned_file(request, key) as reply:
+                yield reply
+        else:
+            with self._page(request, key) as reply:
+                yield reply
+
+    def _obtain(self, file: LockedFile, headers: Mapping[str, str] | None = None) -> None:
+        """Make sure that a blob is in the store; one process at a time fetches it."""
+        if file.digest in self.store:
+            return
+        if self._offline:
+            raise missing_offline([file])
+        with self.store.claim(file.digest.hex, self._waiting(file.name)):
+            if file.digest in self.store:
+                return
+            # Another client's ranges or conditions are none of our business.
+            passed = {k: v for k, v in (headers or {}).items() if k == "authorization"}
+            with self._http.get(file.url, passed) as answer:
+                if answer.status != _OK:
+                    raise refused(file.key, answer.status)
+                self._receive(answer, file.digest, file.name, file.size)
+
+    def _receive(
+        self, answer: Answer, digest: Digest | None, name: str, size: int | None
+    ) -> Digest:
+        length = answer.headers.get("content-length", "")
+        self._progress.started(name, size or (int(length) if length.isdigit() else None))
+        count = 0
+
+        def counted() -> Iterator[bytes]:
+            nonlocal count
+            for block in answer.blocks:
+                if self._stopped.is_set():
+                    message = f"`{name}` was stopped"
+                    raise NetworkError(message, code="stopped")
+                count += len(block)
+                self._progress.advanced(name, len(block))
+                yield block
+
+        found = self.store.receive(counted(), digest, name)
+        with self._counting:
+            self.fetched[found] = count
+        self._progress.finished(name)
+        return found
+
+    @contextmanager
+    def _unplanned_file(self, request: Request, key: str) -> Iterator[Reply]:
+        """A file that no lock and no page named with a hash: kept under the one it has."""
+        kept = self.store.page(key)
+        if kept and kept.digest and kept.digest in self.store:
+            yield FileAnswer(path=self.store.blob(kept.digest), tag=kept.digest.hex)
+            return
+        if self._offline:
+            raise not_kept(key)
+        if request.method == "HEAD" or "range" in request.headers:
+            # A resolver looks at the metadata of many versions and takes few.
+            with self._relay(request) as reply:
+                yield reply
+            return
+        with self.store.claim(_lock_name(key), self._waiting(file_name(key))):
+            kept = self.store.page(key)
+            if not (kept and kept.digest and kept.digest in self.store):
+                with self._http.get(request.url, request.headers) as answer:
+                    if answer.status != _OK:
+                        yield _small(answer)
+                        return
+                    digest = self._receive(answer, None, file_name(key), None)
+                kept = StoredPage(
+                    url=key, headers=_kept(answer.headers), stored=time.time(), digest=digest
+                )
+                self.store.keep_page(key, kept)
+        assert kept.digest is not None  # noqa: S101 - just stored
+        yield FileAnswer(path=self.store.blob(kept.digest), tag=kept.digest.hex)
+
+    @contextmanager
+    def _page(self, request: Request, key: str) -> Iterator[Reply]:
+        """An index page, or metadata of a file; revalidated as its policy says."""
+        if not is_routed(key, self._routes):
+            yield BodyAnswer(status=_NOT_FOUND, headers={}, body=b"")
+            return
+        # Pages come in several formats under one URL.
+        name = f"{key}\n{request.headers.get('accept', '')}"
+        kept = self.store.page(name)
+        if kept and (self._offline or self._age(kept) < lifetime(self._policy(kept))):
+            yield self._serve(kept)
+            return
+        if self._offline:
+            raise not_kept(key)
+        if request.method == "HEAD":
+            with self._relay(request) as reply:
+                yield reply
+            return
+        try:
+            fetched = self._ask(request, kept)
+        except NetworkError:
+            if not (kept and self.kept_pages_do):
+                raise
+            yield self._serve(kept)
+            return
+        if isinstance(fetched, BodyAnswer):
+            yield fetched
+            return
+        self.store.keep_page(name, fetched)
+        yield self._serve(fetched)
+
+    def _ask(self, request: Request, kept: StoredPage | None) -> StoredPage | BodyAnswer:
+        """A page as it is now, or a refusal to pass on."""
+        key = without_secrets(request.url)
+        headers = {k: v for k, v in request.headers.items() if k not in {"if-none-match", "range"}}
+        if kept and "etag" in kept.headers:
+            headers["if-none-match"] = kept.headers["etag"]
+        with self._http.get(request.url, headers) as answer:
+            if answer.status == _NOT_MODIFIED and kept:
+                return replace(kept, stored=time.time())
+            if answer.status != _OK:
+                return _small(answer)
+            body = bytearray()
+            for block in answer.blocks:
+                body += block
+                if len(body) > _PAGE_BYTES:
+                    message = f"`{key}` is too large for an index page"
+                    raise NetworkError(message, causes=(f"more than {_PAGE_BYTES} bytes",))
+            return StoredPage(
+                url=without_secrets(answer.url),
+                headers=_kept(answer.headers),
+                stored=time.time(),
+                body=bytes(body),
+            )
+
+    @contextmanager
+    def _relay(self, request: Request) -> Iterator[Reply]:
+        with self._http.get(request.url, request.headers, method=request.method) as answer:
+            yield RelayAnswer(status=answer.status, headers=answer.headers, blocks=answer.blocks)
+
+    def _serve(self, page: StoredPage) -> BodyAnswer:
+        """A real page, as fresh as it is, and what it says of files."""
+        for file in named_files(page.body, page.headers, page.url):
+            self._known.setdefault(file.key, file)
+        headers = {**page.headers, "cache-control": self._policy(page)}
+        age = int(self._age(page))
+        return BodyAnswer(
+            status=_OK, headers={**headers, "age": str(age)} if age else headers, body=page.body
+        )
+
+    def _policy(self, page: StoredPage) -> str:
+        rule = rule_for(page.url, self._indexes)
+        said = page.headers.get("cache-control", "")
+        return (rule.api if rule and rule.api else said) or "no-cache"
+
+    def _age(self, page: StoredPage) -> float:
+        return max(0.0, time.time() - page.stored)
+
+    def _waiting(self, name: str) -> Waiting:
+        return Waiting(self._progress, name)
+
+
+class Waiting:
+    """Says who fetches a file that this process waits for."""
+
+    def __init__(self, progress: Progress, name: str) -> None:
+        self._progress = progress
+        self._name = name
+
+    def __call__(self, holder: str) -> None:
+        """Say it."""
+        self._progress.note(f"waiting for `{self._name}`, which {holder} fetches")
+
+
+def missing_offline(files: Iterable[LockedFile]) -> NetworkError:
+    """What the store lacks while offline: name, size, hash and URL of each file."""
+    return NetworkError(
+        "the store lacks files, and `--offline` forbids to fetch them",
+        causes=tuple(
+            f"`{file.name}` ({file.size if file.size is not None else 'unknown'} bytes, "
+            f"sha256 {file.digest}) from {file.key}"
+            for file in files
+        ),
+        hint="run `gpuenv prepare` once with a network",
+        code="missing-offline",
+    )
+
+
+def not_kept(key: str) -> NetworkError:
+    """A page or file that was never kept, asked for while offline."""
+    return NetworkError(
+        "the store lacks an index page or file, and `--offline` forbids to fetch it",
+        causes=(f"`{key}`",),
+        hint="run `gpuenv prepare` once with a network",
+        code="missing-offline",
+    )
+
+
+def _lock_name(key: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: headers[name] for name in _KEPT_HEADERS if name in headers}
+
+
+def _small(answer: Answer) -> BodyAnswer:
+    """A refusal, passed on without its body, which could be of any size."""
+    kept = {n: v for n, v in answer.headers.items() if n in {"content-type", "www-authenticate"}}
+    return BodyAnswer(status=answer.status, headers=kept, body=b"")

@@ -1,0 +1,50 @@
+"""The Python that is provisioned for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from provisioner.adapters.machine import this_platform
+from provisioner.adapters.uv import Uv
+from provisioner.core.tags import Interpreter
+from provisioner.core.version import DottedVersion
+from provisioner.errors import ToolError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provisioner.adapters.projects import Place
+    from provisioner.core.host import Platform, Target
+    from provisioner.workflow.world import World
+
+
+def find_interpreter(
+    world: World, place: Place, target: Target, program: Path
+) -> tuple[Interpreter, bool]:
+    """The target's Python, and whether an environment for the target can be made here.
+
+    Raises:
+        ToolError: uv finds no Python, and the target does not say which it has.
+    """
+    uv = Uv(program, place.folder, world.variables)
+    here = _runs_here(target.host.platform, this_platform())
+    try:
+        found = uv.describe_python(uv.find_python(target.python))
+    except ToolError:
+        if target.python is None or "." not in target.python:
+            raise
+        return Interpreter(version=target.python), False
+    if here:
+        return found, True
+    return Interpreter(version=target.python or found.version), False
+
+
+def _runs_here(target: Platform, here: Platform) -> bool:
+    """Whether files for a target run on this machine too."""
+    if (target.system, target.machine) != (here.system, here.machine):
+        return False
+    if target.libc is None or here.libc is None:
+        return target.libc == here.libc
+    return target.libc[0] == here.libc[0] and (
+        DottedVersion.parse(target.libc[1]) <= DottedVersion.parse(here.libc[1])
+    )

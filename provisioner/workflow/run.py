@@ -1,0 +1,60 @@
+"""A command inside an environment, without activating it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from provisioner.adapters.uv import SCRUBBED
+from provisioner.errors import NotPreparedError, UsageError
+from provisioner.workflow.switch import find_prepared, open_state
+
+if TYPE_CHECKING:
+    from provisioner.workflow.world import Options, World
+
+
+def command_environment(world: World, options: Options) -> dict[str, str]:
+    """The environment variables for a command: those of the active or named profile.
+
+    The environment is named by its own path, not by `.venv`, so that a switch does not reach
+    the command.
+
+    Raises:
+        NotPreparedError: nothing is prepared, or not that profile.
+    """
+    state = open_state(world, options).read()
+    if options.profile is not None:
+        prepared = find_prepared(state, options.profile)
+    elif state.history.current is not None:
+        prepared = state.history.current.prepared
+    else:
+        message = "nothing is prepared here"
+        raise NotPreparedError(message, hint="`gpuenv prepare` comes first")
+    environment = Path(prepared.environment)
+    if not (environment / "bin").is_dir():
+        message = f"the environment of `{prepared.profile}` is gone"
+        raise NotPreparedError(
+            message,
+            causes=(f"there is no `{environment}`",),
+            hint=f"`gpuenv switch {prepared.profile}` makes it again",
+        )
+    variables = {name: value for name, value in world.variables.items() if name not in SCRUBBED}
+    path = world.variables.get("PATH", os.defpath)
+    return variables | {
+        "VIRTUAL_ENV": str(environment),
+        "PATH": f"{environment / 'bin'}{os.pathsep}{path}",
+    }
+
+
+def replace_process(command: tuple[str, ...], variables: dict[str, str]) -> None:
+    """Become the command; returns only where it cannot be started.
+
+    Raises:
+        UsageError: there is no such command.
+    """
+    try:
+        os.execvpe(command[0], command, variables)  # noqa: S606 - the user's own command
+    except OSError as error:
+        message = f"cannot run `{command[0]}`"
+        raise UsageError(message, causes=(error.strerror or str(error),)) from error

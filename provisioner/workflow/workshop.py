@@ -1,0 +1,82 @@
+"""uv with and without the gateway, for one project and one command."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from provisioner.adapters.gateway import BYPASSES, Gateway
+from provisioner.adapters.http import Http
+from provisioner.adapters.uv import Uv
+from provisioner.errors import ToolError
+from provisioner.workflow.pull import FILES_AT_ONCE, Pull
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from provisioner.adapters.store import Store
+    from provisioner.workflow.job import Job
+
+
+@contextmanager
+def open_workshop(job: Job, store: Store) -> Iterator[Workshop]:
+    """The workshop of a job, and the connections that it needs."""
+    http = Http(job.world.variables, connections=2 * FILES_AT_ONCE)
+    pull = Pull(
+        store,
+        http,
+        (index for candidate in job.candidates for index in candidate.profile.indexes),
+        job.world.progress,
+        offline=job.options.offline,
+    )
+    try:
+        yield Workshop(job.program, job.place.folder, job.world.variables, pull)
+    finally:
+        http.close()
+
+
+class Workshop:
+    """Where uv works. The gateway costs a certificate, so it opens when it is needed."""
+
+    def __init__(
+        self, program: Path, folder: Path, variables: Mapping[str, str], pull: Pull
+    ) -> None:
+        self._program = program
+        self._folder = folder
+        self._variables = variables
+        self.pull = pull
+        self.store = pull.store
+
+    @property
+    def offline(self) -> Uv:
+        """Uv without any network, for what needs none."""
+        return Uv(self._program, self._folder, {**self._variables, "UV_OFFLINE": "1"})
+
+    @contextmanager
+    def resolving(self) -> Iterator[Uv]:
+        """Uv behind the gateway, seeing index pages as they are now."""
+        with self._behind_gateway(kept_pages_do=False) as uv:
+            yield uv
+
+    @contextmanager
+    def building(self) -> Iterator[Uv]:
+        """Uv behind the gateway, content with the index pages that were kept."""
+        with self._behind_gateway(kept_pages_do=True) as uv:
+            yield uv
+
+    @contextmanager
+    def _behind_gateway(self, *, kept_pages_do: bool) -> Iterator[Uv]:
+        self.pull.kept_pages_do = kept_pages_do
+        self.pull.failures.clear()
+        with Gateway(self.pull) as gateway:
+            variables = {
+                name: value for name, value in self._variables.items() if name not in BYPASSES
+            }
+            try:
+                yield Uv(self._program, self._folder, {**variables, **gateway.variables})
+            except ToolError:
+                # What kept us from answering says more than what uv made of it.
+                if self.pull.failures:
+                    raise self.pull.failures[0] from None
+                raise

@@ -1,0 +1,1 @@
+"""The tests mirror `provisioner/`; simulators stand in for the world."""

@@ -1,0 +1,1 @@
+"""Simulators for the tests: real sockets, real files, a real shared library."""
