@@ -144,10 +144,13 @@ def _certificates(variables: Mapping[str, str]) -> ssl.SSLContext:
 def unreachable(shown: str, error: Exception) -> NetworkError:
     """The user's words for an answer that never came or broke off."""
     words = str(error) or type(error).__name__
+    untrusted = "CERTIFICATE_VERIFY_FAILED" in words
     return NetworkError(
         f"could not fetch `{shown}`",
         causes=(words,),
-        hint="check the network, or the index that the lock or configuration names",
+        hint="set `SSL_CERT_FILE` to the certificates that your network needs"
+        if untrusted
+        else "check the network, or the index that the lock or configuration names",
         code="unreachable",
     )
 

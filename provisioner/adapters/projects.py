@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
-from provisioner.core.project import Manifest, read_manifest
 from provisioner.errors import GpuenvError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from provisioner.core.project import Manifest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +72,10 @@ def load_manifest(folder: Path) -> Manifest:
     Raises:
         GpuenvError: it is not valid.
     """
+    import tomllib
+
+    from provisioner.core.project import read_manifest
+
     path = folder / "pyproject.toml"
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -84,6 +87,8 @@ def load_manifest(folder: Path) -> Manifest:
 
 def _workspace(folder: Path, manifest: Manifest) -> Path:
     """The root of the uv workspace that a project is a member of, or the project itself."""
+    from fnmatch import fnmatch
+
     if manifest.workspace_members is not None:
         return folder
     for parent in folder.parents:

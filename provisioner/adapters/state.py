@@ -11,6 +11,7 @@ import json
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.adapters._files import locked, no_space, read_json, sync_folder, write_whole
@@ -27,7 +28,6 @@ from provisioner.errors import GpuenvError, PolicyError
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 SCHEMA: Final = 1
 
@@ -222,6 +222,11 @@ def stamp(environment: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns
+
+
+def is_intact(prepared: Prepared) -> bool:
+    """Whether nothing has changed an environment since it was made. One stat."""
+    return stamp(Path(prepared.environment)) == prepared.stamp
 
 
 def finish_environment(environment: Path) -> tuple[int, int]:

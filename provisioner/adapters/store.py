@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from contextlib import contextmanager
@@ -43,8 +42,8 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def open(self) -> Store:
-        """Make the folders, where they are missing.
+    def open(self) -> None:
+        """Make the store, where it is missing.
 
         Raises:
             GpuenvError: the store is of another format, or cannot be written.
@@ -68,7 +67,6 @@ class Store:
                 causes=(f"this gpuenv knows format `{FORMAT}`, the store has `{found}`",),
                 code="store-unusable",
             )
-        return self
 
     def blob(self, digest: Digest) -> Path:
         """Where a blob is, or would be."""
@@ -94,6 +92,8 @@ class Store:
             IntegrityError: the bytes have another hash; nothing is kept of them.
             SpaceError: the file system is full; nothing is kept of them.
         """
+        import hashlib
+
         staged = self.root / "partial" / f"{os.urandom(16).hex()}.part"
         hasher = hashlib.sha256()
         try:
@@ -142,6 +142,8 @@ class Store:
 
     def keep_page(self, key: str, page: StoredPage) -> None:
         """Keep an answer. The body is written first, under its hash, so that no head lacks one."""
+        import hashlib
+
         head = asdict(page)
         body = hashlib.sha256(page.body).hexdigest()[:16]
         path = self._page(key, f".{body}")
@@ -182,13 +184,16 @@ class Store:
 
     def free_bytes(self) -> int:
         """Bytes free on the store's file system for this user."""
-        found = os.statvfs(self.root)
+        folder = next(path for path in (self.root, *self.root.parents) if path.exists())
+        found = os.statvfs(folder)
         return found.f_bavail * found.f_frsize
 
     def _mark(self, path: Path) -> Path:
         return path.with_name(f"{path.name}.json")
 
     def _page(self, key: str, suffix: str) -> Path:
+        import hashlib
+
         name = hashlib.sha256(key.encode()).hexdigest()
         return self.root / "pages" / f"{name}{suffix}"
 

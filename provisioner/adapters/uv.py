@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
-import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from provisioner.core.tags import Interpreter
 from provisioner.errors import LockError, SpaceError, ToolError
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Mapping
+
+    from provisioner.core.interpreter import Interpreter
 
 SCRUBBED: Final = frozenset(
     {
@@ -92,6 +89,8 @@ def find_uv(variables: Mapping[str, str]) -> Path:
     Raises:
         ToolError: there is neither.
     """
+    import shutil
+
     if found := shutil.which("uv", path=variables.get("PATH")):
         return Path(found)
     try:
@@ -135,6 +134,11 @@ class Uv:
         Raises:
             ToolError: it does not run.
         """
+        import json
+        import subprocess
+
+        from provisioner.core.interpreter import Interpreter
+
         try:
             found = subprocess.run(
                 [path, "-I", "-c", _FACTS_OF_PYTHON],
@@ -177,6 +181,8 @@ class Uv:
 
     def compile(self, question: Question) -> str:
         """Resolve requirements for every platform into a PEP 751 lock."""
+        import tempfile
+
         with tempfile.TemporaryDirectory(prefix="gpuenv-") as folder:
             output = Path(folder) / question.name
             if question.old is not None:
@@ -213,6 +219,8 @@ class Uv:
     def _run(
         self, words: list[str], more: Mapping[str, str] | None = None, given: str | None = None
     ) -> subprocess.CompletedProcess[str]:
+        import subprocess
+
         try:
             return subprocess.run(
                 [str(self._program), *words],
@@ -238,10 +246,12 @@ class Uv:
 
 def _words(text: str) -> tuple[str, ...]:
     """The error in uv's own words and causes, a line each, without its progress lines."""
-    lines = [_COLOUR.sub("", line).rstrip() for line in text.splitlines()]
+    import re
+
+    lines = [re.sub(_COLOUR, "", line).rstrip() for line in text.splitlines()]
     start = next((i for i, line in enumerate(lines) if line.lstrip().startswith("error:")), 0)
     kept = [line for line in lines[start:] if line.strip() and not line.startswith("warning:")]
     return tuple(line.strip().removeprefix("error: ").removeprefix("cause: ") for line in kept)
 
 
-_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
+_COLOUR: Final = r"\x1b\[[0-9;]*m"

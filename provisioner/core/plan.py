@@ -15,7 +15,7 @@ from packaging.pylock import (
 )
 
 from provisioner.core.digest import Digest
-from provisioner.core.tags import Interpreter, markers, wheel_tags
+from provisioner.core.tags import markers, wheel_tags
 from provisioner.core.urls import file_name, without_secrets
 from provisioner.errors import LockError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from packaging.pylock import PackageArchive, PackageSdist, PackageWheel
 
     from provisioner.core.host import Platform
+    from provisioner.core.interpreter import Interpreter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from provisioner.core.select import Defined
 from provisioner.errors import GpuenvError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Defined:
+    """What a project defines; extras and dependency groups."""
+
+    extras: frozenset[str]
+    groups: frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +39,8 @@ class Manifest:
 
 def normalise(name: str) -> str:
     """A name as PEP 503, PEP 685 and PEP 735 compare it."""
+    import re
+
     return re.sub(r"[-_.]+", "-", name).lower()
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from provisioner.core.facts import Facts
     from provisioner.core.host import Finding, Gpu, Host
     from provisioner.core.profile import Profile
+    from provisioner.core.project import Defined
     from provisioner.core.version import ComputeCapability
 
 EXTRA_NOT_DEFINED: Final = "extra-not-defined"
@@ -53,14 +54,6 @@ class Selection:
     usable: tuple[Candidate, ...]
     candidates: tuple[Candidate, ...]
     warnings: tuple[Reason, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Defined:
-    """What a project defines; None for a name set: there is no project."""
-
-    extras: frozenset[str]
-    groups: frozenset[str]
 
 
 def runs_code_for(capability: ComputeCapability, code: Iterable[ComputeCapability]) -> bool:
@@ -178,6 +171,14 @@ def select(
             hint="`gpuenv prepare --profile cpu` sets up the CPU environment" if cpu else None,
             data=selection_data(candidates, warnings),
         )
+    if has_gpu and only_cpu:
+        warnings = (
+            *warnings,
+            Reason(
+                code=EXTRA_NOT_DEFINED,
+                message="the host has a GPU, and the project defines no extra of a CUDA profile",
+            ),
+        )
     return Selection(chosen=usable[0], usable=usable, candidates=candidates, warnings=warnings)
 
 
@@ -213,7 +214,7 @@ def explain(candidate: Candidate, host: Host) -> str:
     profile = candidate.profile
     if profile.cuda is None:
         absent = [f.message for f in host.findings if f.code in {"no-gpu", *_HOST_WARNINGS}]
-        return absent[0] if absent else "it needs no GPU"
+        return absent[0] if absent else "no CUDA profile was chosen"
     driver = host.driver
     facts = []
     if driver and driver.version:

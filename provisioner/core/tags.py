@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from packaging import tags
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from packaging.tags import Tag
 
     from provisioner.core.host import Platform
+    from provisioner.core.interpreter import Interpreter
 
 _LEGACY_MANYLINUX = {(2, 17): "manylinux2014", (2, 12): "manylinux2010", (2, 5): "manylinux1"}
 _OLDEST_GLIBC_MINOR = {"x86_64": 5, "i686": 5}
@@ -24,25 +24,6 @@ _MARKERS = {
     "windows": ("nt", "win32", "Windows"),
 }
 _MAC_VERSION = (14, 0)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Interpreter:
-    """The Python that files are chosen for.
-
-    `version` is `major.minor` or longer; `path` is None where it is not on this machine.
-    """
-
-    version: str
-    implementation: str = "cpython"
-    free_threaded: bool = False
-    path: str | None = None
-
-    @property
-    def minor(self) -> tuple[int, int]:
-        """Major and minor version, which is all that tags look at."""
-        major, minor = self.version.split(".")[:2]
-        return int(major), int(minor)
 
 
 def platform_tags(platform: Platform) -> Iterator[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +50,8 @@ class Recipe:
 
 def file_hash(path: Path) -> str:
     """The SHA-256 of a small file; empty where there is none."""
+    import hashlib
+
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
@@ -63,6 +63,9 @@ def inputs_of(
     Of `uv.lock` only what concerns the profile counts; of folders that are installed as they
     are, the files that say how.
     """
+    import hashlib
+    import json
+
     facts = recipe.to_json() | {"lock_hash": None, "text": lock_text, "version": python_version}
     facts["folders"] = [
         [str(folder), *(file_hash(folder / name) for name in BUILD_FILES)] for folder in folders
@@ -71,11 +74,6 @@ def inputs_of(
 
 
 BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
-
-
-def is_intact(prepared: Prepared) -> bool:
-    """Whether nothing has changed an environment since it was made. One stat."""
-    return states.stamp(Path(prepared.environment)) == prepared.stamp
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

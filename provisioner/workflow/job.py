@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from provisioner.adapters.projects import Place
     from provisioner.core.host import Target
+    from provisioner.core.interpreter import Interpreter
     from provisioner.core.select import Candidate, Selection
-    from provisioner.core.tags import Interpreter
     from provisioner.workflow.world import Options, Wishes, World
 
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Job:
     """The selection for a target and project, the profiles to prepare, and their Python.
 
-    `runs_here` is whether an environment for the target can be made on this machine.
+    `not_here` says why no environment for the target can be made on this machine, if so.
     """
 
     world: World
@@ -35,7 +35,7 @@ class Job:
     selection: Selection
     candidates: tuple[Candidate, ...]
     interpreter: Interpreter
-    runs_here: bool
+    not_here: str | None
 
 
 def plan_job(world: World, options: Options, place: Place, target: Target, wishes: Wishes) -> Job:
@@ -48,7 +48,7 @@ def plan_job(world: World, options: Options, place: Place, target: Target, wishe
     """
     selection = judge_profiles(world, place, target).select(options)
     program = find_uv(world.variables)
-    interpreter, runs_here = find_interpreter(world, place, target, program)
+    interpreter, not_here = find_interpreter(world, place, target, program)
     return Job(
         world=world,
         options=options,
@@ -59,7 +59,7 @@ def plan_job(world: World, options: Options, place: Place, target: Target, wishe
         selection=selection,
         candidates=_wanted(selection, wishes, in_project=place.manifest is not None),
         interpreter=interpreter,
-        runs_here=runs_here,
+        not_here=not_here,
     )
 
 

@@ -41,7 +41,8 @@ def lock(world: World, options: Options, *, upgrade: bool) -> LockResult:
     place = read_place(folder, is_project=is_project)
     target = detect(world, options, remembered=StateFolder(place.home).read().target)
     job = plan_job(world, options, place, target, Wishes())
-    store = Store(options.store or default_root(world.variables, world.home)).open()
+    store = Store(options.store or default_root(world.variables, world.home))
+    store.open()
     with open_workshop(job, store) as workshop:
         locks = make_locks(job, workshop, upgrade=upgrade)
     return LockResult(locks=tuple((item.profile.name, str(item.path)) for item in locks))

@@ -61,6 +61,9 @@ def make_locks(job: Job, workshop: Workshop, *, upgrade: bool = False) -> tuple[
         return tuple(
             _resolved(job, workshop, candidate, upgrade=upgrade) for candidate in job.candidates
         )
+    if job.wishes.dry_run and not place.uv_lock.exists():
+        message = f"there is no `{place.uv_lock.name}` yet, and `--dry-run` writes nothing"
+        raise LockError(message, hint="`gpuenv lock` makes it", code="lock-missing")
     if upgrade or not place.uv_lock.exists():
         with workshop.resolving() as uv:
             uv.lock(upgrade=upgrade)
@@ -122,7 +125,8 @@ def _resolved(job: Job, workshop: Workshop, candidate: Candidate, *, upgrade: bo
     finally:
         workshop.pull.route(())
     text = signed(text, resolution)
-    write_whole(path, text)
+    if not job.wishes.dry_run:
+        write_whole(path, text)
     return _locked(job, candidate, text, path, by_uv=False)
 
 

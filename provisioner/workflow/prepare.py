@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner import __version__
 from provisioner.adapters.projects import find_folder, find_home, read_place
-from provisioner.adapters.state import State, StateFolder
+from provisioner.adapters.state import State, StateFolder, is_intact
 from provisioner.adapters.store import Store, default_root
 from provisioner.adapters.uv import find_uv
 from provisioner.core.digest import Digest
 from provisioner.core.host import target_to_json
 from provisioner.errors import SpaceError
 from provisioner.workflow.detect import HERE, detect
-from provisioner.workflow.environments import is_intact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,7 +103,7 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
     target = detect(world, options, remembered=state.target)
     program = find_uv(world.variables)
     request = _request(world, options, wishes, target, (folder, store.root, program))
-    if done := _nothing_to_do(states, store, state, request):
+    if done := _nothing_to_do(states, store, state, request, forced=options.profile is not None):
         return done
     place = read_place(folder, is_project=is_project)
     states = StateFolder(place.home)
@@ -113,11 +112,14 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
     from provisioner.workflow.job import plan_job
 
     job = plan_job(world, options, place, target, wishes)
+    if wishes.dry_run:
+        return _run(job, store, states, request)
     with states.hold(
         wait_seconds=_WAIT_SECONDS,
         waiting=lambda holder: world.progress.note(f"waiting for {holder}"),
     ):
-        return _run(job, store.open(), states, request)
+        store.open()
+        return _run(job, store, states, request)
 
 
 def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareResult:
@@ -139,9 +141,10 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         _check_space(store, plan)
         workshop.pull.know(files)
         workshop.pull.fetch(plan)
-        if job.wishes.fetch_only or not job.runs_here:
+        if job.wishes.fetch_only or job.not_here:
             states.write(replace(state, target=_remembered(job)))
-            return _result(job, workshop, plan)
+            why = (job.not_here,) if job.not_here else ()
+            return replace(_result(job, workshop, plan), notes=why)
         prepared = _build(job, workshop, state, locks)
         history, notes = _activate(job, store, states, state.history, prepared)
         result = _with_active(_result(job, workshop, plan), states, history, prepared)
@@ -341,7 +344,7 @@ def _request(
 
 
 def _nothing_to_do(
-    states: StateFolder, store: Store, state: State, request: str
+    states: StateFolder, store: Store, state: State, request: str, *, forced: bool
 ) -> PrepareResult | None:
     """The answer of the last `prepare`, where nothing that it depends on has changed.
 
@@ -352,7 +355,7 @@ def _nothing_to_do(
         return None
     result = PrepareResult.from_json(last["result"])
     active = current.prepared
-    stays = active.profile == result.profile or not current.automatic
+    stays = active.profile == result.profile or not (current.automatic or forced)
     if not stays or str(states.linked()) != active.environment:
         return None
     environments = [state.prepared.get(name) for name in result.prepared]

@@ -14,7 +14,7 @@ from provisioner.adapters.http import Http, refused
 from provisioner.adapters.store import StoredPage
 from provisioner.core.pages import is_file, is_routed, lifetime, named_files, rule_for
 from provisioner.core.urls import file_name, without_secrets
-from provisioner.errors import GpuenvError, NetworkError
+from provisioner.errors import GpuenvError, NetworkError, SpaceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -59,7 +59,7 @@ class Pull:
         self._http = http
         self._indexes = tuple(indexes)
         self._progress = progress
-        self._offline = offline
+        self.offline = offline
         self._known: dict[str, LockedFile] = {}
         self._counting = threading.Lock()
         self._stopped = threading.Event()
@@ -90,23 +90,29 @@ class Pull:
         """
         if not plan.missing:
             return
-        if self._offline:
+        if self.offline:
             raise missing_offline(plan.missing)
         self._progress.planned(len(plan.missing), plan.missing_bytes)
-        with ThreadPoolExecutor(min(FILES_AT_ONCE, len(plan.missing))) as pool:
-            running = [pool.submit(self._obtain, file) for file in plan.missing]
-            try:
-                done, _ = wait(running, return_when=FIRST_EXCEPTION)
-            finally:
-                # Also after Ctrl-C: threads look at this between two blocks.
-                failed = any(item.done() and item.exception() for item in running)
-                if failed or not all(item.done() for item in running):
-                    self._stopped.set()
-                    pool.shutdown(wait=True, cancel_futures=True)
+        self._stopped.clear()
+        pool = ThreadPoolExecutor(min(FILES_AT_ONCE, len(plan.missing)))
+        running = [pool.submit(self._obtain, file) for file in plan.missing]
+        try:
+            done, _ = wait(running, return_when=FIRST_EXCEPTION)
             errors = [error for item in done if (error := item.exception())]
-        if errors:
-            self._stopped.clear()
-            raise next((e for e in errors if isinstance(e, GpuenvError)), errors[0])
+            if errors:
+                # What is under way is finished and kept; only a full disk ends it.
+                if any(isinstance(error, SpaceError) for error in errors):
+                    self._stopped.set()
+                elif len(done) < len(running):
+                    self._progress.note("a file failed; finishing those that are under way")
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise errors[0]
+        except KeyboardInterrupt:
+            self._stopped.set()
+            self._http.close()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
     @contextmanager
     def answer(self, request: Request) -> Iterator[Reply]:
@@ -140,7 +146,7 @@ class Pull:
         """Make sure that a blob is in the store; one process at a time fetches it."""
         if file.digest in self.store:
             return
-        if self._offline:
+        if self.offline:
             raise missing_offline([file])
         with self.store.claim(file.digest.hex, self._waiting(file.name)):
             if file.digest in self.store:
@@ -182,7 +188,7 @@ class Pull:
         if kept and kept.digest and kept.digest in self.store:
             yield FileAnswer(path=self.store.blob(kept.digest), tag=kept.digest.hex)
             return
-        if self._offline:
+        if self.offline:
             raise not_kept(key)
         if request.method == "HEAD" or "range" in request.headers:
             # A resolver looks at the metadata of many versions and takes few.
@@ -213,10 +219,10 @@ class Pull:
         # Pages come in several formats under one URL.
         name = f"{key}\n{request.headers.get('accept', '')}"
         kept = self.store.page(name)
-        if kept and (self._offline or self._age(kept) < lifetime(self._policy(kept))):
+        if kept and (self.offline or self._age(kept) < lifetime(self._policy(kept))):
             yield self._serve(kept)
             return
-        if self._offline:
+        if self.offline:
             raise not_kept(key)
         if request.method == "HEAD":
             with self._relay(request) as reply:

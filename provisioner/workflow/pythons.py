@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from provisioner.adapters.machine import this_platform
 from provisioner.adapters.uv import Uv
-from provisioner.core.tags import Interpreter
+from provisioner.core.interpreter import Interpreter
 from provisioner.core.version import DottedVersion
 from provisioner.errors import ToolError
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 def find_interpreter(
     world: World, place: Place, target: Target, program: Path
-) -> tuple[Interpreter, bool]:
-    """The target's Python, and whether an environment for the target can be made here.
+) -> tuple[Interpreter, str | None]:
+    """The target's Python, and why no environment for the target can be made here, if so.
 
     Raises:
         ToolError: uv finds no Python, and the target does not say which it has.
@@ -33,10 +33,11 @@ def find_interpreter(
     except ToolError:
         if target.python is None or "." not in target.python:
             raise
-        return Interpreter(version=target.python), False
+        return Interpreter(version=target.python), f"there is no Python {target.python} here"
     if here:
-        return found, True
-    return Interpreter(version=target.python or found.version), False
+        return found, None
+    other = "an environment of the target's platform cannot be made here"
+    return Interpreter(version=target.python or found.version), other
 
 
 def _runs_here(target: Platform, here: Platform) -> bool:

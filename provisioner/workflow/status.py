@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from provisioner.workflow.environments import is_intact
+from provisioner.adapters.state import is_intact
 from provisioner.workflow.switch import open_state
 
 if TYPE_CHECKING:

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.adapters.projects import find_folder, find_home
-from provisioner.adapters.state import State, StateFolder
-from provisioner.adapters.store import Store, default_root
+from provisioner.adapters.state import State, StateFolder, is_intact
 from provisioner.errors import IntegrityError, NotPreparedError
-from provisioner.workflow.environments import is_intact
 
 if TYPE_CHECKING:
     from provisioner.core.history import Prepared
@@ -112,12 +110,14 @@ def _ready(world: World, options: Options, prepared: Prepared, *, keep: bool) ->
 
 def _renew(world: World, options: Options, prepared: Prepared) -> Prepared:
     from provisioner.adapters.http import Http
+    from provisioner.adapters.store import Store, default_root
     from provisioner.adapters.uv import find_uv
     from provisioner.workflow.environments import renew
     from provisioner.workflow.pull import Pull
     from provisioner.workflow.workshop import Workshop
 
-    store = Store(options.store or default_root(world.variables, world.home)).open()
+    store = Store(options.store or default_root(world.variables, world.home))
+    store.open()
     pull = Pull(store, Http(world.variables, connections=1), (), world.progress, offline=True)
     folder = Path(prepared.recipe["folder"])
     workshop = Workshop(find_uv(world.variables), folder, world.variables, pull)

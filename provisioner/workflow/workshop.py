@@ -36,6 +36,23 @@ def open_workshop(job: Job, store: Store) -> Iterator[Workshop]:
         http.close()
 
 
+def git_variables(variables: Mapping[str, str], *, offline: bool) -> dict[str, str]:
+    """Let git, which uv runs for git sources, go the user's own way past the gateway.
+
+    The gateway speaks for package indexes only. Offline, git may read local repositories.
+    """
+    names = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+    proxy = next((variables[name] for name in names if variables.get(name)), "")
+    given = variables.get("GIT_CONFIG_COUNT", "")
+    count = int(given) if given.isdigit() else 0
+    settings = {
+        "GIT_CONFIG_COUNT": str(count + 1),
+        f"GIT_CONFIG_KEY_{count}": "http.proxy",
+        f"GIT_CONFIG_VALUE_{count}": proxy,
+    }
+    return settings | ({"GIT_ALLOW_PROTOCOL": "file"} if offline else {})
+
+
 class Workshop:
     """Where uv works. The gateway costs a certificate, so it opens when it is needed."""
 
@@ -69,10 +86,12 @@ class Workshop:
     def _behind_gateway(self, *, kept_pages_do: bool) -> Iterator[Uv]:
         self.pull.kept_pages_do = kept_pages_do
         self.pull.failures.clear()
+        self.store.open()
         with Gateway(self.pull) as gateway:
             variables = {
                 name: value for name, value in self._variables.items() if name not in BYPASSES
             }
+            variables |= git_variables(self._variables, offline=self.pull.offline)
             try:
                 yield Uv(self._program, self._folder, {**variables, **gateway.variables})
             except ToolError:
