@@ -20,7 +20,7 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, Self
 
 from provisioner import __version__
 from provisioner.adapters.certificates import CertificateAuthority
@@ -114,7 +114,7 @@ class Gateway:
 
         Only our authority is trusted in the child, so that nothing gets past us. uv's own
         settings `no-cache` and `offline` would defeat the purpose, and a file may take long
-        to arrive.
+        to arrive. Retrying is for whoever asks upstream, which is us.
         """
         port = self._server.server_address[1]
         proxy = f"http://{_USER}:{self._secret}@127.0.0.1:{port}"
@@ -129,6 +129,7 @@ class Gateway:
             "REQUESTS_CA_BUNDLE": certificate,
             "PIP_CERT": certificate,
             "UV_HTTP_TIMEOUT": "3600",
+            "UV_HTTP_RETRIES": "1",
             "UV_NO_CACHE": "0",
             "UV_OFFLINE": "0",
         }
@@ -261,19 +262,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             headers["Content-Length"] = str(last - first + 1)
             self._head(206 if part else 200, headers)
             if self.command == "GET":
-                self._copy(file.fileno(), first, last - first + 1)
+                self._copy(file, first, last - first + 1)
 
-    def _copy(self, source: int, offset: int, count: int) -> None:
-        self.wfile.flush()
-        plain = not isinstance(self.connection, ssl.SSLSocket)
-        if plain and hasattr(os, "sendfile"):
-            while count:
-                sent = os.sendfile(self.connection.fileno(), source, offset, count)
-                offset, count = offset + sent, count - sent
+    def _copy(self, file: BinaryIO, offset: int, count: int) -> None:
+        if count and not isinstance(self.connection, ssl.SSLSocket):
+            self.connection.sendfile(file, offset, count)
             return
         buffer = memoryview(bytearray(_BLOCK_BYTES))
         while count:
-            size = os.preadv(source, [buffer[: min(count, _BLOCK_BYTES)]], offset)
+            size = os.preadv(file.fileno(), [buffer[: min(count, _BLOCK_BYTES)]], offset)
             self.connection.sendall(buffer[:size])
             offset, count = offset + size, count - size
 

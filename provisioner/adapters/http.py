@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import httpx
 
 from provisioner import __version__
-from provisioner.core.urls import without_secrets
+from provisioner.core.urls import origin, without_secrets
 from provisioner.errors import NetworkError
 
 if TYPE_CHECKING:
@@ -43,8 +43,15 @@ class Answer:
 class Http:
     """One pool of connections for a whole command; usable from many threads."""
 
-    def __init__(self, variables: Mapping[str, str], *, connections: int) -> None:
+    def __init__(
+        self,
+        variables: Mapping[str, str],
+        *,
+        connections: int,
+        credentials: Mapping[str, tuple[str, str]] | None = None,
+    ) -> None:
         self._variables = variables
+        self._credentials = credentials or {}
         self._connections = connections
         self._client: httpx.Client | None = None
         self._making = threading.Lock()
@@ -101,7 +108,7 @@ class Http:
         with self._making:
             if self._client is None:
                 self._client = httpx.Client(
-                    auth=_Credentials(self._variables.get("NETRC")),
+                    auth=_Credentials(self._variables.get("NETRC"), self._credentials),
                     verify=_certificates(self._variables),
                     follow_redirects=True,
                     timeout=httpx.Timeout(_STALL_SECONDS, connect=_CONNECT_SECONDS, pool=None),
@@ -112,9 +119,10 @@ class Http:
 
 
 class _Credentials(httpx.Auth):
-    """What a client passed along, else the URL's own user, else netrc's for that host."""
+    """What a client passed along, else the URL's own, else its index's, else netrc's."""
 
-    def __init__(self, netrc_file: str | None) -> None:
+    def __init__(self, netrc_file: str | None, of_origins: Mapping[str, tuple[str, str]]) -> None:
+        self._of_origins = of_origins
         try:
             self._netrc: netrc.netrc | None = netrc.netrc(netrc_file)
         except (OSError, netrc.NetrcParseError):
@@ -124,10 +132,12 @@ class _Credentials(httpx.Auth):
         """Add basic authentication; a redirect to another origin loses it again."""
         if "authorization" not in request.headers:
             user, password = request.url.username, request.url.password
-            if not user and self._netrc:
+            if not user:
+                user, password = self._of_origins.get(origin(str(request.url)), ("", ""))
+            if not (user or password) and self._netrc:
                 found = self._netrc.authenticators(request.url.host)
                 user, password = (found[0], found[2] or "") if found else ("", "")
-            if user:
+            if user or password:
                 yield from httpx.BasicAuth(user, password).auth_flow(request)
                 return
         yield request

@@ -1,8 +1,8 @@
 """`.venv` and `.gpuenv/`: all that gpuenv keeps in a project.
 
 `.gpuenv/state.json` holds the history of what was active, what is prepared, and the inputs
-of the last `prepare`. `.venv` is a link, and the flip of it is the commit: where a crash
-leaves both at odds, the link tells what is active.
+of the last `prepare`. `.venv` is a link, and the flip of it, after the state was written, is
+the commit: where a crash leaves both at odds, the link tells what is active.
 """
 
 from __future__ import annotations
@@ -15,14 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.adapters._files import locked, no_space, read_json, sync_folder, write_whole
-from provisioner.core.history import (
-    History,
-    Prepared,
-    history_from_json,
-    history_to_json,
-    prepared_from_json,
-    prepared_to_json,
-)
+from provisioner.core.history import History, Prepared, from_json, to_json
 from provisioner.errors import GpuenvError, PolicyError
 
 if TYPE_CHECKING:
@@ -77,7 +70,7 @@ class StateFolder:
                 write_whole(ignore, "*\n")
         except OSError as error:
             message = f"cannot write to `{self.home}`"
-            raise GpuenvError(message, causes=(error.strerror or str(error),)) from error
+            raise GpuenvError(message, causes=((error.strerror or str(error)).lower(),)) from error
         with locked(self._folder / "lock", wait_seconds=wait_seconds, waiting=waiting):
             yield
 
@@ -96,20 +89,30 @@ class StateFolder:
             raise GpuenvError(
                 message, causes=(f"this gpuenv knows schema `{SCHEMA}`, the file has `{known}`",)
             )
-        state = State(
-            history=history_from_json(data["history"]),
-            prepared={name: prepared_from_json(item) for name, item in data["prepared"].items()},
-            target=data["target"],
-            last=data["last"],
-        )
+        try:
+            state = self._parse(data)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            message = f"`{self._file}` is damaged"
+            raise GpuenvError(
+                message,
+                causes=(f"{type(error).__name__}: {error}",),
+                hint="delete it; `gpuenv prepare` makes it anew, and fetches nothing again",
+            ) from error
         return replace(state, history=self._as_linked(state.history))
+
+    def _parse(self, data: dict[str, Any]) -> State:
+        if data["home"] != str(self.home):
+            # A copy of the project, or it was moved: its environments belong to the old place.
+            return State(target=data["target"])
+        history, prepared = from_json(data)
+        return State(history=history, prepared=prepared, target=data["target"], last=data["last"])
 
     def write(self, state: State) -> None:
         """Remember a state."""
         data = {
             "schema": SCHEMA,
-            "history": history_to_json(state.history),
-            "prepared": {name: prepared_to_json(item) for name, item in state.prepared.items()},
+            "home": str(self.home),
+            **to_json(state.history, state.prepared),
             "target": state.target,
             "last": state.last,
         }
@@ -151,8 +154,10 @@ class StateFolder:
         except OSError:
             return None
 
-    def flip(self, environment: Path) -> None:
-        """Point `.venv` at an environment with one rename."""
+    def flip(self, environment: Path) -> bool:
+        """Point `.venv` at an environment with one rename; False where it does already."""
+        if self.linked() == environment:
+            return False
         staged = self.link.with_name(f".venv.{os.urandom(6).hex()}")
         first = not os.path.lexists(self.link)
         try:
@@ -164,11 +169,12 @@ class StateFolder:
         sync_folder(self.home)
         if first:
             self._hide_from_git()
+        return True
 
     def _as_linked(self, history: History) -> History:
         """The history with the generation active that `.venv` points at.
 
-        A crash after the flip and before the state was written leaves the older number.
+        A crash after the state was written and before the flip leaves the newer number.
         """
         linked = self.linked()
         current = history.current

@@ -58,7 +58,7 @@ class Store:
         except OSError as error:
             message = f"cannot open the store `{self.root}`"
             raise GpuenvError(
-                message, causes=(error.strerror or str(error),), code="store-unusable"
+                message, causes=((error.strerror or str(error)).lower(),), code="store-unusable"
             ) from error
         if found != FORMAT:
             message = f"the store `{self.root}` has another format"

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
+
+from provisioner.core.urls import origin
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+_NAMED: Final = re.compile(r"[A-Za-z0-9._-]+=")
 
 
 def settings_files(variables: Mapping[str, str], home: Path, folder: Path) -> tuple[Path, ...]:
@@ -28,6 +34,39 @@ def has_default_index(variables: Mapping[str, str], home: Path, folder: Path) ->
     if variables.get("UV_DEFAULT_INDEX") or variables.get("UV_INDEX_URL"):
         return True
     return any(_names_default(_settings(path)) for path in settings_files(variables, home, folder))
+
+
+def index_credentials(
+    variables: Mapping[str, str], home: Path, folder: Path
+) -> dict[str, tuple[str, str]]:
+    """User and password of each index that has them, by origin such as `https://host:8443`.
+
+    They stand in an index URL, or in `UV_INDEX_<NAME>_USERNAME` and `_PASSWORD` (uv's
+    documentation, "Package indexes"). What settings say first wins.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for name, url in _indexes(variables, home, folder):
+        parts = urlsplit(url)
+        prefix = f"UV_INDEX_{re.sub('[^A-Za-z0-9]', '_', name).upper()}"
+        user = variables.get(f"{prefix}_USERNAME") or unquote(parts.username or "")
+        password = variables.get(f"{prefix}_PASSWORD") or unquote(parts.password or "")
+        if user or password:
+            found.setdefault(origin(url), (user, password))
+    return found
+
+
+def _indexes(variables: Mapping[str, str], home: Path, folder: Path) -> Iterator[tuple[str, str]]:
+    for variable in ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL"):
+        for word in variables.get(variable, "").split():
+            name, _, url = word.rpartition("=") if _NAMED.match(word) else ("", "", word)
+            yield name, url
+    for path in settings_files(variables, home, folder):
+        settings = _settings(path)
+        for item in settings.get("index") or ():
+            if isinstance(item, dict) and isinstance(item.get("url"), str):
+                yield str(item.get("name", "")), item["url"]
+        urls = settings.get("index-url"), *(settings.get("extra-index-url") or ())
+        yield from (("", url) for url in urls if isinstance(url, str))
 
 
 def _names_default(settings: Mapping[str, Any]) -> bool:

@@ -83,7 +83,7 @@ def _common(function: Callable[..., Any]) -> Callable[..., Any]:
         offline = values.pop("offline") or bool(os.environ.get("GPUENV_OFFLINE"))
         project, store = values.pop("project"), values.pop("store")
         options = Options(
-            project=project.absolute() if project else None,
+            project=project.resolve() if project else None,
             store=store.absolute() if store else None,
             profile=values.pop("profile"),
             force=values.pop("force"),
@@ -134,7 +134,7 @@ _OPTIONS = (
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="gpuenv")
 def gpuenv() -> None:
     """Set up the CUDA environments that this machine's GPUs can run.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from provisioner.cli.render import size_text
+from provisioner.cli.render import files_text, size_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -24,7 +24,7 @@ class Lines:
 
     def planned(self, files: int, size: int) -> None:
         """Say how much is to come."""
-        click.echo(f"fetching {files} files ({size_text(size)})", err=True)
+        click.echo(f"fetching {files_text(files, size)}", err=True)
 
     def started(self, name: str, size: int | None) -> None:  # noqa: ARG002 - Progress
         """Begin to count."""
@@ -57,7 +57,7 @@ class Terminal:
     def planned(self, files: int, size: int) -> None:
         """Show a bar for all files together."""
         with self._drawing:
-            self._total = self._open().add_task(f"{files} files", total=size or None)
+            self._total = self._open().add_task(files_text(files), total=size or None)
 
     def started(self, name: str, size: int | None) -> None:
         """Show a bar."""

@@ -64,6 +64,12 @@ def size_text(count: int) -> str:
     raise AssertionError
 
 
+def files_text(files: int, size: int | None = None) -> str:
+    """A number of files, and their bytes together, for people."""
+    counted = f"{files} {'file' if files == 1 else 'files'}"
+    return counted if size is None else f"{counted} ({size_text(size)})"
+
+
 def render_target(target: Target) -> str:
     """`detect`."""
     host = target.host
@@ -151,7 +157,7 @@ def render_prepare(result: PrepareResult) -> str:
         ]
         total = sum(size or 0 for _, size in result.missing)
         lines.append(
-            f"would fetch {_files(len(result.missing), total)}, "
+            f"would fetch {files_text(len(result.missing), total)}, "
             f"{_count(result.reused)} are held in {result.store}, "
             f"{size_text(result.free_bytes)} are free there"
         )
@@ -212,8 +218,4 @@ def _indented(label: str, lines: Iterable[str]) -> list[str]:
 
 
 def _count(count: Count) -> str:
-    return _files(count.files, count.bytes)
-
-
-def _files(files: int, count: int) -> str:
-    return f"{files} {'file' if files == 1 else 'files'} ({size_text(count)})"
+    return files_text(count.files, count.bytes)

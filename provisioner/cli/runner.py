@@ -22,9 +22,12 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - an exit a kind of endin
         sys.stdout.flush()
     except GpuenvError as error:
         return _fail(error, arguments)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return UsageError.exit_code
     except click.UsageError as error:
         hint = f"`{error.ctx.command_path} --help` lists the options" if error.ctx else None
-        words = error.format_message().rstrip(".")
+        words = error.format_message().rstrip(".").replace("'", "`")
         return _fail(UsageError(words[:1].lower() + words[1:], hint=hint), arguments)
     except click.exceptions.Exit as error:
         return error.exit_code

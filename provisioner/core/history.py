@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provisioner.errors import NotPreparedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,56 +104,60 @@ class History:
         )
 
 
-def prepared_to_json(prepared: Prepared) -> dict[str, Any]:
-    """The written form."""
+def to_json(history: History, prepared: Mapping[str, Prepared]) -> dict[str, Any]:
+    """The written form; every environment stands once, however many generations it had."""
+    every = [*(item.prepared for item in history.generations), *prepared.values()]
     return {
-        "profile": prepared.profile,
-        "environment": prepared.environment,
-        "stamp": list(prepared.stamp),
-        "inputs": prepared.inputs,
-        "recipe": prepared.recipe,
-    }
-
-
-def prepared_from_json(data: dict[str, Any]) -> Prepared:
-    """Read the written form."""
-    first, second = data["stamp"]
-    return Prepared(
-        profile=data["profile"],
-        environment=data["environment"],
-        stamp=(first, second),
-        inputs=data["inputs"],
-        recipe=data["recipe"],
-    )
-
-
-def history_to_json(history: History) -> dict[str, Any]:
-    """The written form."""
-    return {
+        "environments": {
+            item.environment: {
+                "profile": item.profile,
+                "stamp": list(item.stamp),
+                "inputs": item.inputs,
+                "recipe": item.recipe,
+            }
+            for item in every
+        },
+        "prepared": [item.environment for item in prepared.values()],
         "active": history.active,
         "generations": [
             {
                 "number": item.number,
+                "environment": item.prepared.environment,
                 "automatic": item.automatic,
                 "time": item.time,
-                **prepared_to_json(item.prepared),
             }
             for item in history.generations
         ],
     }
 
 
-def history_from_json(data: dict[str, Any]) -> History:
-    """Read the written form."""
-    return History(
+def from_json(data: Mapping[str, Any]) -> tuple[History, dict[str, Prepared]]:
+    """Read the written form.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is damaged.
+    """
+    every = {}
+    for environment, item in data["environments"].items():
+        inode, nanoseconds = item["stamp"]
+        every[environment] = Prepared(
+            profile=item["profile"],
+            environment=environment,
+            stamp=(inode, nanoseconds),
+            inputs=item["inputs"],
+            recipe=item["recipe"],
+        )
+    history = History(
         active=data["active"],
         generations=tuple(
             Generation(
                 number=item["number"],
+                prepared=every[item["environment"]],
                 automatic=item["automatic"],
                 time=item["time"],
-                prepared=prepared_from_json(item),
             )
             for item in data["generations"]
         ),
     )
+    prepared = [every[environment] for environment in data["prepared"]]
+    return history, {item.profile: item for item in prepared}

@@ -16,7 +16,7 @@ from packaging.pylock import (
 
 from provisioner.core.digest import Digest
 from provisioner.core.tags import markers, wheel_tags
-from provisioner.core.urls import file_name, without_secrets
+from provisioner.core.urls import file_name, is_remote, without_secrets
 from provisioner.errors import LockError
 
 if TYPE_CHECKING:
@@ -98,9 +98,9 @@ def read_lock(text: str, interpreter: Interpreter, platform: Platform, origin: s
     for package, item in chosen:
         if package.directory is not None:
             folders.append(package.directory.path)
-        elif not isinstance(item, (PackageVcs, PackageDirectory)) and item.url is not None:
+        elif not isinstance(item, (PackageVcs, PackageDirectory)) and is_remote(item.url):
             try:
-                files.append(_file(item, item.url))
+                files.append(_file(item, item.url or ""))
             except ValueError as error:
                 faults.append(f"`{package.name}`: {error}")
     if faults:

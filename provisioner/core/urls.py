@@ -15,3 +15,15 @@ def without_secrets(url: str) -> str:
 def file_name(url: str) -> str:
     """The last segment of a URL, decoded; only ever shown, never used as a path."""
     return unquote(urlsplit(url).path.rpartition("/")[2])
+
+
+def is_remote(url: str | None) -> bool:
+    """Whether a URL is one to fetch; uv itself reads files of this machine."""
+    return url is not None and urlsplit(url).scheme in {"http", "https"}
+
+
+def origin(url: str) -> str:
+    """Scheme, host and port, which credentials belong to."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{parts.hostname}:{port}"

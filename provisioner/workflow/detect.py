@@ -82,7 +82,7 @@ def save(target: Target, path: Path) -> None:
         path.write_text(json.dumps(target_to_json(target), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         message = f"cannot write `{path}`"
-        raise GpuenvError(message, causes=(error.strerror or str(error),)) from error
+        raise GpuenvError(message, causes=((error.strerror or str(error)).lower(),)) from error
 
 
 def _from_file(path: Path) -> Target:
@@ -92,7 +92,7 @@ def _from_file(path: Path) -> Target:
         message = f"there is no target `{path}`"
         raise TargetError(
             message,
-            causes=(error.strerror or str(error),),
+            causes=((error.strerror or str(error)).lower(),),
             hint="`gpuenv detect --save FILE` writes one; the short form has `=` in it",
         ) from error
     except ValueError as error:

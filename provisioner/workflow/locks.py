@@ -65,6 +65,7 @@ def make_locks(job: Job, workshop: Workshop, *, upgrade: bool = False) -> tuple[
         message = f"there is no `{place.uv_lock.name}` yet, and `--dry-run` writes nothing"
         raise LockError(message, hint="`gpuenv lock` makes it", code="lock-missing")
     if upgrade or not place.uv_lock.exists():
+        _refuse_offline(job, place.uv_lock)
         with workshop.resolving() as uv:
             uv.lock(upgrade=upgrade)
     return tuple(_exported(job, workshop, candidate) for candidate in job.candidates)
@@ -101,11 +102,7 @@ def _resolved(job: Job, workshop: Workshop, candidate: Candidate, *, upgrade: bo
         maker = made_from(old, str(path))
         if maker in {None, resolution.fingerprint}:
             return _locked(job, candidate, old, path, by_uv=False)
-        if job.options.offline:
-            message = f"lock `{path.name}` does not fit what `{profile.name}` needs"
-            raise LockError(
-                message, hint="run `gpuenv lock` once with a network", code="lock-stale"
-            )
+    _refuse_offline(job, path)
     given = None if in_project else "".join(f"{line}\n" for line in profile.requirements or ())
     workshop.pull.route(profile.indexes)
     try:
@@ -128,6 +125,17 @@ def _resolved(job: Job, workshop: Workshop, candidate: Candidate, *, upgrade: bo
     if not job.wishes.dry_run:
         write_whole(path, text)
     return _locked(job, candidate, text, path, by_uv=False)
+
+
+def _refuse_offline(job: Job, path: Path) -> None:
+    """Resolving needs index pages as they are now."""
+    if not job.options.offline:
+        return
+    what = "has to be resolved again" if path.exists() else "is missing"
+    message = f"the lock `{path.name}` {what}, and `--offline` forbids it"
+    raise LockError(
+        message, hint="run `gpuenv lock` once with a network", code="lock-needs-network"
+    )
 
 
 def _locked(job: Job, candidate: Candidate, text: str, path: Path, *, by_uv: bool) -> Locked:

@@ -146,7 +146,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
             why = (job.not_here,) if job.not_here else ()
             return replace(_result(job, workshop, plan), notes=why)
         prepared = _build(job, workshop, state, locks)
-        history, notes = _activate(job, store, states, state.history, prepared)
+        history = _activate(job, state.history, prepared)
         result = _with_active(_result(job, workshop, plan), states, history, prepared)
     states.write(
         State(
@@ -161,7 +161,12 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
             },
         )
     )
-    return replace(result, notes=notes)
+    aside = None
+    if job.wishes.adopt and not _is_ours(states, store, history):
+        aside = states.move_aside()
+    if history.current:
+        states.flip(job.place.home / history.current.prepared.environment)
+    return replace(result, notes=(f"moved the old `.venv` to `{aside}`",) if aside else ())
 
 
 def _build(
@@ -222,28 +227,16 @@ def _local_folders(place: Place, locked: Locked) -> tuple[Path, ...]:
     return tuple(dict.fromkeys((*own, *others)))
 
 
-def _activate(
-    job: Job,
-    store: Store,
-    states: StateFolder,
-    history: History,
-    prepared: dict[str, Prepared],
-) -> tuple[History, tuple[str, ...]]:
-    """Point `.venv` at the choice, or leave what the user has switched to."""
-    notes: tuple[str, ...] = ()
+def _activate(job: Job, history: History, prepared: dict[str, Prepared]) -> History:
+    """The history with the choice active, or with what the user has switched to."""
     current = history.current
     choice = job.selection.chosen.profile.name
     keeps = current is not None and not current.automatic and job.options.profile is None
     name = current.prepared.profile if current and keeps else choice
-    if job.wishes.adopt and not _is_ours(states, store, history):
-        aside = states.move_aside()
-        notes = (f"moved the old `.venv` to `{aside}`",) if aside else ()
-    if name in prepared:
-        automatic = job.options.profile is None and not keeps
-        history = history.activate(prepared[name], automatic=automatic, now=int(job.world.now()))
-        if str(states.linked()) != prepared[name].environment:
-            states.flip(job.place.home / prepared[name].environment)
-    return history, notes
+    if name not in prepared:
+        return history
+    automatic = job.options.profile is None and not keeps
+    return history.activate(prepared[name], automatic=automatic, now=int(job.world.now()))
 
 
 def _with_active(
@@ -275,17 +268,22 @@ def _result(job: Job, workshop: Workshop, plan: FetchPlan) -> PrepareResult:
     from provisioner.core.select import explain
 
     chosen = job.selection.chosen
+    # Making the lock may have fetched some of what the plan then found held.
+    reused = [file for file in plan.held if file.digest not in workshop.pull.fetched]
     return PrepareResult(
         profile=chosen.profile.name,
         why=explain(chosen, job.target.host),
         extras=(*chosen.extras, *chosen.groups),
         prepared=tuple(candidate.profile.name for candidate in job.candidates),
         rejected=tuple(
-            reason.message for candidate in job.selection.candidates for reason in candidate.reasons
+            reason.message
+            for candidate in job.selection.candidates
+            if candidate is not chosen
+            for reason in candidate.reasons
         ),
         warnings=tuple(warning.message for warning in job.selection.warnings),
         fetched=Count(files=len(workshop.pull.fetched), bytes=sum(workshop.pull.fetched.values())),
-        reused=Count(files=len(plan.held), bytes=total_bytes(plan.held)),
+        reused=Count(files=len(reused), bytes=total_bytes(reused)),
         store=str(workshop.store.root),
         environment=None,
         active=None,
@@ -358,8 +356,8 @@ def _nothing_to_do(
     stays = active.profile == result.profile or not (current.automatic or forced)
     if not stays or str(states.linked()) != active.environment:
         return None
-    environments = [state.prepared.get(name) for name in result.prepared]
-    if not all(item and is_intact(item) for item in (active, *environments)):
+    environments = [state.prepared.get(name) for name in (active.profile, *result.prepared)]
+    if environments[0] != active or not all(item and is_intact(item) for item in environments):
         return None
     if any(Digest(name) not in store for name in last["blobs"]):
         return None

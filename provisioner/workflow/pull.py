@@ -41,9 +41,10 @@ _PAGE_BYTES: Final = 64 << 20
 class Pull:
     """The one way by which anything comes from the network.
 
-    It is the gateway's `Origin`, and fetches what a plan lacks. `kept_pages_do` says
-    whether an index page that cannot be asked for again may be served as it was kept: for
-    building, not for resolving.
+    It is the gateway's `Origin`, and fetches what a plan lacks. While `resolving`, index
+    pages have to be as they are now, and a look at a file (HEAD, ranges) does not fetch it:
+    a resolver looks at many versions and takes few. While building, pages that were kept do
+    where the index cannot be reached, and what is looked at is going to be taken.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Pull:
         self._counting = threading.Lock()
         self._stopped = threading.Event()
         self._routes: tuple[Index, ...] = ()
-        self.kept_pages_do = False
+        self.resolving = False
         self.fetched: dict[Digest, int] = {}
         self.failures: list[GpuenvError] = []
 
@@ -120,7 +121,8 @@ class Pull:
         try:
             with self._reply(request) as reply:
                 yield reply
-        except GpuenvError as error:
+        except (GpuenvError, OSError) as raised:
+            error = raised if isinstance(raised, GpuenvError) else GpuenvError(str(raised).lower())
             with self._counting:
                 self.failures.append(error)
             yield BodyAnswer(
@@ -132,7 +134,12 @@ class Pull:
     @contextmanager
     def _reply(self, request: Request) -> Iterator[Reply]:
         key = without_secrets(request.url)
-        if file := self._known.get(key):
+        file = self._known.get(key)
+        looks = request.method == "HEAD" or "range" in request.headers
+        if looks and self.resolving and not self._holds(file, key):
+            with self._relay(request) as reply:
+                yield reply
+        elif file:
             self._obtain(file, request.headers)
             yield FileAnswer(path=self.store.blob(file.digest), tag=file.digest.hex)
         elif is_file(key):
@@ -141,6 +148,15 @@ class Pull:
         else:
             with self._page(request, key) as reply:
                 yield reply
+
+    def _holds(self, file: LockedFile | None, key: str) -> bool:
+        """Whether the file at a URL is in the store; a page is for `_page` to judge."""
+        if not is_file(key):
+            return True
+        if file is None:
+            kept = self.store.page(key)
+            return bool(kept and kept.digest and kept.digest in self.store)
+        return file.digest in self.store
 
     def _obtain(self, file: LockedFile, headers: Mapping[str, str] | None = None) -> None:
         """Make sure that a blob is in the store; one process at a time fetches it."""
@@ -190,11 +206,6 @@ class Pull:
             return
         if self.offline:
             raise not_kept(key)
-        if request.method == "HEAD" or "range" in request.headers:
-            # A resolver looks at the metadata of many versions and takes few.
-            with self._relay(request) as reply:
-                yield reply
-            return
         with self.store.claim(_lock_name(key), self._waiting(file_name(key))):
             kept = self.store.page(key)
             if not (kept and kept.digest and kept.digest in self.store):
@@ -231,7 +242,7 @@ class Pull:
         try:
             fetched = self._ask(request, kept)
         except NetworkError:
-            if not (kept and self.kept_pages_do):
+            if not kept or self.resolving:
                 raise
             yield self._serve(kept)
             return
@@ -267,6 +278,8 @@ class Pull:
 
     @contextmanager
     def _relay(self, request: Request) -> Iterator[Reply]:
+        if self.offline:
+            raise not_kept(without_secrets(request.url))
         with self._http.get(request.url, request.headers, method=request.method) as answer:
             yield RelayAnswer(status=answer.status, headers=answer.headers, blocks=answer.blocks)
 

@@ -57,4 +57,4 @@ def replace_process(command: tuple[str, ...], variables: dict[str, str]) -> None
         os.execvpe(command[0], command, variables)  # noqa: S606 - the user's own command
     except OSError as error:
         message = f"cannot run `{command[0]}`"
-        raise UsageError(message, causes=(error.strerror or str(error),)) from error
+        raise UsageError(message, causes=((error.strerror or str(error)).lower(),)) from error

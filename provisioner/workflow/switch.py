@@ -134,11 +134,10 @@ def _flip(
     current = state.history.current
     if current is None:
         raise AssertionError
-    changed = str(states.linked()) != ready.environment
-    if changed:
-        states.flip(Path(ready.environment))
+    # Written first: after a crash in between, the link tells which generation is active.
     if state != before:
         states.write(state)
+    changed = states.flip(Path(ready.environment))
     was = before.history.current
     return SwitchResult(
         was=was.prepared.profile if was else None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from provisioner.adapters.gateway import BYPASSES, Gateway
 from provisioner.adapters.http import Http
 from provisioner.adapters.uv import Uv
+from provisioner.adapters.uv_settings import index_credentials
 from provisioner.errors import ToolError
 from provisioner.workflow.pull import FILES_AT_ONCE, Pull
 
@@ -22,16 +23,21 @@ if TYPE_CHECKING:
 @contextmanager
 def open_workshop(job: Job, store: Store) -> Iterator[Workshop]:
     """The workshop of a job, and the connections that it needs."""
-    http = Http(job.world.variables, connections=2 * FILES_AT_ONCE)
+    world = job.world
+    http = Http(
+        world.variables,
+        connections=2 * FILES_AT_ONCE,
+        credentials=index_credentials(world.variables, world.home, job.place.folder),
+    )
     pull = Pull(
         store,
         http,
         (index for candidate in job.candidates for index in candidate.profile.indexes),
-        job.world.progress,
+        world.progress,
         offline=job.options.offline,
     )
     try:
-        yield Workshop(job.program, job.place.folder, job.world.variables, pull)
+        yield Workshop(job.program, job.place.folder, world.variables, pull)
     finally:
         http.close()
 
@@ -73,18 +79,18 @@ class Workshop:
     @contextmanager
     def resolving(self) -> Iterator[Uv]:
         """Uv behind the gateway, seeing index pages as they are now."""
-        with self._behind_gateway(kept_pages_do=False) as uv:
+        with self._behind_gateway(resolving=True) as uv:
             yield uv
 
     @contextmanager
     def building(self) -> Iterator[Uv]:
         """Uv behind the gateway, content with the index pages that were kept."""
-        with self._behind_gateway(kept_pages_do=True) as uv:
+        with self._behind_gateway(resolving=False) as uv:
             yield uv
 
     @contextmanager
-    def _behind_gateway(self, *, kept_pages_do: bool) -> Iterator[Uv]:
-        self.pull.kept_pages_do = kept_pages_do
+    def _behind_gateway(self, *, resolving: bool) -> Iterator[Uv]:
+        self.pull.resolving = resolving
         self.pull.failures.clear()
         self.store.open()
         with Gateway(self.pull) as gateway:

@@ -196,7 +196,12 @@ def test_one_lost_gpu_does_not_hide_the_other() -> None:
 
 @pytest.mark.parametrize(
     ("code", "finding"),
-    [(PERMISSION, "no-permission"), (GPU_IS_LOST, "gpu-lost"), (16, "gpu-lost"), (999, "gpu-failed")],
+    [
+        (PERMISSION, "no-permission"),
+        (GPU_IS_LOST, "gpu-lost"),
+        (16, "gpu-lost"),
+        (999, "gpu-failed"),
+    ],
 )
 def test_a_gpu_without_compute_capability_keeps_its_name(code: int, finding: str) -> None:
     reading = read(failing({("nvmlDeviceGetCudaComputeCapability", 1): code}))

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 class Locker:
     """Makes `uv.lock` with a uv and a cache of its own, once for the same `pyproject.toml`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, index: IndexSimulator) -> None:
         self._machine = Machine(root / "machine")
         self._root = root
+        self._index = index
         self._locks: dict[str, Path] = {}
 
     def lock(self, folder: Path) -> None:
-        """Put a `uv.lock` into a project."""
+        """Put a `uv.lock` into a project; what that asks of the index is forgotten."""
         text = (folder / "pyproject.toml").read_text(encoding="utf-8")
         made = self._locks.get(text)
         if made is None:
@@ -37,6 +38,7 @@ class Locker:
             done = self._machine.uv(copy, "lock")
             assert done.code == 0, done.err
             made = self._locks[text] = copy / "uv.lock"
+            self._index.reset_log()
         shutil.copyfile(made, folder / "uv.lock")
 
 
@@ -88,9 +90,9 @@ def index(index_server: IndexSimulator) -> Iterator[IndexSimulator]:
 
 
 @pytest.fixture(scope="session")
-def locker(tmp_path_factory: pytest.TempPathFactory) -> Locker:
+def locker(tmp_path_factory: pytest.TempPathFactory, index_server: IndexSimulator) -> Locker:
     """Where locks come from."""
-    return Locker(tmp_path_factory.mktemp("locks"))
+    return Locker(tmp_path_factory.mktemp("locks"), index_server)
 
 
 @pytest.fixture

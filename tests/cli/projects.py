@@ -58,6 +58,7 @@ class Project:
     name: str = "app"
     dependencies: Sequence[str] = ("common",)
     lines: Sequence[str] = LINES
+    packages: Sequence[str] = ("lean", "stub")
     table: str = "project.optional-dependencies"
     more: str = ""
     uv: bool = True
@@ -75,13 +76,13 @@ dependencies = {json.dumps(list(self.dependencies))}
 
 [{self.table}]
 """
-        text += "".join(f'{line} = ["lean-{line}", "stub-{line}"]\n' for line in self.lines)
-        if self.uv:
+        for line in self.lines:
+            text += f"{line} = {json.dumps([f'{package}-{line}' for package in self.packages])}\n"
+        if self.uv and len(self.lines) > 1:
             names = ", ".join(f'{{ {kind} = "{line}" }}' for line in self.lines)
+            text += f"\n[tool.uv]\nconflicts = [[{names}]]\n"
+        if self.uv:
             text += f"""
-[tool.uv]
-conflicts = [[{names}]]
-
 [[tool.uv.index]]
 name = "simulator"
 url = "{index_url}"

@@ -6,7 +6,9 @@ import hashlib
 import os
 import shutil
 import stat
+import urllib.request
 from collections import Counter
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Locker, Prepared
 
+WHEELS_ONLY = Project(lines=("cu13",), packages=("lean",))
 EXTRAS = {"cu13": ["--extra", "cu13"], "cu12": ["--extra", "cu12"], "cpu": []}
 
 
@@ -40,9 +43,7 @@ def test_prepare_fetches_each_file_once_and_no_other(first_prepare: Prepared) ->
     assert fetched == dict.fromkeys((*LOCKED, *BUILD_WHEELS), 1)
 
 
-def test_prepare_counts_what_it_fetched(
-    first_prepare: Prepared, index_server: IndexSimulator
-) -> None:
+def test_prepare_counts_what_it_fetched(first_prepare: Prepared) -> None:
     files = [r for r in first_prepare.requests if is_file(r.filename)]
     assert first_prepare.done.data["fetched"] == {
         "files": len(files),
@@ -120,10 +121,9 @@ def test_second_prepare_asks_nothing(
 
 
 def test_second_prepare_counts_what_it_reused(
-    first_prepare: Prepared, index: IndexSimulator, locker: Locker, tmp_path: Path
+    first_prepare: Prepared, index: IndexSimulator, new_project: Callable[[Project], Path]
 ) -> None:
-    folder = Project(name="twin").write(tmp_path / "twin", index.index_url)
-    locker.lock(folder)
+    folder = new_project(Project(name="twin"))
     done = first_prepare.machine.gpuenv(folder, "prepare", "--json", "--target", TARGET)
     sizes = {r.filename: r.body_bytes for r in first_prepare.requests}
     assert done.data["fetched"] == {"files": 0, "bytes": 0}
@@ -134,10 +134,9 @@ def test_second_prepare_counts_what_it_reused(
 
 
 def test_another_project_on_the_same_store_fetches_and_builds_nothing(
-    first_prepare: Prepared, index: IndexSimulator, locker: Locker, tmp_path: Path
+    first_prepare: Prepared, index: IndexSimulator, new_project: Callable[[Project], Path]
 ) -> None:
-    folder = Project(name="other").write(tmp_path / "other", index.index_url)
-    locker.lock(folder)
+    folder = new_project(Project(name="other"))
     done = first_prepare.machine.gpuenv(
         folder, "prepare", "--target", TARGET, "--json", network=False
     )
@@ -151,28 +150,15 @@ def test_another_project_on_the_same_store_fetches_and_builds_nothing(
 def test_a_lost_uv_cache_is_filled_again_from_the_store(
     machine: Machine, app: Path, index: IndexSimulator
 ) -> None:
-    first = machine.gpuenv(app, "prepare", "--target", TARGET)
+    first = machine.gpuenv(app, "prepare", "--only", "--target", TARGET)
     assert first.code == 0, first.err
     shutil.rmtree(machine.root / "uv-cache")
     shutil.rmtree(machine.store / "envs")
     index.reset_log()
-    again = machine.gpuenv(app, "prepare", "--target", TARGET, "--json", network=False)
+    again = machine.gpuenv(app, "prepare", "--only", "--json", network=False)
     assert again.data["fetched"] == {"files": 0, "bytes": 0}
     assert line_of(app / ".venv") == "cu13"
     assert index.requests == []
-
-
-def test_source_distributions_are_not_built_again_where_uv_lost_its_cache(
-    machine: Machine, app: Path
-) -> None:
-    first = machine.gpuenv(app, "prepare", "--target", TARGET)
-    assert first.code == 0, first.err
-    built = machine.built()
-    shutil.rmtree(machine.root / "uv-cache")
-    shutil.rmtree(machine.store / "envs")
-    again = machine.gpuenv(app, "prepare", "--target", TARGET)
-    assert again.code == 0, again.err
-    assert machine.built() == built
 
 
 def test_only_keeps_to_the_chosen_profile(
@@ -230,7 +216,7 @@ def test_a_manual_switch_is_kept_and_said(machine: Machine, app: Path) -> None:
     for words in (["prepare", "--target", TARGET], ["switch", "cu12"]):
         done = machine.gpuenv(app, *words)
         assert done.code == 0, done.err
-    (app / ".python-version").write_text("3\n", encoding="utf-8")
+    (app / ".python-version").write_text("3\n", encoding="utf-8")  # no short cut
     done = machine.gpuenv(app, "prepare")
     assert done.code == 0, done.err
     assert "cu12, which you switched to, stays active (generation 2)" in done.out
@@ -241,14 +227,13 @@ def test_a_manual_switch_is_kept_and_said(machine: Machine, app: Path) -> None:
 
 
 def test_naming_a_profile_activates_it(machine: Machine, app: Path) -> None:
-    machine.gpuenv(app, "prepare", "--target", TARGET)
-    for number, line in enumerate(("cu12", "cu13"), start=2):
-        done = machine.gpuenv(app, "prepare", "--profile", line, "--json")
-        assert (done.data["active"], done.data["generation"]) == (line, number)
-        assert line_of(app / ".venv") == line
-    machine.gpuenv(app, "switch", "cu12")
+    first = machine.gpuenv(app, "prepare", "--profile", "cu12", "--target", TARGET, "--json")
+    assert (first.data["profile"], first.data["active"]) == ("cu12", "cu12")
+    assert first.data["prepared"] == ["cu12", "cu13", "cpu"]
+    machine.gpuenv(app, "switch", "cpu")
     done = machine.gpuenv(app, "prepare", "--profile", "cu13", "--json")
-    assert done.data["active"] == "cu13"
+    assert (done.data["active"], done.data["generation"]) == ("cu13", 3)
+    assert line_of(app / ".venv") == "cu13"
 
 
 def test_a_better_choice_replaces_an_automatic_one(machine: Machine, app: Path) -> None:
@@ -314,29 +299,24 @@ def test_git_does_not_show_the_link_or_the_state(machine: Machine, app: Path) ->
     }
 
 
-def test_a_changed_lock_makes_a_new_environment_and_fetches_only_what_is_new(
+def test_an_upgrade_makes_a_new_environment_and_fetches_only_what_is_new(
     machine: Machine, tmp_path: Path
 ) -> None:
     with IndexSimulator() as own:
         own.publish(make_wheel(tmp_path, "common", "1.0"))
         own.publish(make_wheel(tmp_path, "lean-cu13", "1.0"))
-        bare = Project(lines=("cu13",), more='[tool.uv.sources]\n')
-        folder = bare.write(tmp_path / "app", own.index_url)
-        text = (folder / "pyproject.toml").read_text(encoding="utf-8")
-        text = text.replace(', "stub-cu13"', "").replace("conflicts", "# conflicts")
-        (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+        folder = WHEELS_ONLY.write(tmp_path / "app", own.index_url)
         assert machine.gpuenv(folder, "prepare", "--target", TARGET).code == 0
         before = machine.environments()
         own.publish(make_wheel(tmp_path, "common", "2.0"))
         same = machine.gpuenv(folder, "prepare", "--json")
-        assert same.data["fetched"]["files"] == 0
-        assert machine.environments() == before
-        assert machine.gpuenv(folder, "lock", "--upgrade").code == 0
+        assert same.data["nothing_to_do"] is True
         own.reset_log()
+        assert machine.gpuenv(folder, "lock", "--upgrade").code == 0
         done = machine.gpuenv(folder, "prepare", "--json")
-        fetched = [r.filename for r in own.requests if is_file(r.filename)]
-    assert fetched == ["common-2.0-py3-none-any.whl"]
-    assert done.data["fetched"]["files"] == 1
+        whole = [r for r in own.requests if is_file(r.filename) and r.status == HTTPStatus.OK]
+    assert [request.filename for request in whole] == ["common-2.0-py3-none-any.whl"]
+    assert done.data["generation"] == 2
     assert "common 2.0" in distributions(folder / ".venv")
     assert machine.environments() > before
 
@@ -346,11 +326,7 @@ def test_over_tls_with_the_users_certificates(tmp_path: Path) -> None:
         machine = Machine(tmp_path / "machine", SSL_CERT_FILE=str(own.ca_path))
         for name in ("common", "lean-cu13"):
             own.publish(make_wheel(tmp_path, name, "1.0"))
-        project = Project(lines=("cu13",))
-        folder = project.write(tmp_path / "app", own.index_url)
-        text = (folder / "pyproject.toml").read_text(encoding="utf-8")
-        text = text.replace(', "stub-cu13"', "").replace("conflicts", "# conflicts")
-        (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+        folder = WHEELS_ONLY.write(tmp_path / "app", own.index_url)
         locked = machine.uv(folder, "lock")
         assert locked.code == 0, locked.err
         own.reset_log()
@@ -395,8 +371,6 @@ def test_offline_prepare_uses_what_is_held(
 
 
 def _content(index: IndexSimulator, name: str) -> bytes:
-    import urllib.request
-
     with urllib.request.urlopen(index.file_url(name)) as answer:
         content: bytes = answer.read()
     index.reset_log()

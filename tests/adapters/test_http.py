@@ -1,0 +1,341 @@
+"""HTTP, against an index on a real socket."""
+
+from __future__ import annotations
+
+import http.server
+import socket
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from provisioner.adapters.http import TRIES, Answer, Http
+from provisioner.errors import GpuenvError, NetworkError
+from tests.simulators.index import IndexSimulator
+from tests.simulators.wheels import make_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+WHEEL = "demo_pkg-1.0-py3-none-any.whl"
+USER = ("someone", "pass:word/with@signs")
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    """A wheel of some blocks."""
+    return make_wheel(tmp_path / "wheels", "demo-pkg", "1.0", size=300_000)
+
+
+@pytest.fixture
+def http_client(tmp_path: Path) -> Iterator[Http]:
+    """A client without anything of the user's."""
+    with client(tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def client(tmp_path: Path, **variables: str) -> Iterator[Http]:
+    """A client with some variables, and no netrc unless one is named."""
+    made = Http({"NETRC": str(tmp_path / "no-netrc"), **variables}, connections=4)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def body(answer: Answer) -> bytes:
+    """All that arrives."""
+    return b"".join(answer.blocks)
+
+
+def netrc(tmp_path: Path, machine: str) -> str:
+    """A netrc file that knows the credentials for one machine."""
+    path = tmp_path / "netrc"
+    path.write_text(f'machine {machine} login {USER[0]} password "{USER[1]}"\n', encoding="utf-8")
+    path.chmod(0o600)
+    return str(path)
+
+
+class Redirector(http.server.BaseHTTPRequestHandler):
+    """Answers every request with a redirect elsewhere, and keeps its headers."""
+
+    server: RedirectingServer
+
+    def do_GET(self) -> None:
+        """Redirect."""
+        self.server.seen.append({name.lower(): value for name, value in self.headers.items()})
+        self.send_response(302)
+        self.send_header("Location", self.server.target)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+        """Keep quiet."""
+
+
+class RedirectingServer(http.server.ThreadingHTTPServer):
+    """A server at another origin than the index."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(("127.0.0.1", 0), Redirector)
+        self.target = target
+        self.seen: list[Mapping[str, str]] = []
+
+
+@contextmanager
+def redirecting(target: str) -> Iterator[RedirectingServer]:
+    """A server that redirects, while the context lasts."""
+    with RedirectingServer(target) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+    return port
+
+
+def test_a_file_arrives_byte_for_byte(wheel: Path, http_client: Http) -> None:
+    with IndexSimulator() as index:
+        index.publish(wheel)
+        with http_client.get(index.file_url(WHEEL)) as answer:
+            assert answer.status == 200
+            assert answer.headers["content-length"] == str(wheel.stat().st_size)
+            assert body(answer) == wheel.read_bytes()
+
+
+def test_a_missing_file_is_an_answer(http_client: Http) -> None:
+    with IndexSimulator() as index, http_client.get(f"{index.url}/nothing/") as answer:
+        assert answer.status == 404
+
+
+def test_head_brings_headers_and_no_body(wheel: Path, http_client: Http) -> None:
+    with IndexSimulator() as index:
+        index.publish(wheel)
+        with http_client.get(index.file_url(WHEEL), method="HEAD") as answer:
+            assert answer.headers["content-length"] == str(wheel.stat().st_size)
+            assert body(answer) == b""
+
+
+def test_headers_are_passed_and_those_of_a_connection_are_not(
+    wheel: Path, http_client: Http
+) -> None:
+    passed = {
+        "range": "bytes=0-9",
+        "accept-encoding": "gzip",
+        "proxy-authorization": "Basic c2VjcmV0",
+        "host": "elsewhere.test",
+    }
+    with IndexSimulator() as index:
+        index.publish(wheel)
+        with http_client.get(index.file_url(WHEEL), passed) as answer:
+            assert (answer.status, body(answer)) == (206, wheel.read_bytes()[:10])
+        (request,) = index.requests
+
+    assert request.headers["accept-encoding"] == "identity"
+    assert "proxy-authorization" not in request.headers
+    assert request.headers["host"] == index.url.removeprefix("http://")
+    assert request.headers["user-agent"].startswith("gpuenv/")
+
+
+def test_redirects_are_followed_and_the_last_url_is_told(wheel: Path, http_client: Http) -> None:
+    with IndexSimulator("pypi") as index:
+        index.publish(wheel)
+        with http_client.get(f"{index.url}/simple/Demo.Pkg") as answer:
+            assert answer.status == 200
+            assert answer.url == f"{index.url}/simple/demo-pkg/"
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_a_server_that_is_busy_for_a_moment_is_asked_again(
+    status: int, wheel: Path, http_client: Http
+) -> None:
+    with IndexSimulator() as index:
+        index.publish(wheel)
+        index.fail(WHEEL, status, times=1)
+        with http_client.get(index.file_url(WHEEL)) as answer:
+            assert answer.status == 200
+            assert body(answer) == wheel.read_bytes()
+        assert [request.status for request in index.requests] == [status, 200]
+
+
+def test_a_server_that_stays_busy_is_asked_a_few_times_only(wheel: Path, http_client: Http) -> None:
+    with IndexSimulator() as index:
+        index.publish(wheel)
+        index.fail(WHEEL, 503)
+        with http_client.get(index.file_url(WHEEL)) as answer:
+            assert answer.status == 503
+        assert len(index.requests) == TRIES
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
+def test_a_refusal_is_not_asked_for_again(status: int, http_client: Http) -> None:
+    with IndexSimulator() as index:
+        index.fail("/demo/", status)
+        with http_client.get(f"{index.url}/demo/") as answer:
+            assert answer.status == status
+        assert len(index.requests) == 1
+
+
+def test_a_body_that_breaks_off_is_a_network_error(wheel: Path, http_client: Http) -> None:
+    with IndexSimulator() as index:
+        index.publish(wheel)
+        index.truncate_after(WHEEL, 1000)
+        with (
+            http_client.get(index.file_url(WHEEL)) as answer,
+            pytest.raises(NetworkError) as caught,
+        ):
+            body(answer)
+
+    assert (caught.value.exit_code, caught.value.code) == (3, "unreachable")
+    assert WHEEL in caught.value.message
+
+
+def test_a_port_that_nobody_listens_on_is_a_network_error(http_client: Http) -> None:
+    with (
+        pytest.raises(NetworkError) as caught,
+        http_client.get(f"http://someone:secret@127.0.0.1:{free_port()}/demo/"),
+    ):
+        pytest.fail("nobody can have answered")
+
+    assert caught.value.code == "unreachable"
+    assert caught.value.causes
+    assert "secret" not in caught.value.message + "".join(caught.value.causes)
+
+
+def test_a_private_authority_is_trusted_through_the_users_variable(
+    wheel: Path, tmp_path: Path
+) -> None:
+    with IndexSimulator(tls=True) as index:
+        index.publish(wheel)
+        with (
+            client(tmp_path, SSL_CERT_FILE=str(index.ca_path)) as trusting,
+            trusting.get(index.file_url(WHEEL)) as answer,
+        ):
+            assert body(answer) == wheel.read_bytes()
+
+
+def test_an_authority_that_nobody_named_is_not_trusted(wheel: Path, http_client: Http) -> None:
+    with IndexSimulator(tls=True) as index:
+        index.publish(wheel)
+        with pytest.raises(NetworkError, match=WHEEL), http_client.get(index.file_url(WHEEL)):
+            pytest.fail("the certificate must not be taken")
+        assert index.requests == []
+
+
+def test_a_file_of_certificates_that_is_missing_is_told_in_our_words(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.pem"
+    with (
+        IndexSimulator() as index,
+        client(tmp_path, SSL_CERT_FILE=str(missing)) as broken,
+        pytest.raises(GpuenvError) as caught,
+        broken.get(index.index_url),
+    ):
+        pytest.fail("the certificates cannot have been read")
+
+    assert str(missing) in caught.value.message + "".join(caught.value.causes)
+
+
+def test_the_proxy_of_the_given_variables_is_used(wheel: Path, tmp_path: Path) -> None:
+    with IndexSimulator() as proxy:
+        proxy.publish(wheel)
+        with (
+            client(tmp_path, HTTP_PROXY=proxy.url, http_proxy=proxy.url) as behind,
+            behind.get("http://index.test/demo-pkg/") as answer,
+        ):
+            body(answer)
+        assert [request.path for request in proxy.requests] == ["http://index.test/demo-pkg/"]
+
+
+def test_credentials_in_the_url_are_used(wheel: Path, http_client: Http) -> None:
+    with IndexSimulator(credentials=USER) as index:
+        index.publish(wheel)
+        with http_client.get(f"{index.authenticated_index_url}demo-pkg/{WHEEL}") as answer:
+            assert answer.status == 200
+            assert body(answer) == wheel.read_bytes()
+
+
+def test_credentials_of_netrc_are_used(wheel: Path, tmp_path: Path) -> None:
+    with IndexSimulator(credentials=USER) as index:
+        index.publish(wheel)
+        with (
+            client(tmp_path, NETRC=netrc(tmp_path, "127.0.0.1")) as known,
+            known.get(index.file_url(WHEEL)) as answer,
+        ):
+            assert answer.status == 200
+            assert body(answer) == wheel.read_bytes()
+
+
+def test_credentials_of_netrc_for_another_machine_are_not_sent(tmp_path: Path) -> None:
+    with (
+        IndexSimulator(credentials=USER) as index,
+        client(tmp_path, NETRC=netrc(tmp_path, "index.test")) as other,
+        other.get(index.index_url) as answer,
+    ):
+        assert answer.status == 401
+        assert "authorization" not in index.requests[0].headers
+
+
+def test_what_a_client_passed_along_is_stronger_than_netrc(tmp_path: Path) -> None:
+    with (
+        IndexSimulator() as index,
+        client(tmp_path, NETRC=netrc(tmp_path, "127.0.0.1")) as known,
+        known.get(index.index_url, {"authorization": "Basic b3duOm93bg=="}),
+    ):
+        assert index.requests[0].headers["authorization"] == "Basic b3duOm93bg=="
+
+
+def test_a_netrc_that_cannot_be_read_is_none(tmp_path: Path) -> None:
+    broken = tmp_path / "netrc"
+    broken.write_text("this is no netrc\n", encoding="utf-8")
+    with (
+        IndexSimulator() as index,
+        client(tmp_path, NETRC=str(broken)) as unknown,
+        unknown.get(index.index_url) as answer,
+    ):
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize("source", ["url", "netrc", "client"])
+def test_no_credentials_go_along_to_another_origin(source: str, tmp_path: Path) -> None:
+    variables = {"NETRC": netrc(tmp_path, "localhost")} if source == "netrc" else {}
+    headers = {"authorization": "Basic b3duOm93bg=="} if source == "client" else {}
+    with (
+        IndexSimulator() as index,
+        redirecting(index.index_url) as server,
+        client(tmp_path, **variables) as known,
+    ):
+        # Two names of one machine are two origins, as two ports are.
+        user = "someone:secret@" if source == "url" else ""
+        url = f"http://{user}localhost:{server.server_address[1]}/"
+        with known.get(url, headers) as answer:
+            assert answer.status == 200
+        (request,) = index.requests
+
+    assert "authorization" in server.seen[0]
+    assert "authorization" not in request.headers
+
+
+def test_many_threads_share_one_client(wheel: Path, http_client: Http) -> None:
+    found: list[bytes] = []
+
+    def fetch(url: str) -> None:
+        with http_client.get(url) as answer:
+            found.append(body(answer))
+
+    with IndexSimulator() as index:
+        index.publish(wheel)
+        threads = [threading.Thread(target=fetch, args=(index.file_url(WHEEL),)) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert found == [wheel.read_bytes()] * 12

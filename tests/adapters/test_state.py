@@ -1,0 +1,504 @@
+"""The link and the state of a project, with real links, repositories and environments."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from provisioner.adapters.state import (
+    State,
+    StateFolder,
+    finish_environment,
+    site_packages,
+    stamp,
+)
+from provisioner.core.history import History, Prepared
+from provisioner.errors import GpuenvError, LockHeldError, PolicyError
+from tests.simulators.environment import clean_environment, uv_binary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FLIPS = 200
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The folder of a project."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def state(home: Path) -> StateFolder:
+    """The state of that project."""
+    return StateFolder(home)
+
+
+def environment(tmp_path: Path, name: str) -> Path:
+    """A folder that stands for an environment and tells its name."""
+    path = tmp_path / "envs" / name
+    path.mkdir(parents=True)
+    (path / "marker").write_text(name, encoding="utf-8")
+    return path
+
+
+def prepared(path: Path) -> Prepared:
+    """What is known of an environment."""
+    return Prepared(profile=path.name, environment=str(path), stamp=(1, 2), inputs="i", recipe={})
+
+
+def history(*paths: Path) -> History:
+    """Environments that were activated one after the other."""
+    made = History()
+    for second, path in enumerate(paths):
+        made = made.activate(prepared(path), automatic=False, now=second)
+    return made
+
+
+def nothing(path: Path) -> bool:
+    """Own no environment."""
+    return not path.name
+
+
+def real_environment(path: Path) -> Path:
+    """An environment that uv made."""
+    made = subprocess.run(
+        [uv_binary(), "venv", "-q", "--no-project", "--python", sys.executable, path],
+        env=clean_environment(path.parent, UV_OFFLINE="1"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    return path
+
+
+def install(path: Path, name: str, text: str) -> None:
+    """Put a module into an environment as an installer does."""
+    site = site_packages(path)
+    assert site is not None
+    (site / f"{name}.py").write_text(text, encoding="utf-8")
+    (site / f"{name}-1.0.dist-info").mkdir()
+
+
+def git(folder: Path, *words: str) -> str:
+    """What git says in a folder."""
+    done = subprocess.run(
+        ["git", *words],
+        cwd=folder,
+        env=clean_environment(folder.parent),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def exclude(folder: Path) -> list[str]:
+    """The patterns of a repository's exclude file, comments apart."""
+    lines = (folder / ".git" / "info" / "exclude").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if not line.startswith("#")]
+
+
+def test_the_link_points_at_what_was_activated_last(
+    state: StateFolder, home: Path, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        state.flip(environment(tmp_path, name))
+        assert (home / ".venv" / "marker").read_text(encoding="utf-8") == name
+
+    assert state.linked() == tmp_path / "envs" / "two"
+    assert [path.name for path in home.iterdir()] == [".venv"]
+
+
+def test_a_reader_never_finds_the_link_missing(
+    state: StateFolder, home: Path, tmp_path: Path
+) -> None:
+    targets = [environment(tmp_path, name) for name in ("one", "two")]
+    state.flip(targets[0])
+    marker = home / ".venv" / "marker"
+    done = threading.Event()
+    seen: set[str] = set()
+    missing: list[OSError] = []
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                seen.add(marker.read_text(encoding="utf-8"))
+            except OSError as error:
+                missing.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for turn in range(FLIPS):
+        state.flip(targets[turn % 2])
+    done.set()
+    reader.join()
+
+    assert missing == []
+    assert seen <= {"one", "two"}
+    assert seen
+
+
+def test_a_folder_without_a_link_may_get_one(state: StateFolder) -> None:
+    state.check_link(nothing, History())
+
+    assert state.linked() is None
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link", "dangling link"])
+def test_what_lies_there_and_is_not_ours_is_refused(
+    kind: str, state: StateFolder, tmp_path: Path
+) -> None:
+    foreign = tmp_path / "foreign"
+    if kind == "folder":
+        state.link.mkdir()
+    elif kind == "file":
+        state.link.write_text("mine", encoding="utf-8")
+    else:
+        state.link.symlink_to(foreign)
+    if kind == "link":
+        foreign.mkdir()
+
+    with pytest.raises(PolicyError) as caught:
+        state.check_link(nothing, History())
+
+    assert (caught.value.exit_code, caught.value.code) == (8, "foreign-environment")
+    assert "--adopt" in (caught.value.hint or "")
+    assert os.path.lexists(state.link)
+
+
+def test_a_link_that_the_history_knows_is_ours_even_where_its_environment_is_gone(
+    state: StateFolder, tmp_path: Path
+) -> None:
+    gone = tmp_path / "envs" / "gone"
+    state.flip(gone)
+
+    state.check_link(nothing, history(gone))
+
+    assert state.linked() == gone
+
+
+def test_a_link_to_an_environment_of_a_store_is_ours(state: StateFolder, tmp_path: Path) -> None:
+    path = environment(tmp_path, "one")
+    state.flip(path)
+    asked: list[Path] = []
+
+    def owns(candidate: Path) -> bool:
+        asked.append(candidate)
+        return True
+
+    state.check_link(owns, History())
+
+    assert asked == [path]
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+def test_moving_aside_keeps_what_was_there(kind: str, state: StateFolder, tmp_path: Path) -> None:
+    if kind == "folder":
+        (state.link / "lib").mkdir(parents=True)
+    elif kind == "file":
+        state.link.write_text("mine", encoding="utf-8")
+    else:
+        state.link.symlink_to(tmp_path / "foreign")
+
+    aside = state.move_aside()
+
+    assert aside is not None
+    assert not os.path.lexists(state.link)
+    assert os.path.lexists(aside)
+    assert aside.parent == state.home
+    assert aside.is_symlink() == (kind == "link")
+
+
+def test_where_nothing_is_nothing_is_moved_aside(state: StateFolder) -> None:
+    assert state.move_aside() is None
+
+
+def test_a_project_that_remembers_nothing_has_an_empty_state(state: StateFolder) -> None:
+    assert state.read() == State()
+
+
+def test_what_is_remembered_comes_back(state: StateFolder, tmp_path: Path) -> None:
+    one, two = (environment(tmp_path, name) for name in ("one", "two"))
+    remembered = State(
+        history=history(one, two),
+        prepared={"one": prepared(one), "two": prepared(two)},
+        target={"platform": {"system": "linux"}},
+        last={"profile": "one"},
+    )
+    with state.hold(wait_seconds=0):
+        state.write(remembered)
+
+    assert StateFolder(state.home).read() == remembered
+
+
+def test_after_a_crash_between_flip_and_write_the_link_tells_what_is_active(
+    state: StateFolder, tmp_path: Path
+) -> None:
+    one, two = (environment(tmp_path, name) for name in ("one", "two"))
+    with state.hold(wait_seconds=0):
+        state.write(State(history=history(one, two)))
+    state.flip(one)
+
+    assert state.read().history.active == 1
+
+
+def test_of_two_generations_of_one_environment_the_later_is_the_active_one(
+    state: StateFolder, tmp_path: Path
+) -> None:
+    one, two = (environment(tmp_path, name) for name in ("one", "two"))
+    with state.hold(wait_seconds=0):
+        state.write(State(history=history(one, two, one, two)))
+    state.flip(one)
+
+    assert state.read().history.active == 3
+
+
+def test_a_link_to_what_no_generation_knows_leaves_the_history(
+    state: StateFolder, tmp_path: Path
+) -> None:
+    one, two = (environment(tmp_path, name) for name in ("one", "two"))
+    with state.hold(wait_seconds=0):
+        state.write(State(history=history(one)))
+    state.flip(two)
+
+    assert state.read().history == history(one)
+
+
+def test_an_older_generation_that_is_linked_and_active_stays_active(
+    state: StateFolder, tmp_path: Path
+) -> None:
+    one, two = (environment(tmp_path, name) for name in ("one", "two"))
+    made = history(one, two, one)
+    back = made.go_back(made.find(1), prepared(one))
+    with state.hold(wait_seconds=0):
+        state.write(State(history=back))
+    state.flip(one)
+
+    assert state.read().history.active == 1
+
+
+def test_a_state_of_another_format_is_refused_with_both_numbers(state: StateFolder) -> None:
+    with state.hold(wait_seconds=0):
+        (state.home / ".gpuenv" / "state.json").write_text('{"schema": 7}', encoding="utf-8")
+
+    with pytest.raises(GpuenvError) as caught:
+        state.read()
+
+    assert "`1`" in caught.value.causes[0]
+    assert "`7`" in caught.value.causes[0]
+
+
+def test_git_ignores_the_folder_of_the_state_by_its_own_file(state: StateFolder) -> None:
+    git(state.home, "init", "-q")
+    with state.hold(wait_seconds=0):
+        state.write(State())
+
+    assert (state.home / ".gpuenv" / ".gitignore").read_text(encoding="utf-8") == "*\n"
+    assert git(state.home, "status", "--porcelain", "-uall") == ""
+
+
+def test_a_gitignore_that_the_user_changed_stays(state: StateFolder) -> None:
+    for _ in range(2):
+        with state.hold(wait_seconds=0):
+            (state.home / ".gpuenv" / ".gitignore").write_text("mine\n", encoding="utf-8")
+
+    assert (state.home / ".gpuenv" / ".gitignore").read_text(encoding="utf-8") == "mine\n"
+
+
+def test_two_at_once_are_kept_apart_and_the_second_is_told_who_is_first(
+    state: StateFolder,
+) -> None:
+    waited: list[str] = []
+    with (
+        state.hold(wait_seconds=0),
+        pytest.raises(LockHeldError) as caught,
+        StateFolder(state.home).hold(wait_seconds=0.2, waiting=waited.append),
+    ):
+        pytest.fail("the lock was given twice")
+
+    assert caught.value.exit_code == 6
+    assert f"process {os.getpid()}" in caught.value.causes[0]
+    assert len(waited) == 1
+
+
+def test_a_lock_is_free_again_afterwards(state: StateFolder) -> None:
+    with pytest.raises(ZeroDivisionError), state.hold(wait_seconds=0):
+        _ = 1 // 0
+    with state.hold(wait_seconds=0):
+        assert (state.home / ".gpuenv" / "lock").exists()
+
+
+def test_a_project_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
+    with (
+        pytest.raises(GpuenvError, match="cannot write to"),
+        StateFolder(tmp_path / "missing").hold(wait_seconds=0),
+    ):
+        pytest.fail("nothing can be held there")
+
+
+@contextmanager
+def repository(folder: Path, ignored: str | None = None) -> Iterator[None]:
+    """A real repository, with a `.gitignore` if there is something to ignore."""
+    git(folder, "init", "-q")
+    if ignored is not None:
+        (folder / ".gitignore").write_text(ignored, encoding="utf-8")
+        git(folder, "add", ".gitignore")
+        git(
+            folder,
+            *("-c", "user.name=n", "-c", "user.email=e@x.test"),
+            *("commit", "-q", "-m", "ignore", "--no-gpg-sign"),
+        )
+    yield
+    assert git(folder, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("ignored", [None, ".venv/\n", "*.pyc\n"])
+def test_a_link_that_git_would_show_is_excluded(
+    ignored: str | None, state: StateFolder, home: Path, tmp_path: Path
+) -> None:
+    with repository(home, ignored):
+        state.flip(environment(tmp_path, "one"))
+
+    assert exclude(home) == ["/.venv"]
+
+
+@pytest.mark.parametrize("ignored", [".venv\n", ".venv*\n", "/.venv\n"])
+def test_a_link_that_git_ignores_needs_no_exclusion(
+    ignored: str, state: StateFolder, home: Path, tmp_path: Path
+) -> None:
+    with repository(home, ignored):
+        state.flip(environment(tmp_path, "one"))
+
+    assert exclude(home) == []
+
+
+def test_the_exclusion_is_written_once(state: StateFolder, home: Path, tmp_path: Path) -> None:
+    with repository(home):
+        for name in ("one", "two", "three"):
+            state.flip(environment(tmp_path, name))
+            if name == "two":
+                state.link.unlink()
+
+    assert exclude(home) == ["/.venv"]
+
+
+def test_a_project_below_the_repositorys_top_is_excluded_by_its_path(tmp_path: Path) -> None:
+    top = tmp_path / "repository"
+    project = top / "packages" / "demo"
+    project.mkdir(parents=True)
+    with repository(top):
+        StateFolder(project).flip(environment(tmp_path, "one"))
+
+    assert exclude(top) == ["/packages/demo/.venv"]
+
+
+def test_a_pattern_of_the_user_without_a_line_end_stays_a_pattern(
+    state: StateFolder, home: Path, tmp_path: Path
+) -> None:
+    with repository(home):
+        (home / ".git" / "info" / "exclude").write_text("*.secret", encoding="utf-8")
+        state.flip(environment(tmp_path, "one"))
+
+    assert exclude(home) == ["*.secret", "/.venv"]
+
+
+def test_without_a_repository_nothing_is_written(
+    state: StateFolder, home: Path, tmp_path: Path
+) -> None:
+    state.flip(environment(tmp_path, "one"))
+
+    assert [path.name for path in home.iterdir()] == [".venv"]
+
+
+def test_the_stamp_tells_that_a_package_came_or_went(tmp_path: Path) -> None:
+    path = real_environment(tmp_path / "env")
+    made = finish_environment(path)
+    assert stamp(path) == made
+
+    install(path, "demo", "")
+    grown = stamp(path)
+    assert grown != made
+
+    site = site_packages(path)
+    assert site is not None
+    (site / "demo-1.0.dist-info").rmdir()
+    assert stamp(path) not in {made, grown}
+
+
+def test_the_first_start_of_python_does_not_look_like_a_change(tmp_path: Path) -> None:
+    path = real_environment(tmp_path / "env")
+    install(path, "demo", "value = 1\n")
+    made = finish_environment(path)
+
+    variables = clean_environment(tmp_path)
+    subprocess.run(
+        [path / "bin" / "python", "-c", "import demo"], env=variables, check=True, cwd=tmp_path
+    )
+
+    site = site_packages(path)
+    assert site is not None
+    assert list((site / "__pycache__").glob("demo.*.pyc"))
+    assert stamp(path) == made
+
+
+def test_what_is_no_environment_has_no_stamp(tmp_path: Path) -> None:
+    assert stamp(tmp_path) is None
+    assert site_packages(tmp_path) is None
+    with pytest.raises(GpuenvError, match="is not an environment"):
+        finish_environment(tmp_path)
+
+
+STARTED = """
+import sys
+import early
+print(early.value, flush=True)
+sys.stdin.readline()
+import late
+print(late.value, late.__file__, flush=True)
+"""
+
+
+def test_a_process_keeps_importing_from_the_environment_it_started_in(
+    state: StateFolder, home: Path, tmp_path: Path
+) -> None:
+    one, two = (real_environment(tmp_path / "envs" / name) for name in ("one", "two"))
+    for path in (one, two):
+        install(path, "early", f"value = {path.name!r}\n")
+        install(path, "late", f"value = {path.name!r}\n")
+        finish_environment(path)
+    state.flip(one)
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [home / ".venv" / "bin" / "python", "-c", STARTED],
+            env=clean_environment(tmp_path),
+            cwd=tmp_path,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    with start() as older:
+        assert older.stdout is not None
+        assert older.stdout.readline() == "one\n"
+        state.flip(two)
+        said, _ = older.communicate("go on\n")
+    with start() as newer:
+        fresh, _ = newer.communicate("go on\n")
+
+    value, file = said.split()
+    assert value == "one"
+    assert str(one) in file
+    assert fresh.splitlines()[0] == "two"
+    assert fresh.splitlines()[1].startswith("two ")

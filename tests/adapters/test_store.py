@@ -1,0 +1,482 @@
+"""The store: blobs, pages and environments are complete or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from provisioner.adapters.store import Store, StoredPage, default_root
+from provisioner.core.digest import Digest
+from provisioner.errors import GpuenvError, IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+CONTENT = b"the bytes of a wheel\n" * 1000
+DIGEST = Digest.parse(hashlib.sha256(CONTENT).hexdigest())
+OTHER = Digest.parse(hashlib.sha256(b"other bytes").hexdigest())
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from provisioner.adapters.store import Store
+
+def blocks():
+    yield b"half of it"
+    print("written", flush=True)
+    time.sleep(600)
+
+store = Store(Path(sys.argv[1]))
+store.open()
+store.receive(blocks(), None, "demo.whl")
+"""
+
+CLAIMANT = """
+import sys
+from pathlib import Path
+from provisioner.adapters.store import Store
+from provisioner.core.digest import Digest
+
+store = Store(Path(sys.argv[1]))
+store.open()
+digest = Digest.parse(sys.argv[2])
+fetched = 0
+print("ready", flush=True)
+sys.stdin.readline()
+with store.claim(digest.hex, lambda holder: None):
+    if digest not in store:
+        fetched += 1
+        store.receive([b"the bytes of a wheel\\n" * 1000], digest, "demo.whl")
+print(fetched, digest in store, flush=True)
+"""
+
+FULL = """
+import hashlib, os, sys
+from pathlib import Path
+from provisioner.adapters.store import Store
+from provisioner.core.digest import Digest
+from provisioner.errors import SpaceError
+
+store = Store(Path(sys.argv[1]))
+store.open()
+small = store.receive([b"small"], None, "small.whl")
+try:
+    store.receive((os.urandom(1 << 16) for _ in range(64)), None, "large.whl")
+except SpaceError as error:
+    print(error.exit_code, error.message)
+print(small in store, len(list((store.root / "blobs").rglob("*"))))
+print([p.name for p in (store.root / "partial").iterdir() if p.suffix != ".lock"])
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store."""
+    return opened(tmp_path / "store")
+
+
+def opened(root: Path) -> Store:
+    """The store in a folder, made where it is missing."""
+    store = Store(root)
+    store.open()
+    return store
+
+
+def blobs(store: Store) -> list[str]:
+    """The names of all blobs."""
+    return [path.name for path in (store.root / "blobs").rglob("*") if path.is_file()]
+
+
+def leftovers(store: Store) -> list[str]:
+    """What lies in `partial/` beside locks."""
+    return [path.name for path in (store.root / "partial").iterdir() if path.suffix != ".lock"]
+
+
+def child(program: str, *arguments: str | Path) -> subprocess.Popen[str]:
+    """A Python process with the project on its path."""
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_blob_lies_under_its_hash_with_the_bytes_that_arrived(store: Store) -> None:
+    found = store.receive([CONTENT[:100], b"", CONTENT[100:]], DIGEST, "demo.whl")
+
+    assert found == DIGEST
+    assert DIGEST in store
+    assert store.blob(DIGEST) == (store.root / "blobs" / "sha256" / DIGEST.hex[:2] / DIGEST.hex)
+    assert store.blob(DIGEST).read_bytes() == CONTENT
+    assert leftovers(store) == []
+
+
+def test_a_blob_is_read_only(store: Store) -> None:
+    store.receive([CONTENT], DIGEST, "demo.whl")
+
+    assert stat.S_IMODE(store.blob(DIGEST).stat().st_mode) == 0o444
+
+
+def test_bytes_without_an_expected_hash_are_kept_under_their_own(store: Store) -> None:
+    assert store.receive([CONTENT], None, "demo.whl") == DIGEST
+    assert DIGEST in store
+
+
+def test_the_wrong_hash_keeps_nothing_and_shows_both(store: Store) -> None:
+    with pytest.raises(IntegrityError) as caught:
+        store.receive([CONTENT], OTHER, "demo.whl")
+
+    assert (caught.value.exit_code, caught.value.code) == (4, "wrong-hash")
+    assert "`demo.whl`" in caught.value.message
+    assert DIGEST.hex in caught.value.causes[0]
+    assert OTHER.hex in caught.value.causes[0]
+    assert blobs(store) == leftovers(store) == []
+
+
+def test_bytes_that_stop_to_arrive_make_no_blob(store: Store) -> None:
+    def broken() -> Iterator[bytes]:
+        yield CONTENT[:100]
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        store.receive(broken(), DIGEST, "demo.whl")
+
+    assert blobs(store) == []
+    assert DIGEST not in store
+
+
+def test_a_writer_killed_in_the_middle_leaves_no_blob(tmp_path: Path) -> None:
+    writer = child(WRITER, tmp_path / "store")
+    with writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "written\n"
+        writer.send_signal(signal.SIGKILL)
+    store = opened(tmp_path / "store")
+
+    assert writer.returncode == -signal.SIGKILL
+    assert blobs(store) == []
+    assert store.receive([CONTENT], DIGEST, "demo.whl") in store
+
+
+def test_a_killed_process_holds_no_claim(tmp_path: Path) -> None:
+    program = WRITER.replace(
+        'store.receive(blocks(), None, "demo.whl")',
+        "with store.claim('aa', print): list(blocks())",
+    )
+    holder = child(program, tmp_path / "store")
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "written\n"
+        holder.send_signal(signal.SIGKILL)
+    waited: list[str] = []
+
+    with opened(tmp_path / "store").claim("aa", waited.append):
+        pass
+
+    assert waited == []
+
+
+def test_of_two_processes_that_want_one_blob_one_fetches_it(tmp_path: Path) -> None:
+    store = opened(tmp_path / "store")
+    first, second = (child(CLAIMANT, store.root, DIGEST.hex) for _ in range(2))
+    with first, second:
+        for process in (first, second):
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        said = []
+        for process in (first, second):
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        for process in (first, second):
+            assert process.stdout is not None
+            said.append(process.stdout.read().split())
+
+    assert sorted(said) == [["0", "True"], ["1", "True"]]
+    assert blobs(store) == [DIGEST.hex]
+
+
+def test_whoever_waits_for_a_claim_is_told_once_who_holds_it(store: Store) -> None:
+    waited: list[str] = []
+    waits, released = threading.Event(), threading.Event()
+
+    def tell(holder: str) -> None:
+        waited.append(holder)
+        waits.set()
+
+    def wait() -> None:
+        with store.claim("aa", tell):
+            released.set()
+
+    thread = threading.Thread(target=wait)
+    with store.claim("aa", waited.append):
+        thread.start()
+        assert waits.wait(30)
+        assert not released.is_set()
+    thread.join(30)
+
+    assert released.is_set()
+    assert len(waited) == 1
+    assert f"process {os.getpid()}" in waited[0]
+
+
+def test_two_writers_of_the_same_bytes_leave_one_whole_blob(store: Store) -> None:
+    def write() -> None:
+        store.receive((CONTENT[i : i + 100] for i in range(0, len(CONTENT), 100)), None, "demo")
+
+    threads = [threading.Thread(target=write) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert blobs(store) == [DIGEST.hex]
+    assert store.blob(DIGEST).read_bytes() == CONTENT
+    assert leftovers(store) == []
+
+
+def test_a_full_file_system_is_told_and_keeps_nothing(tmp_path: Path) -> None:
+    if os.geteuid() != 0 or not shutil.which("unshare"):
+        pytest.skip("a small file system can be mounted only by root, with unshare")
+    (tmp_path / "store").mkdir()
+    mount = 'mount -t tmpfs -o size=1m tmpfs "$1" && exec "$2" -c "$3" "$1"'
+    words = ["sh", "-c", mount, "sh", str(tmp_path / "store"), sys.executable, FULL]
+    done = subprocess.run(
+        ["unshare", "-m", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if "mount" in done.stderr and done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert said[0].startswith("5 no space left on the file system of")
+    # The one small blob, its folder and the folder of all.
+    assert said[1] == "True 3"
+    assert said[2] == "[]"
+
+
+def test_a_store_of_another_format_is_refused_and_left_alone(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    root.mkdir()
+    (root / "VERSION").write_text("2\n", encoding="utf-8")
+
+    with pytest.raises(GpuenvError) as caught:
+        Store(root).open()
+
+    assert caught.value.code == "store-unusable"
+    assert "format `1`" in caught.value.causes[0]
+    assert "`2`" in caught.value.causes[0]
+    assert (root / "VERSION").read_text(encoding="utf-8") == "2\n"
+
+
+def test_a_store_of_another_format_gets_no_folders_of_this_one(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    root.mkdir()
+    (root / "VERSION").write_text("2\n", encoding="utf-8")
+
+    with pytest.raises(GpuenvError):
+        Store(root).open()
+
+    assert [path.name for path in root.iterdir()] == ["VERSION"]
+
+
+def test_a_store_opens_again_with_what_it_held(store: Store) -> None:
+    store.receive([CONTENT], DIGEST, "demo.whl")
+
+    again = opened(store.root)
+
+    assert (store.root / "VERSION").read_text(encoding="utf-8") == "1\n"
+    assert DIGEST in again
+
+
+def test_a_store_that_cannot_be_a_folder_is_an_error_with_a_code(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+
+    with pytest.raises(GpuenvError) as caught:
+        Store(tmp_path / "file" / "store").open()
+
+    assert caught.value.code == "store-unusable"
+
+
+@given(text=st.text(max_size=80) | st.from_regex(r"[0-9a-fA-F./\\]{60,68}", fullmatch=True))
+def test_only_sixty_four_hexadecimal_digits_become_a_digest(text: str) -> None:
+    is_digest = len(text) == 64 and set(text) <= set("0123456789abcdefABCDEF")
+    if is_digest:
+        assert Digest.parse(text).hex == text.lower()
+    else:
+        with pytest.raises(ValueError, match="is not a SHA-256"):
+            Digest.parse(text)
+
+
+@given(raw=st.binary(min_size=32, max_size=32))
+def test_no_digest_leaves_the_folder_of_the_blobs(raw: bytes) -> None:
+    root = Path("/some/store")
+    path = Store(root).blob(Digest.parse(raw.hex()))
+
+    assert path.resolve().is_relative_to(root / "blobs" / "sha256")
+    assert path.name == raw.hex()
+
+
+@given(key=st.text(max_size=200), body=st.binary(max_size=200))
+@settings(max_examples=30, deadline=None)
+def test_whatever_a_page_is_called_it_stays_in_its_folder_and_comes_back(
+    key: str, body: bytes
+) -> None:
+    page = StoredPage(url="https://index.test/a/", headers={"etag": '"1"'}, stored=5.5, body=body)
+    with tempfile.TemporaryDirectory() as folder:
+        store = opened(Path(folder) / "store")
+        store.keep_page(key, page)
+
+        assert store.page(key) == page
+        assert [path.name for path in Path(folder).iterdir()] == ["store"]
+        assert len(list((store.root / "pages").iterdir())) == 2
+
+
+def test_a_page_that_was_never_kept_is_absent(store: Store) -> None:
+    assert store.page("https://index.test/a/") is None
+
+
+def test_a_page_that_stands_for_a_blob_comes_back_with_its_digest(store: Store) -> None:
+    page = StoredPage(url="https://index.test/a.whl", headers={}, stored=1.0, digest=DIGEST)
+
+    store.keep_page("key", page)
+
+    assert store.page("key") == page
+
+
+def test_a_newer_page_replaces_the_older_one_and_its_body(store: Store) -> None:
+    for body in (b"old", b"new"):
+        store.keep_page("key", StoredPage(url="u", headers={}, stored=1.0, body=body))
+
+    kept = store.page("key")
+    assert kept is not None
+    assert kept.body == b"new"
+    assert len(list((store.root / "pages").iterdir())) == 2
+
+
+def test_the_same_body_kept_again_stays(store: Store) -> None:
+    for stored in (1.0, 2.0):
+        store.keep_page("key", StoredPage(url="u", headers={}, stored=stored, body=b"same"))
+
+    kept = store.page("key")
+    assert kept is not None
+    assert (kept.stored, kept.body) == (2.0, b"same")
+
+
+def test_a_page_whose_body_is_gone_is_absent(store: Store) -> None:
+    store.keep_page("key", StoredPage(url="u", headers={}, stored=1.0, body=b"body"))
+    for path in (store.root / "pages").iterdir():
+        if path.suffix != ".json":
+            path.unlink()
+
+    assert store.page("key") is None
+
+
+def test_an_environment_is_ours_from_its_registration_on(store: Store) -> None:
+    path = store.new_environment("demo-cu12")
+    path.mkdir()
+
+    assert not store.owns(path)
+    store.register_environment(path, {"profile": "cu12"})
+    assert store.owns(path)
+
+
+def test_an_environment_of_another_store_is_ours_too(store: Store, tmp_path: Path) -> None:
+    other = opened(tmp_path / "other")
+    path = other.new_environment("demo-cu12")
+    path.mkdir()
+    other.register_environment(path, {})
+
+    assert store.owns(path)
+
+
+def test_a_folder_that_only_lies_in_the_store_is_not_ours(store: Store, tmp_path: Path) -> None:
+    inside, outside = store.root / "envs" / "mine", tmp_path / "mine"
+    for path in (inside, outside):
+        path.mkdir()
+
+    assert not store.owns(inside)
+    assert not store.owns(outside)
+
+
+def test_discarding_removes_an_unfinished_environment(store: Store) -> None:
+    path = store.new_environment("demo-cu12")
+    (path / "lib").mkdir(parents=True)
+
+    store.discard_environment(path)
+
+    assert not path.exists()
+
+
+def test_discarding_touches_nothing_outside_the_environments(store: Store, tmp_path: Path) -> None:
+    outside = tmp_path / "project" / ".venv"
+    outside.mkdir(parents=True)
+    blob = store.blob(store.receive([CONTENT], DIGEST, "demo.whl"))
+
+    for path in (outside, blob, store.root, store.root / "envs", store.root / "blobs"):
+        store.discard_environment(path)
+
+    assert outside.is_dir()
+    assert blob.is_file()
+    assert (store.root / "envs").is_dir()
+
+
+def test_every_environment_gets_a_path_of_its_own(store: Store) -> None:
+    assert len({store.new_environment("demo") for _ in range(100)}) == 100
+
+
+@given(label=st.text(max_size=200) | st.text("\U00020000", min_size=80, max_size=90))
+@settings(max_examples=50, deadline=None)
+def test_any_label_makes_a_folder_that_can_be_made_and_registered(label: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = opened(Path(folder))
+        path = store.new_environment(label)
+        assert path.parent == store.root / "envs"
+        path.mkdir()
+        store.register_environment(path, {})
+        assert store.owns(path)
+
+
+def test_free_bytes_are_those_of_the_stores_file_system(store: Store) -> None:
+    free = shutil.disk_usage(store.root).free
+
+    # Others write to the same file system meanwhile.
+    assert store.free_bytes() == pytest.approx(free, abs=1 << 30)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"GPUENV_STORE": "/chosen", "XDG_DATA_HOME": "/data"}, "/chosen"),
+        ({"XDG_DATA_HOME": "/data"}, "/data/gpuenv"),
+        ({"GPUENV_STORE": "", "XDG_DATA_HOME": ""}, "HOME/.local/share/gpuenv"),
+        ({}, "HOME/.local/share/gpuenv"),
+    ],
+)
+def test_the_store_lies_in_the_users_data_folder_unless_named(
+    variables: dict[str, str], expected: str, tmp_path: Path
+) -> None:
+    assert default_root(variables, tmp_path) == Path(expected.replace("HOME", str(tmp_path)))
+
+
+def test_the_store_lies_in_the_library_folder_of_macos(tmp_path: Path) -> None:
+    library = tmp_path / "Library" / "Application Support"
+    library.mkdir(parents=True)
+
+    assert default_root({}, tmp_path) == library / "gpuenv"

@@ -1,0 +1,313 @@
+"""`switch`, `rollback`, `status` and `run`: a flip and nothing else, with no network."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.machine import Machine, distributions, line_of
+from tests.cli.projects import TARGET, Project, publish_packages
+from tests.simulators.index import IndexSimulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.cli.conftest import Prepared
+
+
+@pytest.fixture
+def prepared(first_prepare: Prepared, index: IndexSimulator) -> Prepared:
+    """The project of this module, with `cu13` active and every environment as it was made."""
+    for profile in ("cpu", "cu12", "cu13"):
+        done = first_prepare.gpuenv("switch", profile)
+        assert done.code == 0, done.err
+    index.reset_log()
+    return first_prepare
+
+
+def generation(prepared: Prepared) -> int:
+    number: int = prepared.gpuenv("status", "--json").data["generation"]
+    return number
+
+
+@pytest.mark.parametrize("network", [True, False])
+def test_switch_gives_the_other_line_and_asks_nothing(
+    prepared: Prepared, index: IndexSimulator, *, network: bool
+) -> None:
+    before = generation(prepared)
+    environment = prepared.environment("cu12")
+    done = prepared.gpuenv("switch", "cu12", "--json", network=network)
+    assert (done.data["from"], done.data["to"]) == ("cu13", "cu12")
+    assert done.data["generation"] == before + 1
+    assert done.data["environment"] == str(environment)
+    assert prepared.link.readlink() == environment
+    assert line_of(prepared.link) == "cu12"
+    assert index.requests == []
+    assert prepared.machine.built() == list(prepared.builds)
+
+
+def test_switch_says_what_was_and_what_is(prepared: Prepared) -> None:
+    number = generation(prepared) + 1
+    done = prepared.gpuenv("switch", "cu12")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == f"cu13 -> cu12 (generation {number})\n"
+
+
+def test_switching_to_what_is_active_makes_no_generation(prepared: Prepared) -> None:
+    before = generation(prepared)
+    done = prepared.gpuenv("switch", "cu13", "--json")
+    assert (done.data["from"], done.data["to"]) == ("cu13", "cu13")
+    assert done.data["generation"] == before
+    assert generation(prepared) == before
+
+
+@pytest.mark.parametrize("network", [True, False])
+def test_rollback_goes_to_the_previous_generation_and_keeps_numbers(
+    prepared: Prepared, index: IndexSimulator, *, network: bool
+) -> None:
+    before = generation(prepared)
+    prepared.gpuenv("switch", "cu12")
+    done = prepared.gpuenv("rollback", "--json", network=network)
+    assert (done.data["from"], done.data["to"]) == ("cu12", "cu13")
+    assert done.data["generation"] == before
+    assert line_of(prepared.link) == "cu13"
+    later = prepared.gpuenv("switch", "cpu", "--json")
+    assert later.data["generation"] == before + 2
+    assert index.requests == []
+
+
+def test_rollback_goes_to_the_generation_that_is_named(prepared: Prepared) -> None:
+    before = generation(prepared)
+    prepared.gpuenv("switch", "cu12")
+    prepared.gpuenv("switch", "cpu")
+    done = prepared.gpuenv("rollback", str(before + 1), "--json")
+    assert (done.data["to"], done.data["generation"]) == ("cu12", before + 1)
+    assert line_of(prepared.link) == "cu12"
+
+
+def test_rollback_to_an_unknown_generation_fails_and_changes_nothing(prepared: Prepared) -> None:
+    before = prepared.machine.snapshot(prepared.folder)
+    done = prepared.gpuenv("rollback", "4711")
+    assert done.code == 1
+    assert done.message.error == "there is no generation 4711"
+    assert done.message.causes[0].startswith("generations are 1, ")
+    assert prepared.machine.snapshot(prepared.folder) == before
+
+
+def test_rollback_with_nothing_before_it_fails(
+    machine: Machine, new_project: Callable[[Project], Path]
+) -> None:
+    app = new_project(Project())
+    machine.gpuenv(app, "prepare", "--only", "--target", TARGET)
+    done = machine.gpuenv(app, "rollback")
+    assert done.code == 1
+    assert done.message.error == "there is no earlier generation"
+
+
+def test_switch_to_a_profile_that_is_not_prepared_fails_with_a_hint(prepared: Prepared) -> None:
+    before = prepared.machine.snapshot(prepared.folder)
+    done = prepared.gpuenv("switch", "cu11")
+    assert done.code == 1
+    assert done.message.error == "profile `cu11` is not prepared here"
+    assert done.message.causes == ("prepared are `cu13`, `cu12`, `cpu`",)
+    assert done.message.hint == "`gpuenv prepare --profile cu11` prepares it"
+    assert prepared.machine.snapshot(prepared.folder) == before
+
+
+@pytest.mark.parametrize("words", [("switch", "cu13"), ("rollback",), ("run", "--", "true")])
+def test_a_project_that_nobody_prepared_has_nothing_to_switch_to(
+    machine: Machine, app: Path, words: tuple[str, ...]
+) -> None:
+    done = machine.gpuenv(app, *words)
+    assert done.code == 1
+    assert done.message.error
+    assert {path.name for path in app.iterdir()} - {".gpuenv"} == {"pyproject.toml", "uv.lock"}
+
+
+@pytest.mark.parametrize("network", [True, False])
+def test_switch_gives_its_line_again_after_a_plain_sync_through_the_link(
+    prepared: Prepared, index: IndexSimulator, *, network: bool
+) -> None:
+    synced = prepared.uv("sync", "--extra", "cu12", network=network)
+    assert synced.code == 0, synced.err
+    assert line_of(prepared.link) == "cu12"
+    done = prepared.gpuenv("switch", "cu13", network=network)
+    assert done.code == 0, done.err
+    assert "it was made again with 0 bytes from the network" in done.out
+    assert line_of(prepared.link) == "cu13"
+    assert distributions(prepared.link) == {"common 1.0", "lean-cu13 1.0", "stub-cu13 1.0"}
+    assert index.requests == []
+    assert prepared.machine.built() == list(prepared.builds)
+
+
+def test_renewing_what_is_active_makes_no_generation(prepared: Prepared) -> None:
+    before = generation(prepared)
+    synced = prepared.uv("sync", "--extra", "cu12")
+    assert synced.code == 0, synced.err
+    done = prepared.gpuenv("switch", "cu13", "--json")
+    assert done.data["renewed"] is True
+    assert done.data["generation"] == before
+
+
+def test_keep_takes_a_changed_environment_as_it_is(prepared: Prepared) -> None:
+    synced = prepared.uv("sync", "--extra", "cu12")
+    assert synced.code == 0, synced.err
+    environment = prepared.link.readlink()
+    done = prepared.gpuenv("switch", "cu13", "--keep", "--json")
+    assert (done.data["renewed"], done.data["drifted"]) == (False, True)
+    assert done.data["environment"] == str(environment)
+    assert line_of(prepared.link) == "cu12"
+
+
+def test_prepare_makes_a_changed_environment_again(prepared: Prepared) -> None:
+    synced = prepared.uv("sync", "--extra", "cu12")
+    assert synced.code == 0, synced.err
+    done = prepared.gpuenv("prepare", "--profile", "cu13", "--json", network=False)
+    assert done.data["fetched"] == {"files": 0, "bytes": 0}
+    assert line_of(prepared.link) == "cu13"
+
+
+def test_plain_sync_there_and_back_needs_no_index(
+    machine: Machine, tmp_path: Path
+) -> None:
+    with IndexSimulator() as own:
+        publish_packages(own, tmp_path / "packages")
+        folder = Project().write(tmp_path / "app", own.index_url)
+        done = machine.gpuenv(folder, "prepare", "--target", TARGET)
+        assert done.code == 0, done.err
+        built = machine.built()
+    for line in ("cu12", "cu13"):
+        synced = machine.uv(folder, "sync", "--extra", line)
+        assert synced.code == 0, synced.err
+        assert line_of(folder / ".venv") == line
+    again = machine.uv(
+        folder, "sync", "--frozen", "--offline", "--reinstall", "--extra", "cu12"
+    )
+    assert again.code == 0, again.err
+    assert machine.built() == built
+
+
+def test_a_process_keeps_the_environment_that_it_started_in(prepared: Prepared) -> None:
+    code = "import sys; sys.stdin.readline(); import lean, lean_cu13; print(lean.LINE)"
+    with subprocess.Popen(
+        [prepared.link / "bin" / "python", "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=prepared.machine.variables(),
+        text=True,
+    ) as process:
+        done = prepared.gpuenv("switch", "cu12")
+        assert done.code == 0, done.err
+        out, _ = process.communicate("go\n", timeout=60)
+    assert (process.returncode, out) == (0, "cu13\n")
+    assert line_of(prepared.link) == "cu12"
+
+
+def test_run_uses_the_active_environment_or_the_one_that_is_named(prepared: Prepared) -> None:
+    code = "import lean, os, sys; print(lean.LINE, os.environ['VIRTUAL_ENV'], sys.argv[1:])"
+    words = ["--", "python", "-c", code, "--json", "-q"]
+    active = prepared.gpuenv("run", *words)
+    cu13, cu12 = prepared.environment("cu13"), prepared.environment("cu12")
+    assert active.out == f"cu13 {cu13} ['--json', '-q']\n"
+    named = prepared.gpuenv("run", "--profile", "cu12", *words)
+    assert named.out == f"cu12 {cu12} ['--json', '-q']\n"
+    assert prepared.link.readlink() == cu13
+
+
+def test_run_answers_with_the_exit_code_of_the_command(prepared: Prepared) -> None:
+    done = prepared.gpuenv("run", "--", "python", "-c", "raise SystemExit(42)")
+    assert (done.code, done.out, done.err) == (42, "", "")
+
+
+def test_run_of_a_command_that_does_not_exist_is_a_usage_error(prepared: Prepared) -> None:
+    done = prepared.gpuenv("run", "--", "no-such-command")
+    assert done.code == 2
+    assert done.message.error == "cannot run `no-such-command`"
+
+
+def test_status_tells_what_is_active_and_prepared(prepared: Prepared) -> None:
+    done = prepared.gpuenv("status", "--json")
+    assert done.data["active"] == "cu13"
+    assert done.data["linked"] is True
+    assert {item["profile"]: item["condition"] for item in done.data["prepared"]} == {
+        "cu13": "intact",
+        "cu12": "intact",
+        "cpu": "intact",
+    }
+    assert done.data["findings"] == []
+
+
+def test_drift_alone_is_a_finding_and_no_failure(prepared: Prepared) -> None:
+    synced = prepared.uv("sync", "--extra", "cu12")
+    assert synced.code == 0, synced.err
+    done = prepared.gpuenv("status", "--json")
+    assert [item["code"] for item in done.data["findings"]] == ["environment-changed"]
+    said = prepared.gpuenv("status")
+    assert said.code == 0
+    assert "cu13: changed" in said.out
+    assert "hint: `gpuenv switch cu13` makes it again" in said.out
+
+
+def test_using_an_environment_is_no_drift(prepared: Prepared) -> None:
+    code = "import lean, lean_cu13, common, json, unittest"
+    used = prepared.machine.run(prepared.folder, ".venv/bin/python", "-c", code)
+    assert used.code == 0, used.err
+    assert prepared.gpuenv("status", "--json").data["findings"] == []
+
+
+def test_an_environment_that_is_gone_is_damage_until_a_switch_makes_it_again(
+    prepared: Prepared, index: IndexSimulator
+) -> None:
+    shutil.rmtree(prepared.environment("cu13"))
+    damaged = prepared.gpuenv("status", "--json")
+    assert damaged.code == 4
+    conditions = {i["profile"]: i["condition"] for i in damaged.envelope["data"]["prepared"]}
+    assert conditions["cu13"] == "gone"
+    kept = prepared.gpuenv("switch", "cu13", "--keep")
+    assert kept.code == 4
+    done = prepared.gpuenv("switch", "cu13", network=False)
+    assert done.code == 0, done.err
+    assert line_of(prepared.link) == "cu13"
+    assert prepared.gpuenv("status").code == 0
+    assert index.requests == []
+
+
+def test_a_link_that_leads_elsewhere_is_damage(prepared: Prepared, tmp_path: Path) -> None:
+    ours = prepared.link.readlink()
+    prepared.link.unlink()
+    prepared.link.symlink_to(tmp_path)
+    done = prepared.gpuenv("status")
+    prepared.link.unlink()
+    prepared.link.symlink_to(ours)
+    assert done.code == 4
+    assert f"damage: `{prepared.link}` does not lead to its environment" in done.out
+
+
+def test_a_switch_leaves_a_real_venv_alone(prepared: Prepared) -> None:
+    ours = prepared.link.readlink()
+    prepared.link.unlink()
+    prepared.link.mkdir()
+    (prepared.link / "precious").touch()
+    done = prepared.gpuenv("switch", "cu12")
+    stays = (prepared.link / "precious").exists()
+    shutil.rmtree(prepared.link)
+    prepared.link.symlink_to(ours)
+    assert stays
+    assert done.code == 8
+    assert done.message.error == f"`{prepared.link}` was not made by gpuenv"
+
+
+def test_a_switch_leaves_a_foreign_link_alone(prepared: Prepared, tmp_path: Path) -> None:
+    ours = prepared.link.readlink()
+    prepared.link.unlink()
+    prepared.link.symlink_to(tmp_path)
+    done = prepared.gpuenv("switch", "cu12")
+    stays = prepared.link.readlink() == tmp_path
+    prepared.link.unlink()
+    prepared.link.symlink_to(ours)
+    assert stays
+    assert done.code == 8

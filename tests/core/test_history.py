@@ -1,0 +1,173 @@
+"""What is prepared in a project, and the generations of what was active."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provisioner.core.history import (
+    Generation,
+    History,
+    Prepared,
+    history_from_json,
+    history_to_json,
+    prepared_from_json,
+    prepared_to_json,
+)
+from provisioner.errors import NotPreparedError
+
+
+def prepared(profile: str, stamp: int = 1) -> Prepared:
+    return Prepared(
+        profile=profile,
+        environment=f"envs/{profile}",
+        stamp=(stamp, 0),
+        inputs="0" * 64,
+        recipe={"extras": [profile]},
+    )
+
+
+def activate(history: History, *profiles: str, automatic: bool = False) -> History:
+    for time, profile in enumerate(profiles, start=100):
+        history = history.activate(prepared(profile), automatic=automatic, now=time)
+    return history
+
+
+def numbers(history: History) -> list[int]:
+    return [item.number for item in history.generations]
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("activate"), st.sampled_from(["cu13", "cu12", "cpu"]), st.booleans()),
+        st.tuples(st.just("back"), st.integers(0, 20), st.booleans()),
+    ),
+    max_size=30,
+)
+Step = tuple[str, str | int, bool]
+
+
+def walk(steps: list[Step]) -> list[History]:
+    """The histories that a list of activations and rollbacks passes through."""
+    history = History()
+    passed = [history]
+    for _, which, automatic in steps:
+        if isinstance(which, str):
+            history = history.activate(prepared(which), automatic=automatic, now=len(passed))
+        elif history.generations:
+            known = history.generations
+            generation = history.find(known[which % len(known)].number)
+            history = history.go_back(generation, generation.prepared)
+        passed.append(history)
+    return passed
+
+
+@given(STEPS)
+def test_a_number_is_never_used_for_something_else(steps: list[Step]) -> None:
+    meant: dict[int, tuple[str, int]] = {}
+    for history in walk(steps):
+        assert numbers(history) == list(range(1, len(history.generations) + 1))
+        for item in history.generations:
+            told = (item.prepared.environment, item.time)
+            assert meant.setdefault(item.number, told) == told
+
+
+@given(STEPS)
+def test_what_is_active_is_always_a_generation(steps: list[Step]) -> None:
+    for history in walk(steps):
+        assert (history.current is None) == (not history.generations)
+
+
+@given(STEPS, st.booleans())
+def test_activating_what_is_active_makes_no_generation(
+    steps: list[Step],
+    automatic: bool,  # noqa: FBT001 - drawn by position
+) -> None:
+    history = walk([*steps, ("activate", "cu12", False)])[-1]
+    again = history.activate(prepared("cu12"), automatic=automatic, now=1_000)
+    assert numbers(again) == numbers(history)
+    assert again.active == history.active
+
+
+@given(STEPS, st.integers(0, 20))
+def test_going_back_keeps_every_number(steps: list[Step], which: int) -> None:
+    history = walk([("activate", "cu13", False), *steps])[-1]
+    generation = history.generations[which % len(history.generations)]
+    back = history.go_back(generation, generation.prepared)
+    assert back.generations == history.generations
+    assert back.active == generation.number
+
+
+@given(STEPS)
+def test_a_history_survives_being_written(steps: list[Step]) -> None:
+    history = walk(steps)[-1]
+    assert history_from_json(json.loads(json.dumps(history_to_json(history)))) == history
+
+
+def test_a_switch_after_a_rollback_appends() -> None:
+    history = activate(History(), "cu13", "cu12")
+    back = history.go_back(history.find(1), prepared("cu13"))
+    assert numbers(activate(back, "cpu")) == [1, 2, 3]
+    assert activate(back, "cpu").active == 3
+
+
+def test_going_back_to_what_is_active_makes_no_generation() -> None:
+    history = activate(History(), "cu13", "cu12")
+    assert history.go_back(history.find(2), prepared("cu12")) == history
+
+
+def test_a_choice_that_the_user_confirms_is_no_longer_automatic() -> None:
+    chosen = activate(History(), "cu13", automatic=True)
+    confirmed = activate(chosen, "cu13")
+    assert confirmed.current is not None
+    assert not confirmed.current.automatic
+    assert numbers(confirmed) == [1]
+
+
+def test_an_automatic_choice_does_not_take_over_what_the_user_chose() -> None:
+    manual = activate(History(), "cu13")
+    assert activate(manual, "cu13", automatic=True) == manual
+
+
+def test_without_a_number_the_generation_before_the_active_one_is_meant() -> None:
+    history = activate(History(), "cu13", "cu12", "cpu")
+    assert history.find(None).number == 2
+    back = history.go_back(history.find(2), prepared("cu12"))
+    assert back.find(None).number == 1
+
+
+def test_an_environment_made_anew_takes_the_place_of_the_old_one_in_its_generation() -> None:
+    history = activate(History(), "cu13", "cu12")
+    back = history.go_back(history.find(1), prepared("cu13", stamp=7))
+    assert back.current == Generation(
+        number=1, prepared=prepared("cu13", stamp=7), automatic=False, time=100
+    )
+    assert back.find(2) == history.find(2)
+
+
+def test_there_is_nothing_before_the_first_generation() -> None:
+    with pytest.raises(NotPreparedError, match="there is no earlier generation") as caught:
+        activate(History(), "cu13").find(None)
+    assert caught.value.causes == ("generations are 1, active is 1",)
+
+
+def test_nothing_is_earlier_where_nothing_was_active() -> None:
+    with pytest.raises(NotPreparedError, match="there is no earlier generation") as caught:
+        History().find(None)
+    assert caught.value.causes == ()
+
+
+def test_an_unknown_generation_is_an_error_that_shows_the_known_ones() -> None:
+    with pytest.raises(NotPreparedError, match="there is no generation 9") as caught:
+        activate(History(), "cu13", "cu12").find(9)
+    assert caught.value.code == "generation-unknown"
+    assert caught.value.exit_code == 1
+    assert caught.value.causes == ("generations are 1, 2, active is 2",)
+
+
+def test_a_prepared_environment_survives_being_written() -> None:
+    value = prepared("cu12", stamp=3)
+    assert prepared_from_json(json.loads(json.dumps(prepared_to_json(value)))) == value

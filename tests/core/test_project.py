@@ -1,0 +1,94 @@
+"""What `pyproject.toml` says that gpuenv has to know."""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.utils import canonicalize_name
+
+from provisioner.core.project import Defined, normalise, read_manifest
+from provisioner.errors import GpuenvError
+
+
+@given(st.text(string.ascii_letters + string.digits + "-_.", min_size=1))
+def test_names_are_normalised_as_packaging_does(name: str) -> None:
+    assert normalise(name) == canonicalize_name(name)
+
+
+def test_an_empty_manifest_defines_nothing_and_is_no_package() -> None:
+    manifest = read_manifest({}, "pyproject.toml")
+    assert manifest.name is None
+    assert manifest.defined == Defined(extras=frozenset(), groups=frozenset())
+    assert not manifest.uses_uv
+    assert not manifest.is_package
+    assert manifest.workspace_members is None
+
+
+def test_extras_and_groups_are_read_under_their_normal_names() -> None:
+    manifest = read_manifest(
+        {
+            "project": {"name": "My_App", "optional-dependencies": {"CUDA_12": [], "cu13": []}},
+            "dependency-groups": {"Dev.Tools": [], "cpu": []},
+        },
+        "pyproject.toml",
+    )
+    assert manifest.name == "my-app"
+    assert manifest.defined.extras == {"cuda-12", "cu13"}
+    assert manifest.defined.groups == {"dev-tools", "cpu"}
+
+
+@pytest.mark.parametrize(
+    ("data", "is_package"),
+    [
+        ({"build-system": {"requires": []}}, True),
+        ({"build-system": {}, "tool": {"uv": {"package": False}}}, False),
+        ({"tool": {"uv": {"package": True}}}, True),
+        ({"tool": {"uv": {}}}, False),
+    ],
+)
+def test_a_build_system_makes_a_package_unless_uv_is_told_otherwise(
+    data: dict[str, Any], *, is_package: bool
+) -> None:
+    assert read_manifest(data, "pyproject.toml").is_package is is_package
+
+
+@pytest.mark.parametrize(
+    ("tool", "uses_uv"), [({}, False), ({"ruff": {}}, False), ({"uv": {}}, True)]
+)
+def test_a_table_of_uv_says_that_uv_is_used(tool: dict[str, Any], *, uses_uv: bool) -> None:
+    assert read_manifest({"tool": tool}, "pyproject.toml").uses_uv is uses_uv
+
+
+def test_a_workspace_without_members_is_still_a_workspace() -> None:
+    manifest = read_manifest({"tool": {"uv": {"workspace": {}}}}, "pyproject.toml")
+    assert manifest.workspace_members == ()
+
+
+def test_members_of_a_workspace_are_read_as_written() -> None:
+    workspace = {"members": ["packages/*", "tools"], "exclude": ["packages/old"]}
+    manifest = read_manifest({"tool": {"uv": {"workspace": workspace}}}, "pyproject.toml")
+    assert manifest.workspace_members == ("packages/*", "tools")
+    assert manifest.workspace_exclude == ("packages/old",)
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        ({"project": []}, "project"),
+        ({"project": {"optional-dependencies": ["cu12"]}}, "project.optional-dependencies"),
+        ({"dependency-groups": "dev"}, "dependency-groups"),
+        ({"tool": 1}, "tool"),
+        ({"tool": {"uv": True}}, "tool.uv"),
+        ({"tool": {"uv": {"workspace": ["packages/*"]}}}, "tool.uv.workspace"),
+    ],
+)
+def test_a_table_that_is_something_else_is_named(data: dict[str, Any], path: str) -> None:
+    with pytest.raises(GpuenvError, match=r"`app/pyproject\.toml` is not valid") as caught:
+        read_manifest(data, "app/pyproject.toml")
+    assert caught.value.code == "project-invalid"
+    assert "expected a table" in caught.value.causes[0]
+    assert path.startswith(caught.value.causes[0].split("`")[1])

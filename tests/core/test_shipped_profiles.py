@@ -1,0 +1,188 @@
+"""The profiles and tables that ship with gpuenv."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from packaging.requirements import Requirement
+
+from provisioner.adapters.profiles import profile_files, shipped_folder
+from provisioner.core.version import ComputeCapability, DottedVersion
+from tests.core.examples import shipped_facts, shipped_profiles, version
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provisioner.core.profile import Profile
+
+FACTS = shipped_folder() / "facts"
+TABLES = sorted(FACTS.glob("*.json"))
+PROFILES = shipped_profiles()
+CUDA_PROFILES = tuple(profile for profile in PROFILES if profile.cuda is not None)
+
+MAJOR_LINES = {"cu13": "13", "cu12": "12", "cu11": "11", "cpu": None}
+
+
+def table(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((FACTS / name).read_text(encoding="utf-8"))
+    return loaded
+
+
+def by_name(name: str) -> Profile:
+    return next(profile for profile in PROFILES if profile.name == name)
+
+
+def test_every_shipped_file_is_a_profile_named_like_its_file() -> None:
+    files = profile_files((shipped_folder(),))
+    assert sorted(path.stem for path in files) == sorted(profile.name for profile in PROFILES)
+
+
+@pytest.mark.parametrize(("name", "cuda"), MAJOR_LINES.items())
+def test_every_major_line_ships(name: str, cuda: str | None) -> None:
+    assert by_name(name).cuda == (None if cuda is None else version(cuda))
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
+def test_a_profile_turns_on_the_extra_of_its_own_name(profile: Profile) -> None:
+    assert profile.extras[0] == profile.name
+
+
+def test_no_extra_belongs_to_two_profiles() -> None:
+    for one, other in combinations(PROFILES, 2):
+        assert not set(one.extras) & set(other.extras), (one.name, other.name)
+
+
+def test_the_cpu_profile_installs_nothing_and_needs_nothing() -> None:
+    cpu = by_name("cpu")
+    assert cpu.requirements == ()
+    assert cpu.needs == ()
+    assert cpu.indexes == ()
+
+
+@pytest.mark.parametrize("name", ["cu13", "cu12", "cu11"])
+def test_a_major_line_names_the_tensorrt_of_its_own_cuda(name: str) -> None:
+    requirements = [Requirement(text) for text in by_name(name).requirements or ()]
+    assert [item.name for item in requirements] == [f"tensorrt-{name}", "cuda-toolkit"]
+    assert str(requirements[1].specifier) == f"=={MAJOR_LINES[name]}.*"
+
+
+@pytest.mark.parametrize("profile", CUDA_PROFILES, ids=lambda profile: profile.name)
+def test_files_of_every_index_are_immutable_and_its_pages_are_not(profile: Profile) -> None:
+    for index in profile.indexes:
+        assert "immutable" in (index.cache_control.files or "")
+        assert "immutable" not in (index.cache_control.api or "")
+
+
+@pytest.mark.parametrize("profile", CUDA_PROFILES, ids=lambda profile: profile.name)
+def test_the_tables_know_every_shipped_line(profile: Profile) -> None:
+    assert profile.cuda is not None
+    facts = shipped_facts()
+    assert facts.floor(profile.cuda) is not None
+    assert facts.code(profile.cuda)
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+def test_every_row_of_every_table_has_a_named_source_and_a_date(path: Path) -> None:
+    data = table(path.name)
+    assert data["about"]
+    assert data["rows"]
+    for row in data["rows"]:
+        assert data["sources"].get(row.get("source")), row
+        assert date.fromisoformat(row["date"]).year >= 2026, row
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+def test_every_named_source_is_used(path: Path) -> None:
+    data = table(path.name)
+    assert {row["source"] for row in data["rows"]} == set(data["sources"])
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("architectures.json", ("compute_capability",)),
+        ("cuda_toolkit_pins.json", ("toolkit",)),
+        ("driver_branches.json", ("branch",)),
+        ("driver_floors.json", ("cuda",)),
+        ("tensorrt_wheels.json", ("tensorrt", "cuda")),
+        ("toolkit_code.json", ("cuda",)),
+        ("toolkit_drivers.json", ("toolkit",)),
+    ],
+)
+def test_no_table_says_two_things_about_one(name: str, keys: tuple[str, ...]) -> None:
+    named = [tuple(row[key] for key in keys) for row in table(name)["rows"]]
+    assert len(set(named)) == len(named)
+
+
+def test_every_table_is_looked_at_here() -> None:
+    assert [path.name for path in TABLES] == [
+        "architectures.json",
+        "cuda_toolkit_pins.json",
+        "driver_branches.json",
+        "driver_floors.json",
+        "tensorrt_wheels.json",
+        "toolkit_code.json",
+        "toolkit_drivers.json",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cuda", "linux", "windows"),
+    [("13", "580", "580"), ("12", "525.60.13", "528.33"), ("11", "450.80.02", "452.39")],
+)
+def test_the_floors_are_those_that_nvidia_gives(cuda: str, linux: str, windows: str) -> None:
+    floor = shipped_facts().floor(version(cuda))
+    assert floor is not None
+    assert (str(floor.linux), str(floor.windows)) == (linux, windows)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "oldest", "newest"),
+    [("11", "3.5", "9.0"), ("12", "5.0", "12.1"), ("13", "7.5", "12.1"), ("12.6", "5.0", "9.0")],
+)
+def test_the_code_of_a_line_begins_and_ends_where_nvidia_says(
+    cuda: str, oldest: str, newest: str
+) -> None:
+    code = shipped_facts().code(version(cuda))
+    assert (str(code[0]), str(code[-1])) == (oldest, newest)
+
+
+def test_the_driver_that_a_toolkit_ships_with_runs_it() -> None:
+    facts = shipped_facts()
+    for row in table("toolkit_drivers.json")["rows"]:
+        floor = facts.floor(version(row["toolkit"]))
+        assert floor is not None, row
+        # CUDA 11.0 came before minor version compatibility and needs less.
+        if not version("11.0").covers(version(row["toolkit"])) and row["linux"]:
+            assert floor.linux <= version(row["linux"]), row
+
+
+def test_newer_driver_branches_run_newer_cuda() -> None:
+    rows = sorted(table("driver_branches.json")["rows"], key=lambda row: version(row["branch"]))
+    runs = [version(row["cuda"]) for row in rows]
+    assert runs == sorted(runs)
+
+
+def test_a_toolkit_has_code_only_for_gpus_that_it_came_after() -> None:
+    architectures = {
+        ComputeCapability.parse(row["compute_capability"]): row
+        for row in table("architectures.json")["rows"]
+    }
+    for row in shipped_facts().toolkits:
+        for item in row.capabilities:
+            if item not in architectures:
+                continue
+            known = architectures[item]
+            assert row.cuda >= version(known["first_toolkit"]), (str(row.cuda), str(item))
+            last = known["last_toolkit_major"]
+            assert last is None or row.cuda.major <= int(last), (str(row.cuda), str(item))
+
+
+def test_the_tables_end_with_a_version_order_that_selection_can_use() -> None:
+    floors = [row.cuda for row in shipped_facts().floors]
+    assert floors == sorted(floors, reverse=True)
+    assert all(isinstance(cuda, DottedVersion) for cuda in floors)
