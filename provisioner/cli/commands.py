@@ -236,15 +236,17 @@ def rollback(session: Session, number: int | None, *, keep: bool) -> None:
 
 @gpuenv.command()
 @_common
-def status(session: Session) -> int:
+def status(session: Session) -> None:
     """Show what is active, and whether it is as it was made."""
     from provisioner.cli.render import render_status
-    from provisioner.errors import IntegrityError
     from provisioner.workflow.status import status as verb
 
     result = verb(session.world, session.options)
-    session.show(result.to_json(), render_status(result))
-    return IntegrityError.exit_code if result.damaged else 0
+    damage = result.damage()
+    if not (damage and session.as_json):
+        session.show(result.to_json(), render_status(result))
+    if damage:
+        raise damage
 
 
 @gpuenv.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

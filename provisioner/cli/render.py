@@ -204,11 +204,9 @@ def render_status(result: StatusResult) -> str:
         return "nothing is prepared here\n\nhint: `gpuenv prepare` comes first"
     how = "chosen automatically" if result.automatic else "chosen by hand"
     lines = [f"{result.active} is active (generation {result.generation}, {how})"]
-    if not result.linked:
-        lines.append(f"damage: `{result.link}` does not lead to its environment")
     for name, path, condition in result.prepared:
         lines.append(f"  {name}: {condition}, {path}")
-        if condition != "intact":
+        if condition == "changed":
             lines.append(f"    hint: `gpuenv switch {name}` makes it again")
     return "\n".join(lines)
 

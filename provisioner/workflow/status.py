@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from provisioner.adapters.state import is_intact
+from provisioner.errors import IntegrityError
 from provisioner.workflow.switch import open_state
 
 if TYPE_CHECKING:
@@ -29,11 +30,22 @@ class StatusResult:
     prepared: tuple[tuple[str, str, Condition], ...]
     generations: tuple[Generation, ...]
 
-    @property
-    def damaged(self) -> bool:
-        """Whether an environment is gone, or `.venv` does not lead to the active one."""
-        gone = any(condition == "gone" for _, _, condition in self.prepared)
-        return gone or (self.active is not None and not self.linked)
+    def damage(self) -> IntegrityError | None:
+        """What is broken: an environment that is gone, a `.venv` that does not lead to one."""
+        gone = [name for name, _, condition in self.prepared if condition == "gone"]
+        causes = [f"the environment of `{name}` is gone" for name in gone]
+        astray = self.active is not None and not self.linked
+        if astray:
+            causes.append(f"`{self.link}` does not lead to the environment of `{self.active}`")
+        if not causes:
+            return None
+        return IntegrityError(
+            "what was prepared is damaged",
+            causes=tuple(causes),
+            hint=f"`gpuenv switch {gone[0] if gone else self.active}` mends it",
+            code="environment-damaged",
+            data=self.to_json(),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The fields of `status --json`."""

@@ -40,10 +40,12 @@ def switch(world: World, options: Options, profile: str, *, keep: bool = False) 
 
     Raises:
         NotPreparedError: it is not prepared.
+        PolicyError: `.venv` was not made by gpuenv.
     """
     states = open_state(world, options)
     with states.hold(wait_seconds=_WAIT_SECONDS):
         state = states.read()
+        states.check_link(_unknown, state.history)
         prepared = find_prepared(state, profile)
         ready = _ready(world, options, prepared, keep=keep)
         history = state.history.activate(ready, automatic=False, now=int(world.now()))
@@ -57,10 +59,12 @@ def rollback(
 
     Raises:
         NotPreparedError: there is none.
+        PolicyError: `.venv` was not made by gpuenv.
     """
     states = open_state(world, options)
     with states.hold(wait_seconds=_WAIT_SECONDS):
         state = states.read()
+        states.check_link(_unknown, state.history)
         generation = state.history.find(number)
         ready = _ready(world, options, generation.prepared, keep=keep)
         history = state.history.go_back(generation, ready)
@@ -89,6 +93,11 @@ def find_prepared(state: State, profile: str) -> Prepared:
         causes=(f"prepared are {names}",),
         hint=f"`gpuenv prepare --profile {profile}` prepares it",
     )
+
+
+def _unknown(environment: Path) -> bool:  # noqa: ARG001 - as `check_link` asks
+    """Own environments that no generation knows are `prepare`'s to judge."""
+    return False
 
 
 def _ready(world: World, options: Options, prepared: Prepared, *, keep: bool) -> Prepared:

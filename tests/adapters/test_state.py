@@ -351,6 +351,8 @@ def test_a_project_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
 def repository(folder: Path, ignored: str | None = None) -> Iterator[None]:
     """A real repository, with a `.gitignore` if there is something to ignore."""
     git(folder, "init", "-q")
+    # What the machine's own git ignores does not count here.
+    git(folder, "config", "core.excludesFile", os.devnull)
     if ignored is not None:
         (folder / ".gitignore").write_text(ignored, encoding="utf-8")
         git(folder, "add", ".gitignore")
