@@ -16,6 +16,7 @@ PlatformClass = Literal["linux", "wsl2", "jetson", "macos", "windows"]
 Libc = tuple[Literal["glibc", "musl"], str]
 
 _T = TypeVar("_T")
+_FINDING: Final = ("code", "message")
 
 BROKEN: Final = frozenset({"version-mismatch", "nvml-failed", "gpus-unreadable"})
 """Findings after which nothing can be chosen: a broken driver must not become a CPU environment."""
@@ -141,6 +142,34 @@ def target_from_json(data: object, origin: str) -> Target:
     return target
 
 
+def with_absence_findings(host: Host) -> Host:
+    """Add why there is no GPU to use, where there is none: absent is not broken."""
+    codes = {finding.code for finding in host.findings}
+    if codes & {"gpus-unknown", "no-gpu", "gpu-no-driver", "driver-no-device"} or host.broken:
+        return host
+    if host.driver is None and not host.gpus:
+        return host.with_findings(
+            Finding(code="no-gpu", message="no NVIDIA driver and no GPU were found")
+        )
+    if host.driver is None:
+        return host.with_findings(
+            Finding(
+                code="gpu-no-driver",
+                message=f"{len(host.gpus)} GPU without an NVIDIA driver",
+                hint="install NVIDIA's driver to use the GPU",
+            )
+        )
+    if not host.gpus:
+        return host.with_findings(
+            Finding(
+                code="driver-no-device",
+                message="there is an NVIDIA driver but no GPU to use",
+                hint="in a container, pass the GPUs in, such as with `--gpus all`",
+            )
+        )
+    return host
+
+
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
@@ -163,26 +192,24 @@ class _Reader:
             if (gpu := self._gpu(item, position)) is not None
         )
         findings = tuple(
-            Finding(
-                code=str(item.get("code")),
-                message=str(item.get("message")),
-                hint=_text(item.get("hint")),
-            )
-            for item in self._list(data, "findings")
-            if isinstance(item, dict)
+            finding
+            for position, item in enumerate(self._list(data, "findings"))
+            if (finding := self._finding(item, f"findings[{position}]")) is not None
         )
-        python = self._optional(data, "python", "python", str)
+        python = self._version(data.get("python"), "python")
         if platform is None:
             return None
         return Target(
-            host=Host(
-                platform=platform,
-                driver=driver,
-                gpus=gpus,
-                findings=findings,
-                sources=(("target", "saved target"),),
+            host=with_absence_findings(
+                Host(
+                    platform=platform,
+                    driver=driver,
+                    gpus=gpus,
+                    findings=findings,
+                    sources=(("target", "saved target"),),
+                )
             ),
-            python=python,
+            python=_text(python),
         )
 
     def _platform(self, data: object) -> Platform | None:
@@ -246,9 +273,25 @@ class _Reader:
             memory_bytes=self._optional(data, "memory_bytes", f"{path}.memory_bytes", int),
         )
 
+    def _finding(self, data: object, path: str) -> Finding | None:
+        if not isinstance(data, dict):
+            self.faults.append(f"`{path}`: expected an object, got {type(data).__name__}")
+            return None
+        code, message = (self._optional(data, key, f"{path}.{key}", str) for key in _FINDING)
+        if code is None and "code" not in data:
+            self.faults.append(f"`{path}.code`: missing")
+        return Finding(
+            code=code or "",
+            message=message if message is not None else code or "",
+            hint=self._optional(data, "hint", f"{path}.hint", str),
+        )
+
     def _version(self, text: object, path: str) -> DottedVersion | None:
+        if text is not None and not isinstance(text, str):
+            self.faults.append(f"`{path}`: expected str, got {type(text).__name__}")
+            return None
         try:
-            return None if text is None else DottedVersion.parse(str(text))
+            return None if text is None else DottedVersion.parse(text)
         except ValueError as error:
             self.faults.append(f"`{path}`: {error}")
             return None

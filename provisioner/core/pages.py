@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urldefrag, urljoin, urlsplit
 
 from provisioner.core.digest import Digest
 from provisioner.core.plan import LockedFile
+from provisioner.core.project import normalise
 from provisioner.core.urls import file_name, without_secrets
 
 if TYPE_CHECKING:
@@ -55,12 +56,12 @@ def is_routed(url: str, indexes: Iterable[Index]) -> bool:
 
     A bound package has its page only below its index, and such an index has no others.
     """
-    package = urlsplit(url).path.rstrip("/").rpartition("/")[2]
-    if package.endswith(".metadata"):
+    package = normalise(urlsplit(url).path.rstrip("/").rpartition("/")[2])
+    if package.endswith("-metadata"):
         return True
     for index in indexes:
         below = _is_below(url, index)
-        if below != any(fnmatchcase(package, pattern) for pattern in index.packages):
+        if below != any(fnmatchcase(package, normalise(item)) for item in index.packages):
             return False
         if below:
             return True
@@ -97,7 +98,10 @@ def _from_html(body: bytes, url: str) -> tuple[LockedFile, ...]:
     parser.feed(body.decode("utf-8", "replace"))
     files = []
     for link in parser.links:
-        target, fragment = urldefrag(urljoin(parser.base or url, link))
+        try:
+            target, fragment = urldefrag(urljoin(urljoin(url, parser.base or ""), link))
+        except ValueError:
+            continue  # One link that is no URL does not hide the others.
         made = _file(target, dict(parse_qsl(fragment)).get("sha256"), {})
         files += [made] if made else []
     return tuple(files)
@@ -126,5 +130,5 @@ class _Links(HTMLParser):
         href = dict(attrs).get("href")
         if tag == "a" and href:
             self.links.append(href)
-        elif tag == "base" and href:
+        elif tag == "base" and href and self.base is None:
             self.base = href

@@ -83,12 +83,9 @@ def read_lock(text: str, interpreter: Interpreter, platform: Platform, origin: s
                 tags=wheel_tags(interpreter, platform),
             )
         )
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, PylockValidationError) as error:
         message = f"lock `{origin}` is malformed"
-        raise LockError(message, causes=(str(error),)) from error
-    except PylockValidationError as error:
-        message = f"lock `{origin}` is malformed"
-        raise LockError(message, causes=(str(error),)) from error
+        raise LockError(message, causes=(str(error),), code="lock-malformed") from error
     except PylockSelectError as error:
         message = f"lock `{origin}` has no files for the target"
         raise LockError(message, causes=_causes(error), code="lock-unsupported") from error

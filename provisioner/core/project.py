@@ -53,13 +53,13 @@ def read_manifest(data: Mapping[str, Any], origin: str) -> Manifest:
 
     def table(*path: str) -> Mapping[str, Any]:
         value: Any = data
-        for key in path:
+        for depth, key in enumerate(path, 1):
             value = value.get(key, {})
             if not isinstance(value, dict):
                 message = f"`{origin}` is not valid"
                 raise GpuenvError(
                     message,
-                    causes=(f"`{'.'.join(path)}`: expected a table",),
+                    causes=(f"`{'.'.join(path[:depth])}`: expected a table",),
                     code="project-invalid",
                 )
         return value  # type: ignore[no-any-return]  # checked above

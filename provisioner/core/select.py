@@ -313,7 +313,9 @@ def _driver(profile: Profile, host: Host, facts: Facts) -> list[Reason]:
                 "do not know",
             )
         ]
-    lowest = floor.for_system(host.platform.system)
+    # Under WSL 2 the driver is Windows's own, and numbered as there.
+    windows = host.platform.kind == "wsl2"
+    lowest = floor.for_system("windows" if windows else host.platform.system)
     driver = host.driver
     version = driver.version if driver else None
     cuda = driver.cuda if driver else None
@@ -373,6 +375,16 @@ def _warnings(host: Host, facts: Facts) -> tuple[Reason, ...]:
         for finding in host.findings
         if finding.code in _HOST_WARNINGS
     ]
+    unknown = [gpu.index for gpu in host.gpus if gpu.compute_capability is None]
+    told = {"gpu-lost", "gpu-failed", "no-permission"} & {item.code for item in warnings}
+    if unknown and not (host.broken or told):
+        names = ", ".join(f"GPU {index}" for index in unknown)
+        warnings.append(
+            Reason(
+                code="capability-unknown",
+                message=f"the compute capability of {names} is not known, and does not count",
+            )
+        )
     warnings += [
         Reason(
             code="newer-than-tables",

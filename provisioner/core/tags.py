@@ -24,6 +24,7 @@ _MARKERS = {
     "windows": ("nt", "win32", "Windows"),
 }
 _MAC_VERSION = (14, 0)
+_WINDOWS_MACHINES = {"x86_64": "AMD64", "aarch64": "ARM64"}
 
 
 def platform_tags(platform: Platform) -> Iterator[str]:
@@ -76,7 +77,9 @@ def markers(interpreter: Interpreter, platform: Platform) -> dict[str, str]:
         "os_name": os_name,
         "sys_platform": sys_platform,
         "platform_system": system,
-        "platform_machine": platform.machine,
+        "platform_machine": _WINDOWS_MACHINES.get(platform.machine, platform.machine)
+        if platform.system == "windows"
+        else platform.machine,
         "platform_release": "",
         "platform_version": "",
         "platform_python_implementation": "CPython",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from provisioner.core.host import Driver, Finding, Gpu, Host, Target
+from provisioner.core.host import Driver, Finding, Gpu, Host, Target, with_absence_findings
 from provisioner.core.version import ComputeCapability, DottedVersion
 from provisioner.errors import TargetError
 
@@ -78,7 +78,7 @@ def parse_short(text: str) -> ShortTarget:
         libc=_libc(values, read),
         python=str(read("python", DottedVersion.parse)) if "python" in values else None,
     )
-    if short.gpus and short.driver is None and short.cuda is None:
+    if short.gpus and not {"driver", "cuda"} & values.keys():
         faults.append("`gpus=` needs `driver=` or `cuda=` beside it")
     if faults:
         message = f"target `{text}` is not valid"
@@ -103,10 +103,12 @@ def apply_short(short: ShortTarget, here: Host) -> Target:
             machine=short.machine or platform.machine,
             libc=short.libc or platform.libc,
         )
+    where = "--target" if short.libc or short.machine else "this machine"
     if not short.names_gpu_facts:
-        return Target(host=replace(here, platform=platform), python=short.python)
+        sources = tuple(sorted({**dict(here.sources), "platform": where}.items()))
+        return Target(host=replace(here, platform=platform, sources=sources), python=short.python)
     driver = None
-    if ABSENT not in {short.driver, short.cuda}:
+    if ABSENT not in {short.driver, short.cuda} and (short.driver or short.cuda):
         driver = Driver(
             version=short.driver if isinstance(short.driver, DottedVersion) else None,
             cuda=short.cuda if isinstance(short.cuda, DottedVersion) else None,
@@ -115,45 +117,11 @@ def apply_short(short: ShortTarget, here: Host) -> Target:
         platform=platform,
         driver=driver,
         gpus=_gpus(short.gpus or ()),
-        sources=(("driver", "--target"), ("gpus", "--target")),
+        sources=(("driver", "--target"), ("gpus", "--target"), ("platform", where)),
     )
     if driver and short.gpus is None:
-        host = host.with_findings(
-            Finding(
-                code="gpus-unknown",
-                message="the target names no GPU, so that only the driver decides",
-                hint="name the compute capabilities, such as `gpus=9.0`",
-            )
-        )
+        host = host.with_findings(_gpus_unknown("the target names no GPU"))
     return Target(host=with_absence_findings(host), python=short.python)
-
-
-def with_absence_findings(host: Host) -> Host:
-    """Add why there is no GPU to use, where there is none: absent is not broken."""
-    codes = {finding.code for finding in host.findings}
-    if codes & {"gpus-unknown", "no-gpu", "gpu-no-driver", "driver-no-device"} or host.broken:
-        return host
-    if host.driver is None and not host.gpus:
-        return host.with_findings(
-            Finding(code="no-gpu", message="no NVIDIA driver and no GPU were found")
-        )
-    if host.driver is None:
-        return host.with_findings(
-            Finding(
-                code="gpu-no-driver",
-                message=f"{len(host.gpus)} GPU without an NVIDIA driver",
-                hint="install NVIDIA's driver to use the GPU",
-            )
-        )
-    if not host.gpus:
-        return host.with_findings(
-            Finding(
-                code="driver-no-device",
-                message="there is an NVIDIA driver but no GPU to use",
-                hint="in a container, pass the GPUs in, such as with `--gpus all`",
-            )
-        )
-    return host
 
 
 _VARIABLES: Final = (
@@ -205,8 +173,8 @@ def apply_overrides(host: Host, overrides: Mapping[str, tuple[str, str]]) -> Hos
         version, cuda = (value if isinstance(value, DottedVersion) else None), None
     if "cuda" in overrides:
         value = read("cuda", _version_or_absent)
+        present = value != ABSENT and (present or "driver" not in overrides)
         cuda = value if isinstance(value, DottedVersion) else None
-        present = cuda is not None or ("driver" in overrides and present)
     gpus = host.gpus
     if "gpus" in overrides:
         gpus = _gpus(read("gpus", _capabilities) or ())  # type: ignore[arg-type]
@@ -214,24 +182,37 @@ def apply_overrides(host: Host, overrides: Mapping[str, tuple[str, str]]) -> Hos
         message = "an override is not valid"
         raise TargetError(message, causes=tuple(faults))
     sources = dict(host.sources)
-    sources.update(
-        (fact, f"overridden by `{variable}`") for fact, (variable, _) in overrides.items()
-    )
-    # Findings about a fact that was replaced no longer hold.
-    kept = tuple(
-        finding
-        for finding in host.findings
-        if finding.code not in {"no-gpu", "gpu-no-driver", "driver-no-device"}
-        and not ({"driver", "cuda", "gpus"} & overrides.keys() and finding in host.broken)
-    )
-    replaced = replace(
+    sources.update((fact, f"overridden by `{name}`") for fact, (name, _) in overrides.items())
+    replaced = {code for fact in overrides for code in _ABOUT[fact]}
+    kept = tuple(finding for finding in host.findings if finding.code not in replaced)
+    changed = replace(
         host,
         driver=Driver(version=version, cuda=cuda) if present else None,
         gpus=gpus,
         findings=kept,
         sources=tuple(sorted(sources.items())),
     )
-    return with_absence_findings(replaced)
+    if present and not gpus and "gpus" not in overrides and not changed.broken:
+        # Whoever names a driver means a machine with GPUs, such as one to build for.
+        changed = changed.with_findings(_gpus_unknown("no GPU is known"))
+    return with_absence_findings(changed)
+
+
+def _gpus_unknown(message: str) -> Finding:
+    return Finding(
+        code="gpus-unknown",
+        message=f"{message}, so that only the driver decides",
+        hint="name the compute capabilities, as in `gpus=9.0` or `GPUENV_GPUS=9.0`",
+    )
+
+
+_ABSENCE: Final = frozenset({"no-gpu", "gpu-no-driver", "driver-no-device"})
+_ABOUT: Final = {
+    "driver": _ABSENCE | {"version-mismatch", "nvml-failed", "driver-unreadable"},
+    "cuda": _ABSENCE | {"version-mismatch", "nvml-failed", "driver-no-compute-lib"},
+    "gpus": _ABSENCE | {"gpus-unreadable", "gpu-lost", "gpu-failed", "no-permission"},
+}
+"""The findings that no longer hold when a fact is replaced."""
 
 
 def _version_or_absent(text: str) -> DottedVersion | Absent:

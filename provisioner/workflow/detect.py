@@ -6,14 +6,19 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.core.host import Host, Target, target_from_json, target_to_json
+from provisioner.core.host import (
+    Host,
+    Target,
+    target_from_json,
+    target_to_json,
+    with_absence_findings,
+)
 from provisioner.core.target import (
     apply_overrides,
     apply_short,
     is_short,
     override_variables,
     parse_short,
-    with_absence_findings,
 )
 from provisioner.errors import GpuenvError, TargetError
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from provisioner.core.facts import Facts, read_facts
-from provisioner.core.version import ComputeCapability
 from tests.core.examples import capability, version
 
 FLOORS: dict[str, Any] = {
@@ -88,4 +87,3 @@ def test_a_line_that_no_table_knows_has_no_code() -> None:
 
 def test_the_newest_compute_capability_is_the_greatest_of_any_row() -> None:
     assert FACTS.newest_capability == capability("12.0")
-    assert FACTS.newest_capability == ComputeCapability(12, 0)

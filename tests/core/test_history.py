@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,10 +13,8 @@ from provisioner.core.history import (
     Generation,
     History,
     Prepared,
-    history_from_json,
-    history_to_json,
-    prepared_from_json,
-    prepared_to_json,
+    from_json,
+    to_json,
 )
 from provisioner.errors import NotPreparedError
 
@@ -28,6 +27,9 @@ def prepared(profile: str, stamp: int = 1) -> Prepared:
         inputs="0" * 64,
         recipe={"extras": [profile]},
     )
+
+
+ENTRY = to_json(History(), {"cu12": prepared("cu12")})["environments"]["envs/cu12"]
 
 
 def activate(history: History, *profiles: str, automatic: bool = False) -> History:
@@ -101,10 +103,42 @@ def test_going_back_keeps_every_number(steps: list[Step], which: int) -> None:
     assert back.active == generation.number
 
 
-@given(STEPS)
-def test_a_history_survives_being_written(steps: list[Step]) -> None:
+@given(STEPS, st.frozensets(st.sampled_from(["cu13", "cu12", "cpu"])))
+def test_a_history_survives_being_written(steps: list[Step], names: frozenset[str]) -> None:
     history = walk(steps)[-1]
-    assert history_from_json(json.loads(json.dumps(history_to_json(history)))) == history
+    ready = {name: prepared(name) for name in names}
+    assert from_json(json.loads(json.dumps(to_json(history, ready)))) == (history, ready)
+
+
+@given(STEPS)
+def test_an_environment_is_written_once_however_often_it_was_active(steps: list[Step]) -> None:
+    history = walk(steps)[-1]
+    written = to_json(history, {"cu12": prepared("cu12")})
+    used = {item.prepared.environment for item in history.generations} | {"envs/cu12"}
+    assert set(written["environments"]) == used
+
+
+def test_an_environment_made_anew_is_written_as_it_is_now() -> None:
+    history = activate(History(), "cu12", "cpu")
+    _, ready = from_json(to_json(history, {"cu12": prepared("cu12", stamp=7)}))
+    assert ready == {"cu12": prepared("cu12", stamp=7)}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"environments": {}},
+        {"environments": {"envs/cu12": {}}},
+        {"generations": [{"number": 1}]},
+        {"generations": None},
+        {"prepared": ["envs/gone"]},
+        {"environments": {"envs/cu12": {**ENTRY, "stamp": [1]}}},
+    ],
+)
+def test_a_damaged_history_is_never_read_as_an_empty_one(damage: dict[str, Any]) -> None:
+    written = to_json(activate(History(), "cu12"), {})
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        from_json({**written, **damage})
 
 
 def test_a_switch_after_a_rollback_appends() -> None:
@@ -166,8 +200,3 @@ def test_an_unknown_generation_is_an_error_that_shows_the_known_ones() -> None:
     assert caught.value.code == "generation-unknown"
     assert caught.value.exit_code == 1
     assert caught.value.causes == ("generations are 1, 2, active is 2",)
-
-
-def test_a_prepared_environment_survives_being_written() -> None:
-    value = prepared("cu12", stamp=3)
-    assert prepared_from_json(json.loads(json.dumps(prepared_to_json(value)))) == value

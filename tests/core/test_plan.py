@@ -37,11 +37,12 @@ def file(name: str, number: int, size: int | None = 10) -> str:
     )
 
 
-def package(name: str, *files: str, more: str = "") -> str:
+def package(name: str, *files: str, more: str = "", version: str = "1") -> str:
     """One package of a lock; a file that is no wheel is its source distribution."""
     wheels = ", ".join(item for item in files if ".whl" in item)
     (sdist,) = [f"sdist = {item}" for item in files if ".whl" not in item] or [""]
-    return f'\n[[packages]]\nname = "{name}"\nversion = "1"\n{more}\nwheels = [{wheels}]\n{sdist}\n'
+    head = f'\n[[packages]]\nname = "{name}"\nversion = "{version}"\n{more}\n'
+    return f"{head}wheels = [{wheels}]\n{sdist}\n"
 
 
 def read(
@@ -84,7 +85,9 @@ def test_one_file_of_a_package_is_chosen_for_the_target(
 
 
 def test_a_file_has_its_url_name_size_and_digest() -> None:
-    (found,) = read(package("x", file("x-1%2Bcu12-py3-none-any.whl", 7, 42))).files
+    (found,) = read(
+        package("x", file("x-1%2Bcu12-py3-none-any.whl", 7, 42), version="1+cu12")
+    ).files
     assert found == LockedFile(
         name="x-1+cu12-py3-none-any.whl",
         url="https://user:word@pypi.org/files/x-1%2Bcu12-py3-none-any.whl",
@@ -120,6 +123,12 @@ def test_an_archive_by_url_is_a_file() -> None:
     assert [item.digest for item in read(archive).files] == [digest(3)]
 
 
+@pytest.mark.parametrize("where", ['url = "file:///srv/{}"', 'path = "wheels/{}"'])
+def test_a_file_of_this_machine_is_not_fetched(where: str) -> None:
+    local = f'{{{where.format("x-1-py3-none-any.whl")}, hashes = {{md5 = "00"}}}}'
+    assert read(package("x", local)) == LockedSet(files=())
+
+
 def test_a_repository_is_left_to_uv() -> None:
     vcs = (
         '\n[[packages]]\nname = "x"\n'
@@ -152,7 +161,7 @@ def test_every_file_without_a_sha256_is_named_at_once() -> None:
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
-        ("lock-version = ", "line 1"),
+        ("lock-version = = 1", "line 1"),
         ('lock-version = "1.0"', "created-by"),
         ('lock-version = "9.0"\ncreated-by = "uv"\npackages = []', "9.0"),
         (f"{HEAD}packages = 1", "packages"),

@@ -126,8 +126,10 @@ def test_a_missing_key_is_a_fault(key: str) -> None:
         ),
         (
             {"colour": "red"},
-            "`colour`: unknown key, known are `schema`, `name`, `cuda`, `needs`, `extras`, "
-            "`requirements`, `indexes`",
+            (
+                "`colour`: unknown key, known are `schema`, `name`, `cuda`, `needs`, `extras`, "
+                "`requirements`, `indexes`"
+            ),
         ),
     ],
 )
@@ -164,8 +166,10 @@ def test_a_fault_is_told_with_its_path(change: dict[str, Any], fault: str) -> No
         ),
         (
             {"verify": False},
-            "`indexes[0].verify`: unknown key, known are `name`, `url`, `packages`, "
-            "`cache-control`",
+            (
+                "`indexes[0].verify`: unknown key, known are `name`, `url`, `packages`, "
+                "`cache-control`"
+            ),
         ),
     ],
 )

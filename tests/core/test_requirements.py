@@ -87,8 +87,8 @@ def test_a_lock_of_another_tool_tells_nothing(lock: str) -> None:
 
 
 def test_a_lock_that_is_no_toml_is_an_error_that_names_the_file() -> None:
-    with pytest.raises(LockError, match="lock `pylock.cu12.toml` is malformed") as caught:
-        made_from("lock-version = ", "pylock.cu12.toml")
+    with pytest.raises(LockError, match=r"lock `pylock\.cu12\.toml` is malformed") as caught:
+        made_from("lock-version = = 1", "pylock.cu12.toml")
     assert "line 1" in caught.value.causes[0]
 
 

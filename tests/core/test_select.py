@@ -335,17 +335,16 @@ def test_an_old_gpu_beside_one_newer_than_the_tables_still_counts() -> None:
     assert choose(host("580.95.05", "13.0", "7.0", "13.0")).chosen.profile.name == "cu12"
 
 
-# A GPU of which nothing is known
+# A GPU that cannot be used
 
 
-def test_a_gpu_that_does_not_tell_its_compute_capability_is_not_passed_over_silently() -> None:
+@pytest.mark.parametrize("code", ["gpu-lost", "no-permission", "gpu-failed"])
+def test_a_gpu_that_cannot_be_used_is_passed_over_with_a_warning(code: str) -> None:
     cards = (Gpu(index=0, compute_capability=capability("8.0")), Gpu(index=1))
-    machine = replace(host("580.95.05", "13.0"), gpus=cards)
-    try:
-        selection = choose(machine)
-    except SelectionError:
-        return
-    assert selection.warnings
+    lost = Finding(code=code, message="GPU 1 cannot be used")
+    selection = choose(replace(host("580.95.05", "13.0"), gpus=cards).with_findings(lost))
+    assert selection.chosen.profile.name == "cu13"
+    assert [(item.code, item.message) for item in selection.warnings] == [(code, lost.message)]
 
 
 # Order
@@ -486,10 +485,17 @@ def test_a_missing_extra_does_not_hide_what_else_is_wrong() -> None:
     ]
 
 
-def test_a_project_without_cuda_extras_gets_the_cpu_on_a_gpu_machine() -> None:
+def test_a_project_without_cuda_extras_gets_the_cpu_on_a_gpu_machine_with_a_warning() -> None:
     selection = choose(host("580.95.05", "13.0", "9.0"), defined=defined("docs"))
     assert selection.chosen.profile.name == "cpu"
     assert selection.chosen.extras == ()
+    assert [warning.code for warning in selection.warnings] == ["extra-not-defined"]
+
+
+def test_a_project_without_cuda_extras_gets_the_cpu_on_a_machine_without_a_gpu() -> None:
+    selection = choose(short_host("driver=none"), defined=defined("docs"))
+    assert selection.chosen.profile.name == "cpu"
+    assert selection.warnings == ()
 
 
 def test_a_project_whose_only_line_does_not_fit_is_refused() -> None:
@@ -559,10 +565,16 @@ def test_the_json_form_has_the_promised_fields() -> None:
     [
         (
             host("580.95.05", "13.0", "9.0", "8.0", "9.0"),
-            "driver `580.95.05`, runs CUDA `13.0`, "
-            "CUDA 13 has code for compute capability `8.0`, `9.0`",
+            (
+                "driver `580.95.05`, runs CUDA `13.0`, "
+                "CUDA 13 has code for compute capability `8.0`, `9.0`"
+            ),
         ),
         (short_host("driver=580.95.05"), "driver `580.95.05`"),
+        (
+            host(None, "12.8", "9.0"),
+            "runs CUDA `12.8`, CUDA 12 has code for compute capability `9.0`",
+        ),
         (short_host("driver=none"), "no NVIDIA driver and no GPU were found"),
     ],
 )
@@ -570,17 +582,16 @@ def test_one_line_says_why_a_profile_fits(machine: Host, words: str) -> None:
     assert explain(choose(machine).chosen, machine) == words
 
 
-def test_the_cpu_fits_a_gpu_machine_because_it_needs_none() -> None:
+def test_a_cpu_that_was_asked_for_says_that_no_cuda_was() -> None:
     machine = host("580.95.05", "13.0", "9.0")
-    assert explain(choose(machine, forced="cpu").chosen, machine) == "it needs no GPU"
+    assert explain(choose(machine, forced="cpu").chosen, machine) == "no CUDA profile was chosen"
 
 
 # Laws
 
-CARDS = st.sampled_from(
-    ["3.5", "3.7", "5.2", "6.1", "7.0", "7.5", "8.0", "8.9", "9.0", "10.0", "10.3", "10.7"]
-    + ["11.0", "12.0", "12.1", "13.0"]
-)
+OLD_CARDS: Final = ("3.5", "3.7", "5.2", "6.1", "7.0", "7.5", "8.0", "8.9")
+NEW_CARDS: Final = ("9.0", "10.0", "10.3", "10.7", "11.0", "12.0", "12.1", "13.0")
+CARDS = st.sampled_from([*OLD_CARDS, *NEW_CARDS])
 STACKS: Final = (
     ("384.81", "9.0"),
     ("418.39", "10.1"),
@@ -660,12 +671,10 @@ def test_a_machine_with_a_gpu_gets_a_line_for_it_or_an_error(
     stack: tuple[str, str], known: str, cards: list[str]
 ) -> None:
     machine = machine_with(stack, known, cards)
-    try:
-        selection = choose(machine)
-    except SelectionError as error:
-        assert accepted(machine) == {"cpu"}
-        assert error.causes
+    if accepted(machine) == {"cpu"}:
+        assert refused(machine, profiles=PROFILES).causes
         return
+    selection = choose(machine, profiles=PROFILES)
     assert selection.chosen.profile.cuda is not None
     assert selection.chosen == selection.usable[0]
 

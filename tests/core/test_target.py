@@ -96,8 +96,10 @@ def test_none_and_empty_mean_absent(text: str) -> None:
         ("gpus=9.0", "`gpus=` needs `driver=` or `cuda=` beside it"),
         (
             "gpu=9.0",
-            "`gpu=9.0` is none of `driver=`, `cuda=`, `gpus=`, `machine=`, `glibc=`, `musl=`, "
-            "`python=`",
+            (
+                "`gpu=9.0` is none of `driver=`, `cuda=`, `gpus=`, `machine=`, `glibc=`, `musl=`, "
+                "`python=`"
+            ),
         ),
     ],
 )

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.core.urls import file_name, without_secrets
+from provisioner.core.urls import file_name, is_remote, origin, without_secrets
 
-WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=12)
+WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,40 @@ def test_showing_a_shown_url_changes_nothing(path: str, query: str) -> None:
 )
 def test_the_file_name_is_the_decoded_last_segment(url: str, name: str) -> None:
     assert file_name(url) == name
+
+
+@pytest.mark.parametrize("url", ["https://pypi.org/x.whl", "http://127.0.0.1:1/x", "HTTPS://a/b"])
+def test_what_comes_over_http_is_to_fetch(url: str) -> None:
+    assert is_remote(url)
+
+
+@pytest.mark.parametrize("url", [None, "", "x.whl", "file:///srv/x.whl", "git+https://a/b", "C:/x"])
+def test_a_file_of_this_machine_is_not_to_fetch(url: str | None) -> None:
+    assert not is_remote(url)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "https://pypi.org:443/",
+        "https://user:word@pypi.org/simple/#x",
+        "https://PyPI.org/x?y",
+    ],
+)
+def test_one_server_is_one_origin(other: str) -> None:
+    assert origin(other) == origin("https://pypi.org/simple/")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "http://pypi.org/",
+        "https://pypi.org:8443/",
+        "https://pypi.org.evil.example/",
+        "https://files.pypi.org/",
+        "https://pypi.org@evil.example/",
+        "https://evil.example/https://pypi.org/",
+    ],
+)
+def test_another_scheme_host_or_port_is_another_origin(other: str) -> None:
+    assert origin(other) != origin("https://pypi.org/simple/")
