@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, Self
 
 from provisioner import __version__
-from provisioner.adapters.certificates import CertificateAuthority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,6 +33,8 @@ IMMUTABLE: Final = "max-age=365000000, immutable, public"
 
 _BLOCK_BYTES: Final = 1 << 18
 _USER: Final = "gpuenv"
+# How long leaving the context may take.
+_POLL_SECONDS: Final = 0.02
 _RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -82,15 +83,28 @@ class Origin(Protocol):
         """Answer one request; never raises."""
 
 
+class Authority(Protocol):
+    """Whoever vouches for the hosts that the gateway speaks for."""
+
+    @property
+    def certificate(self) -> bytes:
+        """What a client has to trust, PEM."""
+
+    def context(self, host: str) -> ssl.SSLContext:
+        """A server's TLS settings for a host."""
+
+
 class Gateway:
     """The proxy, from entering to leaving the context."""
 
-    def __init__(self, origin: Origin) -> None:
-        self._authority = CertificateAuthority()
+    def __init__(self, origin: Origin, authority: Authority) -> None:
+        self._authority = authority
         self._secret = secrets.token_urlsafe(24)
         self._server = _Server(origin, self._authority, self._secret)
         self._folder = tempfile.TemporaryDirectory(prefix="gpuenv-")
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_POLL_SECONDS,), daemon=True
+        )
 
     def __enter__(self) -> Self:
         certificate = Path(self._folder.name) / "authority.pem"
@@ -146,7 +160,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, origin: Origin, authority: CertificateAuthority, secret: str) -> None:
+    def __init__(self, origin: Origin, authority: Authority, secret: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.origin = origin
         self.authority = authority
@@ -251,7 +265,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 "Cache-Control": IMMUTABLE,
             }
             part = None
-            if self.headers.get("If-Range", tag) == tag:
+            if self.command == "GET" and self.headers.get("If-Range", tag) == tag:
                 part = _part(self.headers.get("Range"), size)
             if part == ():
                 self._head(416, {"Content-Range": f"bytes */{size}", "Content-Length": "0"})
@@ -319,5 +333,7 @@ def _part(header: str | None, size: int) -> tuple[int, int] | tuple[()] | None:
         count = min(int(found[2]), size)
         return (size - count, size - 1) if count else ()
     first = int(found[1])
-    last = min(int(found[2]), size - 1) if found[2] else size - 1
-    return (first, last) if first <= last else ()
+    last = int(found[2]) if found[2] else size - 1
+    if found[2] and last < first:
+        return None  # Not a valid range, and to be ignored (RFC 9110, section 14.1.1).
+    return (first, min(last, size - 1)) if first < size else ()

@@ -14,12 +14,11 @@ import httpx
 
 from provisioner import __version__
 from provisioner.core.urls import origin, without_secrets
-from provisioner.errors import NetworkError
+from provisioner.errors import GpuenvError, NetworkError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
 
-BLOCK_BYTES: Final = 1 << 18
 TRIES: Final = 3
 
 _CONNECT_SECONDS: Final = 15.0
@@ -107,12 +106,16 @@ class Http:
     def _open(self) -> httpx.Client:
         with self._making:
             if self._client is None:
+                context = _certificates(self._variables)
+                limits = httpx.Limits(max_connections=self._connections)
                 self._client = httpx.Client(
-                    auth=_Credentials(self._variables.get("NETRC"), self._credentials),
-                    verify=_certificates(self._variables),
+                    auth=_Credentials(self._variables, self._credentials),
+                    verify=context,
+                    mounts=_mounts(self._variables, context, limits),
+                    trust_env=False,
                     follow_redirects=True,
                     timeout=httpx.Timeout(_STALL_SECONDS, connect=_CONNECT_SECONDS, pool=None),
-                    limits=httpx.Limits(max_connections=self._connections),
+                    limits=limits,
                     headers={"user-agent": f"gpuenv/{__version__}"},
                 )
             return self._client
@@ -121,10 +124,13 @@ class Http:
 class _Credentials(httpx.Auth):
     """What a client passed along, else the URL's own, else its index's, else netrc's."""
 
-    def __init__(self, netrc_file: str | None, of_origins: Mapping[str, tuple[str, str]]) -> None:
+    def __init__(
+        self, variables: Mapping[str, str], of_origins: Mapping[str, tuple[str, str]]
+    ) -> None:
         self._of_origins = of_origins
+        file = variables.get("NETRC") or f"{variables.get('HOME', '')}/.netrc"
         try:
-            self._netrc: netrc.netrc | None = netrc.netrc(netrc_file)
+            self._netrc: netrc.netrc | None = netrc.netrc(file)
         except (OSError, netrc.NetrcParseError):
             self._netrc = None
 
@@ -146,9 +152,45 @@ class _Credentials(httpx.Auth):
 def _certificates(variables: Mapping[str, str]) -> ssl.SSLContext:
     """The certificates that the user's other tools trust too."""
     file, folder = variables.get("SSL_CERT_FILE"), variables.get("SSL_CERT_DIR")
-    if file or folder:
+    if not (file or folder):
+        return httpx.create_ssl_context(trust_env=False)
+    try:
         return ssl.create_default_context(cafile=file or None, capath=folder or None)
-    return httpx.create_ssl_context(trust_env=False)
+    except OSError as error:
+        message = "the certificates to trust cannot be read"
+        raise GpuenvError(
+            message,
+            causes=(f"`SSL_CERT_FILE` is `{file}`: {(error.strerror or str(error)).lower()}",),
+            code="certificates-unreadable",
+        ) from error
+
+
+def _mounts(
+    variables: Mapping[str, str], context: ssl.SSLContext, limits: httpx.Limits
+) -> dict[str, httpx.BaseTransport | None]:
+    """The user's proxies, as curl and uv read them from the environment."""
+
+    def value(name: str) -> str:
+        return variables.get(name) or variables.get(name.upper()) or ""
+
+    mounts: dict[str, httpx.BaseTransport | None] = {}
+    for scheme in ("http", "https"):
+        if proxy := value(f"{scheme}_proxy") or value("all_proxy"):
+            url = proxy if "://" in proxy else f"http://{proxy}"
+            try:
+                transport = httpx.HTTPTransport(proxy=url, verify=context, limits=limits)
+            except (ValueError, ImportError) as error:
+                message = f"the proxy `{without_secrets(url)}` cannot be used"
+                raise GpuenvError(message, causes=(str(error),), code="proxy-unusable") from error
+            mounts[f"{scheme}://"] = transport
+    for part in value("no_proxy").split(","):
+        host = part.strip().lstrip(".")
+        if host == "*":
+            return {}
+        if host:
+            mounts[f"all://{host}"] = None
+            mounts[f"all://*.{host}"] = None
+    return mounts
 
 
 def unreachable(shown: str, error: Exception) -> NetworkError:
@@ -165,17 +207,9 @@ def unreachable(shown: str, error: Exception) -> NetworkError:
     )
 
 
-def refused(shown: str, status: int) -> NetworkError:
-    """The user's words for a status that is no success."""
-    return NetworkError(
-        f"could not fetch `{shown}`",
-        causes=(f"the server answered with status {status}",),
-        code="refused-by-server",
-    )
-
-
 def _blocks(response: httpx.Response, shown: str) -> Iterator[bytes]:
     try:
-        yield from response.iter_raw(BLOCK_BYTES)
+        # In the pieces that arrive: a chunker would lose what it holds when a connection breaks.
+        yield from response.iter_raw()
     except httpx.HTTPError as error:
         raise unreachable(shown, error) from error

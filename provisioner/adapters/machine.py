@@ -46,7 +46,10 @@ def _libc(root: Path) -> Libc | None:
         return ("glibc", version)
     for loader in root.glob("lib/ld-musl-*.so.1"):
         # musl says its version only when its loader is run without arguments.
-        said = subprocess.run([loader], capture_output=True, text=True, check=False).stderr
+        try:
+            said = subprocess.run([loader], capture_output=True, text=True, check=False).stderr
+        except OSError:
+            continue  # A loader of another architecture.
         if found := re.search(r"Version (\d+\.\d+)", said):
             return ("musl", found[1])
     return None

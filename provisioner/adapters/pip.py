@@ -13,35 +13,44 @@ _SECTIONS: Final = ("install", "global")
 
 
 def index_url(variables: Mapping[str, str], home: Path) -> str | None:
-    """The `index-url`: pip's variable, then its files, the most specific first.
+    """The `index-url`: pip's variable, then `[install]` of its files, then `[global]`.
 
-    The order is that of pip's documentation, "Configuration Files".
+    The order is that of pip's documentation, "Configuration Files", and of what pip does.
     """
     if url := variables.get("PIP_INDEX_URL"):
         return url
-    for path in config_files(variables, home):
-        parser = configparser.RawConfigParser()
-        try:
-            parser.read(path, encoding="utf-8")
-        except (configparser.Error, UnicodeDecodeError):
-            continue  # pip will say what is wrong with its own file.
-        for section in _SECTIONS:
-            if url := parser.get(section, "index-url", fallback=None):
-                return url
+    parsers = [_parsed(path) for path in config_files(variables, home)]
+    for section in _SECTIONS:
+        for parser in parsers:
+            for key in ("index-url", "index_url"):
+                if url := parser.get(section, key, fallback=None):
+                    return url
     return None
 
 
 def config_files(variables: Mapping[str, str], home: Path) -> tuple[Path, ...]:
-    """Where pip is configured, the most specific first."""
+    """Where pip is configured, the most specific first.
+
+    A `PIP_CONFIG_FILE` that exists takes the place of the user's files.
+    """
     named = variables.get("PIP_CONFIG_FILE")
     if named == "/dev/null":
         return ()
     config = Path(variables.get("XDG_CONFIG_HOME") or home / ".config")
-    folders = (variables.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")
+    folders = [part for part in (variables.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":") if part]
+    user = (config / "pip" / "pip.conf", home / ".pip" / "pip.conf")
     return (
         *([Path(named)] if named else []),
-        config / "pip" / "pip.conf",
-        home / ".pip" / "pip.conf",
+        *(() if named and Path(named).exists() else user),
         Path("/etc/pip.conf"),
-        *(Path(folder) / "pip" / "pip.conf" for folder in folders if folder),
+        *(Path(folder) / "pip" / "pip.conf" for folder in reversed(folders)),
     )
+
+
+def _parsed(path: Path) -> configparser.RawConfigParser:
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read(path, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError):
+        return configparser.RawConfigParser()  # pip will say what is wrong with its own file.
+    return parser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ from provisioner.errors import ProfileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+
+_MEANT = re.compile(r"^(schema|cuda)\s*:", re.MULTILINE)
 
 
 def shipped_folder() -> Path:
@@ -57,9 +61,13 @@ def load_profiles(paths: Iterable[Path]) -> tuple[Profile, ...]:
 def _load(path: Path) -> Profile | None:
     import yaml
 
+    text = ""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        data = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        if isinstance(error, yaml.YAMLError) and not _MEANT.search(text):
+            return None  # Another tool's, in a dialect of its own.
         message = f"profile `{path}` is not valid"
         raise ProfileError(message, causes=tuple(str(error).splitlines())) from error
     return read_profile(data, str(path)) if is_profile(data) else None

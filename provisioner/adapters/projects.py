@@ -86,9 +86,10 @@ def load_manifest(folder: Path) -> Manifest:
 
 
 def _workspace(folder: Path, manifest: Manifest) -> Path:
-    """The root of the uv workspace that a project is a member of, or the project itself."""
-    from fnmatch import fnmatch
+    """The root of the uv workspace that a project is a member of, or the project itself.
 
+    As uv looks for it: the nearest project upwards decides; patterns match whole segments.
+    """
     if manifest.workspace_members is not None:
         return folder
     for parent in folder.parents:
@@ -96,9 +97,28 @@ def _workspace(folder: Path, manifest: Manifest) -> Path:
             continue
         root = load_manifest(parent)
         if root.workspace_members is None:
-            continue
-        inside = folder.relative_to(parent).as_posix()
-        member = any(fnmatch(inside, pattern) for pattern in root.workspace_members)
-        excluded = any(fnmatch(inside, pattern) for pattern in root.workspace_exclude)
+            if root.name is None:
+                continue
+            return folder
+        inside = folder.relative_to(parent).parts
+        member = any(_matches(inside, pattern) for pattern in root.workspace_members)
+        excluded = any(_matches(inside, pattern) for pattern in root.workspace_exclude)
         return parent if member and not excluded else folder
     return folder
+
+
+def _matches(parts: tuple[str, ...], pattern: str) -> bool:
+    """Whether a glob with `/` and `**` matches a path, segment by segment."""
+    from fnmatch import fnmatchcase
+
+    wanted = tuple(part for part in pattern.split("/") if part not in {"", "."})
+    if not wanted:
+        return not parts
+    if wanted[0] == "**":
+        rest = "/".join(wanted[1:])
+        return any(_matches(parts[start:], rest) for start in range(len(parts) + 1))
+    return (
+        bool(parts)
+        and fnmatchcase(parts[0], wanted[0])
+        and _matches(parts[1:], "/".join(wanted[1:]))
+    )

@@ -199,8 +199,10 @@ class StateFolder:
                 prefix = self._git("rev-parse", "--show-prefix").stdout.strip()
                 exclude = self.home / said
                 exclude.parent.mkdir(parents=True, exist_ok=True)
+                before = exclude.read_text(encoding="utf-8") if exclude.exists() else ""
+                gap = "\n" if before and not before.endswith("\n") else ""
                 with exclude.open("a", encoding="utf-8") as file:
-                    file.write(f"/{prefix}.venv\n")
+                    file.write(f"{gap}/{prefix}.venv\n")
         except OSError:
             return  # No git, or a repository that is not ours to write: only cosmetics are lost.
 

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.adapters._files import locked, no_space, read_json, sync_folder, write_whole
+from provisioner.adapters._files import (
+    NO_SPACE,
+    locked,
+    no_space,
+    read_json,
+    sync_folder,
+    write_whole,
+)
 from provisioner.core.digest import Digest
 from provisioner.errors import GpuenvError, IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 FORMAT: Final = "1"
 
 _NAME_CHARACTERS: Final = 80
+_BLOCK_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +45,75 @@ class StoredPage:
     digest: Digest | None = None
 
 
+class Arrival:
+    """A file in `partial/` that grows at its end and is hashed while it does.
+
+    What an earlier try left is hashed again: only the whole hash is trusted, at the end.
+    """
+
+    def __init__(self, staged: Path) -> None:
+        import hashlib
+
+        self._staged = staged
+        self._note = staged.with_suffix(".validator")
+        self._file = staged.open("a+b", buffering=0)
+        self._hasher = hashlib.sha256()
+        self.validator = self._note.read_text(encoding="utf-8") if self._note.exists() else None
+        self.offset = 0
+        if self.validator is None:
+            self._file.truncate(0)
+        else:
+            self._file.seek(0)
+            while block := self._file.read(_BLOCK_BYTES):
+                self._hasher.update(block)
+                self.offset += len(block)
+
+    @property
+    def digest(self) -> Digest:
+        """The hash of what has arrived."""
+        return Digest.parse(self._hasher.hexdigest())
+
+    def restart(self, validator: str | None) -> None:
+        """Begin at the first byte; `validator` is the strong ETag of what comes, if any."""
+        import hashlib
+
+        self._file.truncate(0)
+        self._hasher = hashlib.sha256()
+        self.offset = 0
+        self.validator = validator
+        if validator is None:
+            self._note.unlink(missing_ok=True)
+        else:
+            self._note.write_text(validator, encoding="utf-8")
+
+    def write(self, block: bytes) -> None:
+        """Append."""
+        self._hasher.update(block)
+        view = memoryview(block)
+        while view:
+            written = self._file.write(view) or 0
+            view = view[written:]
+        self.offset += len(block)
+
+    def publish(self, path: Path) -> None:
+        """Flush it, and give it its name for good."""
+        os.fdatasync(self._file.fileno())
+        os.fchmod(self._file.fileno(), 0o444)
+        self._staged.rename(path)
+        self._note.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Keep nothing of it."""
+        self._staged.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Leave what there is to the next try, if it can go on from there."""
+        self._file.close()
+        if self.validator is None or self.offset == 0:
+            self.discard()
+
+
 class Store:
     """A folder that any number of processes may use at once."""
 
@@ -50,12 +128,16 @@ class Store:
         """
         version = self.root / "VERSION"
         try:
-            for name in ("blobs/sha256", "envs", "partial", "pages"):
-                (self.root / name).mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(parents=True, exist_ok=True)
             if not version.exists():
                 write_whole(version, f"{FORMAT}\n")
             found = version.read_text(encoding="utf-8").strip()
+            if found == FORMAT:
+                for name in ("blobs/sha256", "envs", "partial", "pages"):
+                    (self.root / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            if error.errno in NO_SPACE:
+                raise no_space(error, version) from error
             message = f"cannot open the store `{self.root}`"
             raise GpuenvError(
                 message, causes=((error.strerror or str(error)).lower(),), code="store-unusable"
@@ -83,43 +165,53 @@ class Store:
         with locked(path, wait_seconds=float("inf"), waiting=waiting):
             yield
 
-    def receive(self, blocks: Iterable[bytes], expected: Digest | None, shown: str) -> Digest:
-        """Write a blob while its bytes arrive: hashed, flushed, read-only, renamed.
+    @contextmanager
+    def arriving(self, key: str) -> Iterator[Arrival]:
+        """The blob that arrives for a claimed key, with what an earlier try left of it.
 
-        Without `expected` whatever arrives is taken under its own hash.
+        The key is the digest, where that is known. What is not finished stays for the next
+        try if the server's validator is known, unless the file system is full.
+
+        Raises:
+            SpaceError: the file system is full.
+        """
+        staged = self.root / "partial" / f"{key}.part"
+        arrival = None
+        try:
+            arrival = Arrival(staged)
+            yield arrival
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            if arrival is not None:
+                arrival.discard()
+            raise no_space(error, staged) from error
+        finally:
+            if arrival is not None:
+                arrival.close()
+
+    def keep(self, arrival: Arrival, expected: Digest | None, shown: str) -> Digest:
+        """Make a whole arrival a blob: hashed, flushed, read-only, renamed.
+
+        Without `expected` it is taken under its own hash.
 
         Raises:
             IntegrityError: the bytes have another hash; nothing is kept of them.
-            SpaceError: the file system is full; nothing is kept of them.
         """
-        import hashlib
-
-        staged = self.root / "partial" / f"{os.urandom(16).hex()}.part"
-        hasher = hashlib.sha256()
-        try:
-            with staged.open("xb", buffering=0) as file:
-                for block in blocks:
-                    hasher.update(block)
-                    file.write(block)
-                os.fdatasync(file.fileno())
-                os.fchmod(file.fileno(), 0o444)
-            found = Digest.parse(hasher.hexdigest())
-            if expected is not None and found != expected:
-                message = f"`{shown}` has the wrong hash"
-                raise IntegrityError(
-                    message,
-                    causes=(f"expected sha256 `{expected}`, got `{found}`",),
-                    hint="the index serves other bytes than the lock names; nothing was kept",
-                    code="wrong-hash",
-                )
-            path = self.blob(found)
-            path.parent.mkdir(exist_ok=True)
-            staged.rename(path)
-            sync_folder(path.parent)
-        except OSError as error:
-            raise no_space(error, staged) from error
-        finally:
-            staged.unlink(missing_ok=True)
+        found = arrival.digest
+        if expected is not None and found != expected:
+            arrival.discard()
+            message = f"`{shown}` has the wrong hash"
+            raise IntegrityError(
+                message,
+                causes=(f"expected sha256 `{expected}`, got `{found}`",),
+                hint="the index serves other bytes than the lock names; nothing was kept",
+                code="wrong-hash",
+            )
+        path = self.blob(found)
+        path.parent.mkdir(exist_ok=True)
+        arrival.publish(path)
+        sync_folder(path.parent)
         return found
 
     def page(self, key: str) -> StoredPage | None:
@@ -164,7 +256,7 @@ class Store:
 
     def new_environment(self, label: str) -> Path:
         """A path that no environment ever had; uv makes the folder."""
-        safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in label)[:_NAME_CHARACTERS]
+        safe = re.sub("[^A-Za-z0-9_-]", "-", label)[:_NAME_CHARACTERS]
         return self.root / "envs" / f"{safe}-{os.urandom(4).hex()}"
 
     def register_environment(self, path: Path, facts: Mapping[str, Any]) -> None:

@@ -165,7 +165,7 @@ class Uv:
             LockError: `uv.lock` is malformed, or stale.
         """
         found = self._run(["export", "--locked", "--format", "pylock.toml", "-q", *turned.options])
-        if found.returncode and "Failed to parse" in found.stderr:
+        if found.returncode and f"Failed to parse `{origin.name}`" in found.stderr:
             message = f"`{origin.name}` is malformed"
             raise LockError(message, causes=_words(found.stderr)[1:], code="lock-malformed")
         if found.returncode and "needs to be updated" in found.stderr:

@@ -17,9 +17,15 @@ _NAMED: Final = re.compile(r"[A-Za-z0-9._-]+=")
 
 
 def settings_files(variables: Mapping[str, str], home: Path, folder: Path) -> tuple[Path, ...]:
-    """Where uv looks for settings (uv's documentation, "Configuration files")."""
+    """Where uv looks for settings, the strongest first (its "Configuration files").
+
+    Of the project's it reads only those of the nearest folder that has any, and there
+    `uv.toml` hides `pyproject.toml`; `settings` follows that.
+    """
     if named := variables.get("UV_CONFIG_FILE"):
         return (Path(named),)
+    if variables.get("UV_NO_CONFIG", "").lower() in {"1", "true", "yes", "on"}:
+        return ()
     config = Path(variables.get("XDG_CONFIG_HOME") or home / ".config")
     project = tuple(
         parent / name
@@ -29,11 +35,26 @@ def settings_files(variables: Mapping[str, str], home: Path, folder: Path) -> tu
     return (*project, config / "uv" / "uv.toml", Path("/etc/uv/uv.toml"))
 
 
+def _all_settings(
+    variables: Mapping[str, str], home: Path, folder: Path
+) -> Iterator[Mapping[str, Any]]:
+    """The settings that count, the strongest first."""
+    nearest = False
+    for path in settings_files(variables, home, folder):
+        in_project = path.parent == folder or path.parent in folder.parents
+        if in_project and nearest:
+            continue
+        found = _settings(path)
+        if found is not None:
+            nearest = nearest or in_project
+            yield found
+
+
 def has_default_index(variables: Mapping[str, str], home: Path, folder: Path) -> bool:
     """Whether a variable or a settings file names uv's default index."""
     if variables.get("UV_DEFAULT_INDEX") or variables.get("UV_INDEX_URL"):
         return True
-    return any(_names_default(_settings(path)) for path in settings_files(variables, home, folder))
+    return any(_names_default(item) for item in _all_settings(variables, home, folder))
 
 
 def index_credentials(
@@ -58,33 +79,41 @@ def index_credentials(
 def _indexes(variables: Mapping[str, str], home: Path, folder: Path) -> Iterator[tuple[str, str]]:
     for variable in ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL"):
         for word in variables.get(variable, "").split():
-            name, _, url = word.rpartition("=") if _NAMED.match(word) else ("", "", word)
+            name, _, url = word.partition("=") if _NAMED.match(word) else ("", "", word)
             yield name, url
-    for path in settings_files(variables, home, folder):
-        settings = _settings(path)
-        for item in settings.get("index") or ():
+    for settings in _all_settings(variables, home, folder):
+        for item in _list(settings, "index"):
             if isinstance(item, dict) and isinstance(item.get("url"), str):
                 yield str(item.get("name", "")), item["url"]
-        urls = settings.get("index-url"), *(settings.get("extra-index-url") or ())
+        urls = settings.get("index-url"), *_list(settings, "extra-index-url")
         yield from (("", url) for url in urls if isinstance(url, str))
+
+
+def _list(settings: Mapping[str, Any], key: str) -> list[Any]:
+    value = settings.get(key)
+    return value if isinstance(value, list) else []
 
 
 def _names_default(settings: Mapping[str, Any]) -> bool:
     pip = settings.get("pip")
-    indexes = settings.get("index")
     return (
         bool(settings.get("index-url"))
         or (isinstance(pip, dict) and bool(pip.get("index-url")))
-        or any(item.get("default") is True for item in indexes or () if isinstance(item, dict))
+        or any(
+            item.get("default") is True
+            for item in _list(settings, "index")
+            if isinstance(item, dict)
+        )
     )
 
 
-def _settings(path: Path) -> Mapping[str, Any]:
+def _settings(path: Path) -> Mapping[str, Any] | None:
+    """What one file sets; None where it has nothing to say."""
     try:
         data: Any = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}  # uv will say what is wrong with its own file.
+        return None  # uv will say what is wrong with its own file.
     if path.name == "pyproject.toml":
         tool = data.get("tool")
         data = tool.get("uv") if isinstance(tool, dict) else None
-    return data if isinstance(data, dict) else {}
+    return data if isinstance(data, dict) else None

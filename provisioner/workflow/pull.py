@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from provisioner.adapters.gateway import BodyAnswer, FileAnswer, RelayAnswer
-from provisioner.adapters.http import Http, refused
+from provisioner.adapters.http import TRIES
 from provisioner.adapters.store import StoredPage
 from provisioner.core.pages import is_file, is_routed, lifetime, named_files, rule_for
 from provisioner.core.urls import file_name, without_secrets
-from provisioner.errors import GpuenvError, NetworkError, SpaceError
+from provisioner.errors import GpuenvError, IntegrityError, NetworkError, SpaceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from provisioner.adapters.gateway import Reply, Request
-    from provisioner.adapters.http import Answer
-    from provisioner.adapters.store import Store
+    from provisioner.adapters.http import Answer, Http
+    from provisioner.adapters.store import Arrival, Store
     from provisioner.core.digest import Digest
     from provisioner.core.plan import FetchPlan, LockedFile
     from provisioner.core.profile import Index
@@ -31,8 +32,12 @@ FILES_AT_ONCE: Final = 8
 
 _KEPT_HEADERS: Final = ("content-type", "etag", "last-modified", "cache-control")
 _OK: Final = 200
+_PARTIAL: Final = 206
+_OUT_OF_RANGE: Final = 416
+_SERVER_ERROR: Final = 500
 _NOT_MODIFIED: Final = 304
 _NOT_FOUND: Final = 404
+_STOPPED: Final = "stopped"
 # Neither retried nor taken for "no such package" by a client.
 _FAILED: Final = 424
 _PAGE_BYTES: Final = 64 << 20
@@ -118,18 +123,25 @@ class Pull:
     @contextmanager
     def answer(self, request: Request) -> Iterator[Reply]:
         """Answer a client of the gateway."""
-        try:
-            with self._reply(request) as reply:
-                yield reply
-        except (GpuenvError, OSError) as raised:
-            error = raised if isinstance(raised, GpuenvError) else GpuenvError(str(raised).lower())
-            with self._counting:
-                self.failures.append(error)
-            yield BodyAnswer(
-                status=_FAILED,
-                headers={"content-type": "text/plain"},
-                body=f"{error.message}: {'; '.join(error.causes)}\n".encode(),
-            )
+        with ExitStack() as stack:
+            reply: Reply
+            # Around the answer alone: what the client does with it is no failure of ours.
+            try:
+                reply = stack.enter_context(self._reply(request))
+            except RefusedError as refused:
+                with self._counting:
+                    self.failures.append(refused)
+                reply = refused.reply
+            except (GpuenvError, OSError) as raised:
+                error = raised if isinstance(raised, GpuenvError) else GpuenvError(str(raised))
+                with self._counting:
+                    self.failures.append(error)
+                reply = BodyAnswer(
+                    status=_FAILED,
+                    headers={"content-type": "text/plain"},
+                    body=f"{error.message}: {'; '.join(error.causes)}\n".encode(),
+                )
+            yield reply
 
     @contextmanager
     def _reply(self, request: Request) -> Iterator[Reply]:
@@ -165,37 +177,59 @@ class Pull:
         if self.offline:
             raise missing_offline([file])
         with self.store.claim(file.digest.hex, self._waiting(file.name)):
-            if file.digest in self.store:
-                return
-            # Another client's ranges or conditions are none of our business.
-            passed = {k: v for k, v in (headers or {}).items() if k == "authorization"}
-            with self._http.get(file.url, passed) as answer:
+            if file.digest not in self.store:
+                wanted = _Wanted(name=file.name, url=file.url, size=file.size, digest=file.digest)
+                self._receive(wanted, headers or {})
+
+    def _receive(self, wanted: _Wanted, headers: Mapping[str, str]) -> Digest:
+        """Fetch a claimed file, going on where an earlier try or this one broke off."""
+        # A client's ranges and conditions are about its own copy.
+        passed = {name: headers[name] for name in headers if name == "authorization"}
+        told = _Told(self._progress, wanted.name, self._stopped)
+        for last in (*[False] * (TRIES - 1), True):
+            with self.store.arriving(wanted.claim) as arrival:
+                resumed = arrival.offset
+                try:
+                    self._stream(wanted, arrival, passed, told)
+                    found = self.store.keep(arrival, wanted.digest, wanted.name)
+                except NetworkError as error:
+                    # As long as more comes with every try, it is worth another one.
+                    if last or arrival.offset <= resumed or error.code == _STOPPED:
+                        raise
+                except IntegrityError:
+                    # What was left over may be damaged; the whole file decides.
+                    if last or not resumed:
+                        raise
+                else:
+                    with self._counting:
+                        self.fetched[found] = told.received
+                    self._progress.finished(wanted.name)
+                    return found
+        raise AssertionError
+
+    def _stream(
+        self, wanted: _Wanted, arrival: Arrival, headers: Mapping[str, str], told: _Told
+    ) -> None:
+        asked = dict(headers)
+        if arrival.offset and arrival.validator:
+            asked |= {"range": f"bytes={arrival.offset}-", "if-range": arrival.validator}
+        with self._http.get(wanted.url, asked) as answer:
+            where = answer.headers.get("content-range", "")
+            goes_on = answer.status == _PARTIAL and where.startswith(f"bytes {arrival.offset}-")
+            if not goes_on:
+                if answer.status in {_PARTIAL, _OUT_OF_RANGE}:
+                    arrival.restart(None)
+                    message = f"`{wanted.key}` changed while it was fetched"
+                    raise NetworkError(message, hint="try again", code="changed-upstream")
                 if answer.status != _OK:
-                    raise refused(file.key, answer.status)
-                self._receive(answer, file.digest, file.name, file.size)
-
-    def _receive(
-        self, answer: Answer, digest: Digest | None, name: str, size: int | None
-    ) -> Digest:
-        length = answer.headers.get("content-length", "")
-        self._progress.started(name, size or (int(length) if length.isdigit() else None))
-        count = 0
-
-        def counted() -> Iterator[bytes]:
-            nonlocal count
+                    raise RefusedError(wanted.key, answer)
+                arrival.restart(_strong(answer.headers.get("etag", "")))
+            length = answer.headers.get("content-length", "")
+            whole = arrival.offset + int(length) if length.isdigit() else None
+            told.starts(arrival.offset, wanted.size or whole)
             for block in answer.blocks:
-                if self._stopped.is_set():
-                    message = f"`{name}` was stopped"
-                    raise NetworkError(message, code="stopped")
-                count += len(block)
-                self._progress.advanced(name, len(block))
-                yield block
-
-        found = self.store.receive(counted(), digest, name)
-        with self._counting:
-            self.fetched[found] = count
-        self._progress.finished(name)
-        return found
+                arrival.write(block)
+                told.advances(len(block))
 
     @contextmanager
     def _unplanned_file(self, request: Request, key: str) -> Iterator[Reply]:
@@ -206,17 +240,12 @@ class Pull:
             return
         if self.offline:
             raise not_kept(key)
-        with self.store.claim(_lock_name(key), self._waiting(file_name(key))):
+        with self.store.claim(_claim(key), self._waiting(file_name(key))):
             kept = self.store.page(key)
             if not (kept and kept.digest and kept.digest in self.store):
-                with self._http.get(request.url, request.headers) as answer:
-                    if answer.status != _OK:
-                        yield _small(answer)
-                        return
-                    digest = self._receive(answer, None, file_name(key), None)
-                kept = StoredPage(
-                    url=key, headers=_kept(answer.headers), stored=time.time(), digest=digest
-                )
+                wanted = _Wanted(name=file_name(key), url=request.url, size=None, digest=None)
+                digest = self._receive(wanted, request.headers)
+                kept = StoredPage(url=key, headers={}, stored=time.time(), digest=digest)
                 self.store.keep_page(key, kept)
         assert kept.digest is not None  # noqa: S101 - just stored
         yield FileAnswer(path=self.store.blob(kept.digest), tag=kept.digest.hex)
@@ -239,18 +268,25 @@ class Pull:
             with self._relay(request) as reply:
                 yield reply
             return
-        try:
-            fetched = self._ask(request, kept)
-        except NetworkError:
-            if not kept or self.resolving:
-                raise
-            yield self._serve(kept)
-            return
+        fetched = self._current(request, kept)
         if isinstance(fetched, BodyAnswer):
             yield fetched
             return
-        self.store.keep_page(name, fetched)
+        if fetched is not kept:
+            self.store.keep_page(name, fetched)
         yield self._serve(fetched)
+
+    def _current(self, request: Request, kept: StoredPage | None) -> StoredPage | BodyAnswer:
+        """A page as it is now; while building, the kept one where the index is not well."""
+        spare = None if self.resolving else kept
+        try:
+            fetched = self._ask(request, kept)
+        except NetworkError:
+            if spare is None:
+                raise
+            return spare
+        unwell = isinstance(fetched, BodyAnswer) and fetched.status >= _SERVER_ERROR
+        return spare if unwell and spare else fetched
 
     def _ask(self, request: Request, kept: StoredPage | None) -> StoredPage | BodyAnswer:
         """A page as it is now, or a refusal to pass on."""
@@ -305,6 +341,67 @@ class Pull:
         return Waiting(self._progress, name)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Wanted:
+    """A file to fetch; `digest` where something has named it."""
+
+    name: str
+    url: str
+    size: int | None
+    digest: Digest | None
+
+    @property
+    def key(self) -> str:
+        return without_secrets(self.url)
+
+    @property
+    def claim(self) -> str:
+        return self.digest.hex if self.digest else _claim(self.key)
+
+
+class _Told:
+    """Tells the progress of one file through all its tries, and counts what was received."""
+
+    def __init__(self, progress: Progress, name: str, stopped: threading.Event) -> None:
+        self._progress = progress
+        self._name = name
+        self._stopped = stopped
+        self._shown: int | None = None
+        self.received = 0
+
+    def starts(self, offset: int, size: int | None) -> None:
+        """A try begins, with so many bytes there already."""
+        if self._shown is None:
+            self._progress.started(self._name, size)
+        self._progress.advanced(self._name, offset - (self._shown or 0))
+        self._shown = offset
+
+    def advances(self, count: int) -> None:
+        """More has arrived.
+
+        Raises:
+            NetworkError: everything is to stop.
+        """
+        if self._stopped.is_set():
+            message = f"fetching `{self._name}` was stopped"
+            raise NetworkError(message, code=_STOPPED)
+        self.received += count
+        self._shown = (self._shown or 0) + count
+        self._progress.advanced(self._name, count)
+
+
+class RefusedError(NetworkError):
+    """A server's refusal, which a client that has credentials may want to see."""
+
+    def __init__(self, shown: str, answer: Answer) -> None:
+        super().__init__(
+            f"could not fetch `{shown}`",
+            causes=(f"the server answered with status {answer.status}",),
+            code="refused-by-server",
+        )
+        self.reply = _small(answer)
+
+
 class Waiting:
     """Says who fetches a file that this process waits for."""
 
@@ -341,10 +438,14 @@ def not_kept(key: str) -> NetworkError:
     )
 
 
-def _lock_name(key: str) -> str:
-    import hashlib
-
+def _claim(key: str) -> str:
+    """What a file without a known hash is claimed under while it arrives."""
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _strong(etag: str) -> str | None:
+    """An ETag that bytes can be compared by (RFC 9110, section 8.8.1)."""
+    return etag if etag.startswith('"') else None
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:

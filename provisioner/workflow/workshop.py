@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from provisioner.adapters.certificates import CertificateAuthority
 from provisioner.adapters.gateway import BYPASSES, Gateway
 from provisioner.adapters.http import Http
 from provisioner.adapters.uv import Uv
@@ -93,7 +94,7 @@ class Workshop:
         self.pull.resolving = resolving
         self.pull.failures.clear()
         self.store.open()
-        with Gateway(self.pull) as gateway:
+        with Gateway(self.pull, CertificateAuthority()) as gateway:
             variables = {
                 name: value for name, value in self._variables.items() if name not in BYPASSES
             }

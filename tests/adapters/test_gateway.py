@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from provisioner.adapters.certificates import CertificateAuthority
 from provisioner.adapters.gateway import (
     IMMUTABLE,
     BodyAnswer,
@@ -71,7 +72,7 @@ def shelf(tmp_path: Path) -> Shelf:
 @pytest.fixture
 def gateway(shelf: Shelf) -> Iterator[Gateway]:
     """A gateway that is open."""
-    with Gateway(shelf) as opened:
+    with Gateway(shelf, CertificateAuthority()) as opened:
         yield opened
 
 
@@ -515,7 +516,10 @@ def test_the_folder_holds_the_public_certificate_and_nothing_else(gateway: Gatew
 
 
 def test_every_gateway_has_a_secret_of_its_own(shelf: Shelf) -> None:
-    with Gateway(shelf) as first, Gateway(shelf) as second:
+    with (
+        Gateway(shelf, CertificateAuthority()) as first,
+        Gateway(shelf, CertificateAuthority()) as second,
+    ):
         assert authorization(first) != authorization(second)
         with plain(second) as connection:
             status, _, _ = ask(connection, "http://index.test/", authorization(first))
@@ -524,7 +528,7 @@ def test_every_gateway_has_a_secret_of_its_own(shelf: Shelf) -> None:
 
 
 def test_the_port_and_the_folder_are_gone_afterwards(shelf: Shelf) -> None:
-    with Gateway(shelf) as gateway:
+    with Gateway(shelf, CertificateAuthority()) as gateway:
         where = address(gateway)
         folder = Path(gateway.variables["SSL_CERT_FILE"]).parent
         assert folder.is_dir()
@@ -538,7 +542,7 @@ def test_the_port_and_the_folder_are_gone_after_an_error_too(shelf: Shelf) -> No
     opened: list[Gateway] = []
 
     def fail() -> None:
-        with Gateway(shelf) as gateway:
+        with Gateway(shelf, CertificateAuthority()) as gateway:
             opened.append(gateway)
             raise KeyboardInterrupt
 

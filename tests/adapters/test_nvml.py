@@ -39,7 +39,8 @@ def codes(reading: Reading) -> list[str]:
 
 def capabilities(reading: Reading) -> list[str | None]:
     """The compute capability of each GPU, as it is written."""
-    return [gpu.compute_capability and str(gpu.compute_capability) for gpu in reading.gpus]
+    told = (gpu.compute_capability for gpu in reading.gpus)
+    return [None if one is None else str(one) for one in told]
 
 
 def detect(folder: Path, **variables: str) -> dict[str, Any]:

@@ -23,14 +23,25 @@ from provisioner.core.digest import Digest
 from provisioner.errors import GpuenvError, IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 ROOT = Path(__file__).parents[2]
 CONTENT = b"the bytes of a wheel\n" * 1000
 DIGEST = Digest.parse(hashlib.sha256(CONTENT).hexdigest())
 OTHER = Digest.parse(hashlib.sha256(b"other bytes").hexdigest())
 
-WRITER = """
+RECEIVE = """
+def receive(store, blocks, expected):
+    with store.arriving("0" * 64) as arrival:
+        arrival.restart(None)
+        for block in blocks:
+            arrival.write(block)
+        return store.keep(arrival, expected, "demo.whl")
+"""
+
+WRITER = (
+    RECEIVE
+    + """
 import sys, time
 from pathlib import Path
 from provisioner.adapters.store import Store
@@ -42,10 +53,13 @@ def blocks():
 
 store = Store(Path(sys.argv[1]))
 store.open()
-store.receive(blocks(), None, "demo.whl")
+receive(store, blocks(), None)
 """
+)
 
-CLAIMANT = """
+CLAIMANT = (
+    RECEIVE
+    + """
 import sys
 from pathlib import Path
 from provisioner.adapters.store import Store
@@ -60,11 +74,14 @@ sys.stdin.readline()
 with store.claim(digest.hex, lambda holder: None):
     if digest not in store:
         fetched += 1
-        store.receive([b"the bytes of a wheel\\n" * 1000], digest, "demo.whl")
+        receive(store, [b"the bytes of a wheel\\n" * 1000], digest)
 print(fetched, digest in store, flush=True)
 """
+)
 
-FULL = """
+FULL = (
+    RECEIVE
+    + """
 import hashlib, os, sys
 from pathlib import Path
 from provisioner.adapters.store import Store
@@ -73,14 +90,15 @@ from provisioner.errors import SpaceError
 
 store = Store(Path(sys.argv[1]))
 store.open()
-small = store.receive([b"small"], None, "small.whl")
+small = receive(store, [b"small"], None)
 try:
-    store.receive((os.urandom(1 << 16) for _ in range(64)), None, "large.whl")
+    receive(store, (os.urandom(1 << 16) for _ in range(64)), None)
 except SpaceError as error:
     print(error.exit_code, error.message)
 print(small in store, len(list((store.root / "blobs").rglob("*"))))
 print([p.name for p in (store.root / "partial").iterdir() if p.suffix != ".lock"])
 """
+)
 
 
 @pytest.fixture
@@ -94,6 +112,17 @@ def opened(root: Path) -> Store:
     store = Store(root)
     store.open()
     return store
+
+
+def receive(
+    store: Store, blocks: Iterable[bytes], expected: Digest | None, *, key: str = "0" * 64
+) -> Digest:
+    """Let a blob arrive as a fetch does."""
+    with store.arriving(key) as arrival:
+        arrival.restart(None)
+        for block in blocks:
+            arrival.write(block)
+        return store.keep(arrival, expected, "demo.whl")
 
 
 def blobs(store: Store) -> list[str]:
@@ -118,7 +147,7 @@ def child(program: str, *arguments: str | Path) -> subprocess.Popen[str]:
 
 
 def test_a_blob_lies_under_its_hash_with_the_bytes_that_arrived(store: Store) -> None:
-    found = store.receive([CONTENT[:100], b"", CONTENT[100:]], DIGEST, "demo.whl")
+    found = receive(store, [CONTENT[:100], b"", CONTENT[100:]], DIGEST)
 
     assert found == DIGEST
     assert DIGEST in store
@@ -128,19 +157,19 @@ def test_a_blob_lies_under_its_hash_with_the_bytes_that_arrived(store: Store) ->
 
 
 def test_a_blob_is_read_only(store: Store) -> None:
-    store.receive([CONTENT], DIGEST, "demo.whl")
+    receive(store, [CONTENT], DIGEST)
 
     assert stat.S_IMODE(store.blob(DIGEST).stat().st_mode) == 0o444
 
 
 def test_bytes_without_an_expected_hash_are_kept_under_their_own(store: Store) -> None:
-    assert store.receive([CONTENT], None, "demo.whl") == DIGEST
+    assert receive(store, [CONTENT], None) == DIGEST
     assert DIGEST in store
 
 
 def test_the_wrong_hash_keeps_nothing_and_shows_both(store: Store) -> None:
     with pytest.raises(IntegrityError) as caught:
-        store.receive([CONTENT], OTHER, "demo.whl")
+        receive(store, [CONTENT], OTHER)
 
     assert (caught.value.exit_code, caught.value.code) == (4, "wrong-hash")
     assert "`demo.whl`" in caught.value.message
@@ -155,10 +184,33 @@ def test_bytes_that_stop_to_arrive_make_no_blob(store: Store) -> None:
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        store.receive(broken(), DIGEST, "demo.whl")
+        receive(store, broken(), DIGEST)
 
     assert blobs(store) == []
     assert DIGEST not in store
+
+
+def test_an_arrival_goes_on_after_what_an_earlier_one_left(store: Store) -> None:
+    with store.arriving(DIGEST.hex) as arrival:
+        arrival.restart('"etag"')
+        arrival.write(CONTENT[:100])
+    with store.arriving(DIGEST.hex) as arrival:
+        assert (arrival.offset, arrival.validator) == (100, '"etag"')
+        arrival.write(CONTENT[100:])
+        assert store.keep(arrival, DIGEST, "demo.whl") == DIGEST
+
+    assert store.blob(DIGEST).read_bytes() == CONTENT
+    assert leftovers(store) == []
+
+
+def test_an_arrival_without_a_validator_leaves_nothing(store: Store) -> None:
+    with store.arriving(DIGEST.hex) as arrival:
+        arrival.restart(None)
+        arrival.write(CONTENT[:100])
+
+    assert leftovers(store) == []
+    with store.arriving(DIGEST.hex) as arrival:
+        assert (arrival.offset, arrival.validator) == (0, None)
 
 
 def test_a_writer_killed_in_the_middle_leaves_no_blob(tmp_path: Path) -> None:
@@ -171,12 +223,12 @@ def test_a_writer_killed_in_the_middle_leaves_no_blob(tmp_path: Path) -> None:
 
     assert writer.returncode == -signal.SIGKILL
     assert blobs(store) == []
-    assert store.receive([CONTENT], DIGEST, "demo.whl") in store
+    assert receive(store, [CONTENT], DIGEST) in store
 
 
 def test_a_killed_process_holds_no_claim(tmp_path: Path) -> None:
     program = WRITER.replace(
-        'store.receive(blocks(), None, "demo.whl")',
+        "receive(store, blocks(), None)",
         "with store.claim('aa', print): list(blocks())",
     )
     holder = child(program, tmp_path / "store")
@@ -238,9 +290,10 @@ def test_whoever_waits_for_a_claim_is_told_once_who_holds_it(store: Store) -> No
 
 def test_two_writers_of_the_same_bytes_leave_one_whole_blob(store: Store) -> None:
     def write() -> None:
-        store.receive((CONTENT[i : i + 100] for i in range(0, len(CONTENT), 100)), None, "demo")
+        parts = (CONTENT[i : i + 100] for i in range(0, len(CONTENT), 100))
+        receive(store, parts, None, key=threading.current_thread().name)
 
-    threads = [threading.Thread(target=write) for _ in range(8)]
+    threads = [threading.Thread(target=write, name=f"{number:064}") for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -297,7 +350,7 @@ def test_a_store_of_another_format_gets_no_folders_of_this_one(tmp_path: Path) -
 
 
 def test_a_store_opens_again_with_what_it_held(store: Store) -> None:
-    store.receive([CONTENT], DIGEST, "demo.whl")
+    receive(store, [CONTENT], DIGEST)
 
     again = opened(store.root)
 
@@ -427,7 +480,7 @@ def test_discarding_removes_an_unfinished_environment(store: Store) -> None:
 def test_discarding_touches_nothing_outside_the_environments(store: Store, tmp_path: Path) -> None:
     outside = tmp_path / "project" / ".venv"
     outside.mkdir(parents=True)
-    blob = store.blob(store.receive([CONTENT], DIGEST, "demo.whl"))
+    blob = store.blob(receive(store, [CONTENT], DIGEST))
 
     for path in (outside, blob, store.root, store.root / "envs", store.root / "blobs"):
         store.discard_environment(path)

@@ -1,0 +1,317 @@
+"""uv as it really is, in projects whose index is a simulator."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from provisioner.adapters.uv import SCRUBBED, Question, Turned, Uv, find_uv
+from provisioner.errors import GpuenvError, LockError, ToolError
+from tests.simulators.environment import clean_environment, uv_binary
+from tests.simulators.index import IndexSimulator
+from tests.simulators.wheels import make_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PYTHON = platform.python_version()
+MINOR = ".".join(PYTHON.split(".")[:2])
+MANIFEST = """
+[project]
+name = "demo"
+version = "1.0"
+requires-python = ">=3.11"
+dependencies = ["base"]
+[project.optional-dependencies]
+cu12 = ["engine-cu12"]
+[dependency-groups]
+tools = ["tool"]
+"""
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[IndexSimulator]:
+    """An index with the project's packages."""
+    with IndexSimulator("pypi") as started:
+        for name in ("base", "engine-cu12", "tool"):
+            started.publish(make_wheel(tmp_path / "wheels", name, "1.0"))
+        yield started
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project without a lock."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text(MANIFEST, encoding="utf-8")
+    return folder
+
+
+def uv_in(folder: Path, **variables: str) -> Uv:
+    """A uv in a folder, whose only Python is that of the tests."""
+    variables = {"PATH": str(Path(sys.base_prefix) / "bin"), **variables}
+    return Uv(uv_binary(), folder, clean_environment(folder.parent, **variables))
+
+
+@pytest.fixture
+def locked(project: Path, index: IndexSimulator) -> Uv:
+    """A uv in the project, once it is locked."""
+    uv = uv_in(project, UV_DEFAULT_INDEX=index.index_url)
+    uv.lock()
+    return uv
+
+
+def names(text: str) -> set[str]:
+    """The packages of a PEP 751 lock."""
+    return {package["name"] for package in tomllib.loads(text)["packages"]}
+
+
+def test_the_users_own_uv_comes_before_the_bundled_one(tmp_path: Path) -> None:
+    own = tmp_path / "uv"
+    own.write_text("#!/bin/sh\n", encoding="utf-8")
+    own.chmod(0o755)
+
+    assert find_uv({"PATH": f"{tmp_path}:/usr/bin"}) == own
+
+
+def test_without_one_on_the_path_the_bundled_uv_is_taken(tmp_path: Path) -> None:
+    found = find_uv({"PATH": str(tmp_path)})
+
+    said = subprocess.run([found, "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout.startswith("uv ")
+
+
+def test_a_program_that_does_not_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ToolError) as caught:
+        Uv(tmp_path / "missing", tmp_path, {}).find_python(None)
+
+    assert caught.value.code == "uv-missing"
+
+
+def test_the_python_of_a_request_is_found(project: Path) -> None:
+    assert uv_in(project).find_python(MINOR).is_file()
+
+
+def test_the_python_that_the_project_pins_is_found(project: Path) -> None:
+    (project / ".python-version").write_text(f"{MINOR}\n", encoding="utf-8")
+    uv = uv_in(project)
+
+    found = uv.describe_python(uv.find_python(None))
+
+    assert found.minor == sys.version_info[:2]
+
+
+def test_a_python_that_is_nowhere_is_told_with_the_command_that_helps(project: Path) -> None:
+    with pytest.raises(ToolError) as caught:
+        uv_in(project).find_python("3.99")
+
+    assert caught.value.code == "python-missing"
+    assert caught.value.hint == "`uv python install 3.99`"
+    assert any("3.99" in cause for cause in caught.value.causes)
+
+
+def test_a_python_tells_what_it_is(project: Path) -> None:
+    found = uv_in(project).describe_python(Path(sys.executable))
+
+    assert (found.version, found.implementation) == (PYTHON, sys.implementation.name)
+
+
+@pytest.mark.parametrize("text", ["#!/bin/sh\nexit 1\n", "no program"])
+def test_what_is_no_python_is_told(text: str, project: Path) -> None:
+    broken = project / "python"
+    broken.write_text(text, encoding="utf-8")
+    broken.chmod(0o755)
+
+    with pytest.raises(ToolError) as caught:
+        uv_in(project).describe_python(broken)
+
+    assert caught.value.code == "python-broken"
+
+
+def test_the_export_has_what_is_turned_on_and_nothing_else(locked: Uv, project: Path) -> None:
+    lock = project / "uv.lock"
+
+    assert names(locked.export(Turned(), lock)) == {"base"}
+    extras = locked.export(Turned(extras=("cu12",)), lock)
+    assert names(extras) == {"base", "engine-cu12"}
+    assert names(locked.export(Turned(groups=("tools",)), lock)) == {"base", "tool"}
+
+
+def test_the_export_names_files_with_their_hashes_and_asks_nobody(
+    locked: Uv, project: Path, index: IndexSimulator, tmp_path: Path
+) -> None:
+    index.reset_log()
+
+    text = locked.export(Turned(), project / "uv.lock")
+
+    (package,) = tomllib.loads(text)["packages"]
+    (wheel,) = package["wheels"]
+    content = (tmp_path / "wheels" / "base-1.0-py3-none-any.whl").read_bytes()
+    assert wheel["hashes"]["sha256"] == hashlib.sha256(content).hexdigest()
+    assert wheel["url"] == index.file_url("base-1.0-py3-none-any.whl")
+    assert index.requests == []
+
+
+@pytest.mark.parametrize("text", ["[[[", "version = 99\n", ""])
+def test_a_malformed_lock_is_told_in_uvs_words(text: str, locked: Uv, project: Path) -> None:
+    lock = project / "uv.lock"
+    lock.write_text(text, encoding="utf-8")
+
+    with pytest.raises(LockError) as caught:
+        locked.export(Turned(), lock)
+
+    assert (caught.value.code, caught.value.exit_code) == ("lock-malformed", 1)
+    assert "`uv.lock`" in caught.value.message
+    assert caught.value.causes
+    assert not any(cause.startswith(("error:", "cause:")) for cause in caught.value.causes)
+    assert lock.read_text(encoding="utf-8") == text
+
+
+def test_a_lock_that_does_not_fit_the_project_is_stale_and_stays(locked: Uv, project: Path) -> None:
+    lock = project / "uv.lock"
+    before = lock.read_bytes()
+    (project / "pyproject.toml").write_text(
+        MANIFEST.replace('["base"]', '["base", "tool"]'), encoding="utf-8"
+    )
+
+    with pytest.raises(LockError) as caught:
+        locked.export(Turned(), lock)
+
+    assert (caught.value.code, caught.value.exit_code) == ("lock-stale", 1)
+    assert "gpuenv lock" in (caught.value.hint or "")
+    assert lock.read_bytes() == before
+
+
+def test_an_invalid_project_is_not_taken_for_a_malformed_lock(locked: Uv, project: Path) -> None:
+    (project / "pyproject.toml").write_text(
+        MANIFEST.replace('">=3.11"', '"nonsense"'), encoding="utf-8"
+    )
+
+    with pytest.raises(GpuenvError) as caught:
+        locked.export(Turned(), project / "uv.lock")
+
+    assert caught.value.code != "lock-malformed"
+    assert any("pyproject.toml" in cause for cause in (caught.value.message, *caught.value.causes))
+
+
+def test_an_extra_that_the_project_lacks_is_an_error_that_names_it(
+    locked: Uv, project: Path
+) -> None:
+    with pytest.raises(ToolError) as caught:
+        locked.export(Turned(extras=("nothing",)), project / "uv.lock")
+
+    assert any("nothing" in cause for cause in caught.value.causes)
+
+
+def test_nonsense_in_the_users_variables_reaches_no_child(
+    project: Path, index: IndexSimulator, tmp_path: Path
+) -> None:
+    nonsense = dict.fromkeys(SCRUBBED, str(tmp_path / "nonsense"))
+    uv = uv_in(project, UV_DEFAULT_INDEX=index.index_url, **nonsense)
+
+    uv.lock()
+    assert names(uv.export(Turned(), project / "uv.lock")) == {"base"}
+    python = uv.find_python(MINOR)
+    assert uv.describe_python(python).minor == sys.version_info[:2]
+    uv.sync_project(Turned(extras=("cu12",)), tmp_path / "env", python)
+
+    assert not (tmp_path / "nonsense").exists()
+    assert not (project / ".venv").exists()
+    assert (tmp_path / "env" / "pyvenv.cfg").is_file()
+    assert next((tmp_path / "env").glob("lib/*/site-packages/engine_cu12")).is_dir()
+
+
+@pytest.mark.parametrize("name", ["VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON"])
+def test_the_variables_that_name_an_environment_are_scrubbed(name: str) -> None:
+    assert name in SCRUBBED
+
+
+def test_an_environment_that_uv_cannot_make_is_told_in_uvs_words(
+    locked: Uv, index: IndexSimulator, tmp_path: Path
+) -> None:
+    index.fail("base-1.0-py3-none-any.whl", 404)
+
+    with pytest.raises(ToolError) as caught:
+        locked.sync_project(Turned(), tmp_path / "env", Path(sys.executable))
+
+    assert caught.value.code == "uv-failed"
+    assert any("404" in cause for cause in caught.value.causes)
+
+
+def question(given: str, old: str | None = None, *, upgrade: bool = False) -> Question:
+    """A question for requirements given as a text."""
+    return Question(
+        source="-",
+        given=given,
+        turned=Turned(),
+        name="pylock.demo.toml",
+        old=old,
+        python=MINOR,
+        upgrade=upgrade,
+    )
+
+
+def test_requirements_are_resolved_for_every_platform(
+    project: Path, index: IndexSimulator, tmp_path: Path
+) -> None:
+    for tag in ("py3-none-win_amd64", "py3-none-manylinux_2_17_x86_64"):
+        index.publish(make_wheel(tmp_path / "wheels", "native", "1.0", tag=tag))
+
+    text = uv_in(project, UV_DEFAULT_INDEX=index.index_url).compile(question("native\n"))
+
+    (package,) = tomllib.loads(text)["packages"]
+    assert len(package["wheels"]) == 2
+    assert not (project / "pylock.demo.toml").exists()
+
+
+def test_versions_of_the_old_lock_stay_until_an_upgrade(
+    project: Path, index: IndexSimulator, tmp_path: Path
+) -> None:
+    uv = uv_in(project, UV_DEFAULT_INDEX=index.index_url, UV_NO_CACHE="1")
+    old = uv.compile(question("base\n"))
+    index.publish(make_wheel(tmp_path / "wheels", "base", "2.0"))
+
+    kept = uv.compile(question("base\n", old))
+    upgraded = uv.compile(question("base\n", old, upgrade=True))
+
+    versions = [tomllib.loads(text)["packages"][0]["version"] for text in (old, kept, upgraded)]
+    assert versions == ["1.0", "1.0", "2.0"]
+
+
+def test_requirements_that_cannot_be_met_are_told(project: Path, index: IndexSimulator) -> None:
+    with pytest.raises(ToolError) as caught:
+        uv_in(project, UV_DEFAULT_INDEX=index.index_url).compile(question("nothing\n"))
+
+    assert any("nothing" in cause for cause in caught.value.causes)
+
+
+def test_an_environment_is_filled_from_a_lock(
+    project: Path, index: IndexSimulator, tmp_path: Path
+) -> None:
+    uv = uv_in(project, UV_DEFAULT_INDEX=index.index_url)
+    lock = tmp_path / "pylock.demo.toml"
+    lock.write_text(uv.compile(question("base\ntool\n")), encoding="utf-8")
+
+    uv.sync_lock(lock, tmp_path / "env", Path(sys.executable), editable=None)
+
+    site = next((tmp_path / "env").glob("lib/*/site-packages"))
+    assert {path.name for path in site.glob("*.dist-info")} == {
+        "base-1.0.dist-info",
+        "tool-1.0.dist-info",
+    }
+
+
+def test_a_lock_without_packages_makes_an_empty_environment(project: Path, tmp_path: Path) -> None:
+    lock = tmp_path / "pylock.cpu.toml"
+    lock.write_text('lock-version = "1.0"\ncreated-by = "x"\npackages = []\n', encoding="utf-8")
+
+    uv_in(project).sync_lock(lock, tmp_path / "env", Path(sys.executable), editable=None)
+
+    assert (tmp_path / "env" / "bin" / "python").exists()

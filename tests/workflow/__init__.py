@@ -1,0 +1,1 @@
+"""The verbs, with the world that the simulators make."""

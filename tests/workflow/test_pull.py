@@ -1,0 +1,773 @@
+"""Pull against an index on a real socket: what is fetched, kept and served again."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from provisioner.adapters.certificates import CertificateAuthority
+from provisioner.adapters.gateway import BodyAnswer, FileAnswer, Gateway, RelayAnswer, Request
+from provisioner.adapters.http import Http
+from provisioner.adapters.store import Store
+from provisioner.core.digest import Digest
+from provisioner.core.plan import FetchPlan, LockedFile, plan_fetch
+from provisioner.core.profile import CacheControl, Index
+from provisioner.errors import IntegrityError, NetworkError
+from provisioner.workflow.progress import Quiet
+from provisioner.workflow.pull import Pull
+from tests.simulators.index import HTML_TYPE, JSON_TYPE, IndexSimulator
+from tests.simulators.wheels import make_sdist, make_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.simulators.index import PublishedFile
+
+NAMES = tuple(f"part{number}" for number in range(12))
+WHEEL = "demo-1.0-py3-none-any.whl"
+JSON = {"accept": JSON_TYPE}
+LOOK: dict[str, dict[str, str]] = {"HEAD": {}, "GET": {"range": "bytes=0-9"}}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store."""
+    made = Store(tmp_path / "store")
+    made.open()
+    return made
+
+
+@pytest.fixture
+def index() -> Iterator[IndexSimulator]:
+    """An index in the manner of NVIDIA's."""
+    with IndexSimulator() as started:
+        yield started
+
+
+@pytest.fixture
+def pypi() -> Iterator[IndexSimulator]:
+    """An index in the manner of PyPI."""
+    with IndexSimulator("pypi") as started:
+        yield started
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Path:
+    """A wheel to publish."""
+    return make_wheel(tmp_path / "wheels", "demo", "1.0", size=100_000)
+
+
+@contextmanager
+def pull_of(store: Store, tmp_path: Path, *indexes: Index, offline: bool = False) -> Iterator[Pull]:
+    """A pull with nothing of the user's; each is like a new process."""
+    http_client = Http({"NETRC": str(tmp_path / "no-netrc")}, connections=16)
+    try:
+        yield Pull(store, http_client, indexes, Quiet(), offline=offline)
+    finally:
+        http_client.close()
+
+
+@pytest.fixture
+def pull(store: Store, tmp_path: Path) -> Iterator[Pull]:
+    """A pull without rules for indexes."""
+    with pull_of(store, tmp_path) as made:
+        yield made
+
+
+def locked(index: IndexSimulator, file: PublishedFile) -> LockedFile:
+    """A published file as a lock names it."""
+    return LockedFile(
+        name=file.filename,
+        url=index.file_url(file.filename),
+        digest=Digest.parse(file.sha256),
+        size=file.size,
+    )
+
+
+def missing(*files: LockedFile) -> FetchPlan:
+    """A plan for a store that has nothing."""
+    return plan_fetch(files, ())
+
+
+def got(
+    pull: Pull, url: str, headers: dict[str, str] | None = None, method: str = "GET"
+) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of an answer, whatever its kind."""
+    with pull.answer(Request(method=method, url=url, headers=headers or {})) as reply:
+        if isinstance(reply, FileAnswer):
+            return 200, {"etag": reply.tag}, reply.path.read_bytes()
+        if isinstance(reply, BodyAnswer):
+            return reply.status, dict(reply.headers), reply.body
+        return reply.status, dict(reply.headers), b"".join(reply.blocks)
+
+
+def blobs(store: Store) -> set[str]:
+    """The names of all blobs."""
+    return {path.name for path in (store.root / "blobs").rglob("*") if path.is_file()}
+
+
+def refused(url: str, index: IndexSimulator, pull: Pull) -> str:
+    """What a client is told where nothing can be answered."""
+    index.reset_log()
+    status, _, body = got(pull, url)
+    assert status == 424
+    return body.decode()
+
+
+def basic(secret: str) -> str:
+    """Basic authentication for `user:password`."""
+    return f"Basic {base64.b64encode(secret.encode()).decode()}"
+
+
+def page_url(index: IndexSimulator, project: str) -> str:
+    """The URL of a project's page."""
+    return f"{index.index_url}{project}/"
+
+
+def test_every_file_of_a_plan_is_fetched_once(
+    pull: Pull, store: Store, index: IndexSimulator, tmp_path: Path
+) -> None:
+    made = [index.publish(make_wheel(tmp_path / "w", name, "1.0", size=5000)) for name in NAMES]
+    files = [locked(index, file) for file in made]
+
+    pull.fetch(missing(*files, *files))
+    pull.fetch(missing(*files))
+
+    assert [index.gets(file.filename) for file in made] == [1] * len(NAMES)
+    assert blobs(store) == {file.sha256 for file in made}
+    assert pull.fetched == {Digest.parse(file.sha256): file.size for file in made}
+    for file in made:
+        assert store.blob(Digest.parse(file.sha256)).read_bytes() == file.content.read_bytes()
+
+
+def test_a_second_run_asks_nothing(
+    store: Store, index: IndexSimulator, demo: Path, tmp_path: Path
+) -> None:
+    file = locked(index, index.publish(demo))
+    for _ in range(2):
+        with pull_of(store, tmp_path) as pull:
+            pull.fetch(plan_fetch([file], store))
+
+    assert index.gets(WHEEL) == 1
+
+
+def test_a_plan_without_missing_files_asks_nothing(pull: Pull, index: IndexSimulator) -> None:
+    pull.fetch(FetchPlan(missing=(), held=()))
+
+    assert index.requests == []
+    assert pull.fetched == {}
+
+
+def test_the_wrong_hash_leaves_the_store_as_it_was(
+    pull: Pull, store: Store, index: IndexSimulator, demo: Path
+) -> None:
+    file = locked(index, index.publish(demo))
+    index.corrupt(WHEEL)
+
+    with pytest.raises(IntegrityError) as caught:
+        pull.fetch(missing(file))
+
+    assert (caught.value.exit_code, caught.value.code) == (4, "wrong-hash")
+    assert file.digest.hex in caught.value.causes[0]
+    assert blobs(store) == set()
+    assert [path.suffix for path in (store.root / "partial").iterdir()] in ([], [".lock"])
+
+
+def test_one_wrong_file_is_told_beside_others_that_are_right(
+    pull: Pull, store: Store, index: IndexSimulator, tmp_path: Path
+) -> None:
+    made = [index.publish(make_wheel(tmp_path / "w", name, "1.0")) for name in NAMES]
+    index.corrupt(made[3].filename)
+
+    with pytest.raises(IntegrityError, match=made[3].filename):
+        pull.fetch(missing(*(locked(index, file) for file in made)))
+
+    assert made[3].sha256 not in blobs(store)
+
+
+def test_a_file_that_the_server_lacks_is_a_network_error(
+    pull: Pull, index: IndexSimulator, demo: Path
+) -> None:
+    file = replace(locked(index, index.publish(demo)), url=f"{index.url}/demo/gone.whl")
+
+    with pytest.raises(NetworkError) as caught:
+        pull.fetch(missing(file))
+
+    assert (caught.value.exit_code, caught.value.code) == (3, "refused-by-server")
+    assert "404" in caught.value.causes[0]
+
+
+def test_a_download_that_broke_off_goes_on_where_it_stopped(
+    store: Store, index: IndexSimulator, tmp_path: Path
+) -> None:
+    large = index.publish(make_wheel(tmp_path / "w", "demo", "1.0", size=3_000_000))
+    file = locked(index, large)
+    index.truncate_after(WHEEL, 600_000, times=None)
+    with pull_of(store, tmp_path) as pull, pytest.raises(NetworkError):
+        pull.fetch(missing(file))
+    tried = index.gets(WHEEL)
+    index.heal()
+    index.reset_log()
+
+    with pull_of(store, tmp_path) as pull:
+        pull.fetch(missing(file))
+
+    assert store.blob(file.digest).read_bytes() == large.content.read_bytes()
+    assert index.file_bytes_served(WHEEL) == large.size - tried * 600_000
+
+
+def test_a_connection_that_breaks_costs_nothing_twice(
+    store: Store, index: IndexSimulator, tmp_path: Path
+) -> None:
+    large = index.publish(make_wheel(tmp_path / "w", "demo", "1.0", size=3_000_000))
+    file = locked(index, large)
+    index.truncate_after(WHEEL, 2_000_000, times=1)
+
+    with pull_of(store, tmp_path) as pull:
+        pull.fetch(missing(file))
+
+    assert store.blob(file.digest).read_bytes() == large.content.read_bytes()
+    assert index.gets(WHEEL) == 2
+    assert index.file_bytes_served(WHEEL) == large.size
+
+
+def test_a_left_over_part_that_is_damaged_is_fetched_anew(
+    store: Store, index: IndexSimulator, tmp_path: Path
+) -> None:
+    large = index.publish(make_wheel(tmp_path / "w", "demo", "1.0", size=3_000_000))
+    file = locked(index, large)
+    with store.arriving(file.digest.hex) as arrival:
+        arrival.restart(large.etag)
+        arrival.write(b"not what the server has")
+
+    with pull_of(store, tmp_path) as pull:
+        pull.fetch(missing(file))
+
+    assert store.blob(file.digest).read_bytes() == large.content.read_bytes()
+
+
+def test_a_left_over_part_of_another_version_of_the_file_is_not_mixed_in(
+    store: Store, index: IndexSimulator, tmp_path: Path
+) -> None:
+    large = index.publish(make_wheel(tmp_path / "w", "demo", "1.0", size=3_000_000))
+    file = locked(index, large)
+    with store.arriving(file.digest.hex) as arrival:
+        arrival.restart('"another"')
+        arrival.write(b"of another version")
+
+    with pull_of(store, tmp_path) as pull:
+        pull.fetch(missing(file))
+
+    assert index.gets(WHEEL) == 1
+    assert store.blob(file.digest).read_bytes() == large.content.read_bytes()
+
+
+def test_a_failed_fetch_can_be_tried_again(pull: Pull, index: IndexSimulator, demo: Path) -> None:
+    file = locked(index, index.publish(demo))
+    index.corrupt(WHEEL, times=1)
+    with pytest.raises(IntegrityError):
+        pull.fetch(missing(file))
+
+    pull.fetch(missing(file))
+
+    assert file.digest in pull.store
+
+
+def test_offline_everything_that_is_missing_is_listed_and_nobody_is_asked(
+    store: Store, index: IndexSimulator, tmp_path: Path
+) -> None:
+    made = [index.publish(make_wheel(tmp_path / "w", name, "1.0")) for name in NAMES[:3]]
+    files = [locked(index, file) for file in made]
+    unsized = replace(files[2], size=None)
+
+    with pull_of(store, tmp_path, offline=True) as pull, pytest.raises(NetworkError) as caught:
+        pull.fetch(missing(files[0], files[1], unsized))
+
+    assert (caught.value.exit_code, caught.value.code) == (3, "missing-offline")
+    assert len(caught.value.causes) == 3
+    for file in files:
+        (cause,) = [cause for cause in caught.value.causes if file.name in cause]
+        assert file.digest.hex in cause
+        assert file.url in cause
+        assert (f"{file.size} bytes" in cause) == (file is not files[2])
+    assert index.requests == []
+
+
+def test_offline_a_plan_that_the_store_holds_is_no_error(
+    store: Store, index: IndexSimulator, demo: Path, tmp_path: Path
+) -> None:
+    file = locked(index, index.publish(demo))
+    with pull_of(store, tmp_path) as pull:
+        pull.fetch(missing(file))
+    index.reset_log()
+
+    with pull_of(store, tmp_path, offline=True) as pull:
+        pull.fetch(plan_fetch([file], store))
+        pull.know([file])
+        assert got(pull, file.url)[2] == demo.read_bytes()
+
+    assert index.requests == []
+
+
+def test_secrets_of_a_url_stand_in_no_error(store: Store, demo: Path, tmp_path: Path) -> None:
+    digest = Digest.parse(hashlib.sha256(demo.read_bytes()).hexdigest())
+    url = f"http://someone:secret@127.0.0.1:9/{WHEEL}"
+    file = LockedFile(name=WHEEL, url=url, digest=digest, size=None)
+
+    for offline in (True, False):
+        with (
+            pull_of(store, tmp_path, offline=offline) as pull,
+            pytest.raises(NetworkError) as caught,
+        ):
+            pull.fetch(missing(file))
+        assert "secret" not in caught.value.message + "".join(caught.value.causes)
+
+
+def test_a_client_that_asks_for_a_planned_file_gets_the_verified_blob(
+    pull: Pull, index: IndexSimulator, demo: Path
+) -> None:
+    file = locked(index, index.publish(demo))
+    pull.know([file])
+
+    for headers in ({}, {"range": "bytes=0-9"}, {"if-none-match": '"x"'}):
+        assert got(pull, file.url, headers) == (
+            200,
+            {"etag": file.digest.hex},
+            demo.read_bytes(),
+        )
+
+    assert index.gets(WHEEL) == 1
+    assert "range" not in index.requests[0].headers
+
+
+def test_a_planned_file_with_the_wrong_hash_reaches_no_client(
+    pull: Pull, index: IndexSimulator, demo: Path
+) -> None:
+    file = locked(index, index.publish(demo))
+    pull.know([file])
+    index.corrupt(WHEEL)
+
+    status, _, body = got(pull, file.url)
+
+    assert status == 424
+    assert b"wrong hash" in body
+    assert [type(error) for error in pull.failures] == [IntegrityError]
+
+
+def test_build_requirements_are_verified_against_the_hash_on_their_page(
+    pull: Pull, store: Store, index: IndexSimulator, demo: Path
+) -> None:
+    index.publish(demo)
+    index.corrupt(WHEEL)
+    got(pull, page_url(index, "demo"))
+
+    status, _, body = got(pull, index.file_url(WHEEL))
+
+    assert status == 424
+    assert b"wrong hash" in body
+    assert blobs(store) == set()
+
+
+def test_a_lock_is_believed_before_a_page(pull: Pull, index: IndexSimulator, demo: Path) -> None:
+    file = locked(index, index.publish(demo))
+    pull.know([replace(file, digest=Digest.parse("0" * 64))])
+    got(pull, page_url(index, "demo"))
+
+    status, _, body = got(pull, file.url)
+
+    assert (status, b"0" * 64 in body) == (424, True)
+
+
+@pytest.mark.parametrize("accept", [JSON_TYPE, HTML_TYPE, "text/html"])
+def test_the_hash_is_learned_from_every_form_of_a_page(
+    accept: str, pull: Pull, pypi: IndexSimulator, demo: Path
+) -> None:
+    pypi.publish(demo)
+    got(pull, page_url(pypi, "demo"), {"accept": accept})
+    pypi.corrupt(WHEEL)
+
+    assert got(pull, pypi.file_url(WHEEL))[0] == 424
+
+
+def test_a_page_is_passed_on_as_it_is_and_kept(
+    store: Store, index: IndexSimulator, demo: Path, tmp_path: Path
+) -> None:
+    index.publish(demo)
+    with pull_of(store, tmp_path) as pull:
+        first = got(pull, page_url(index, "demo"))
+    index.stop()
+
+    with pull_of(store, tmp_path) as pull:
+        again = got(pull, page_url(index, "demo"))
+
+    assert first[0] == again[0] == 200
+    assert WHEEL.encode() in first[2]
+    assert first[2] == again[2]
+    assert first[1]["content-type"] == again[1]["content-type"] == "text/html; charset=UTF-8"
+
+
+def test_while_resolving_a_page_that_was_kept_is_not_enough(
+    store: Store, index: IndexSimulator, demo: Path, tmp_path: Path
+) -> None:
+    index.publish(demo)
+    with pull_of(store, tmp_path) as pull:
+        got(pull, page_url(index, "demo"))
+    index.stop()
+
+    with pull_of(store, tmp_path) as pull:
+        pull.resolving = True
+        assert got(pull, page_url(index, "demo"))[0] == 424
+        assert [type(error) for error in pull.failures] == [NetworkError]
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_while_building_an_index_that_only_fails_is_as_good_as_gone(
+    status: int, pull: Pull, index: IndexSimulator, demo: Path
+) -> None:
+    index.publish(demo)
+    first = got(pull, page_url(index, "demo"))
+    index.fail("/demo/", status)
+
+    again = got(pull, page_url(index, "demo"))
+
+    assert (again[0], again[2]) == (200, first[2])
+
+
+def test_a_page_that_may_not_be_reused_is_revalidated_by_its_tag(
+    pull: Pull, index: IndexSimulator, demo: Path
+) -> None:
+    index.publish(demo)
+
+    pages = [got(pull, page_url(index, "demo"))[2] for _ in range(3)]
+
+    assert [request.status for request in index.requests] == [200, 304, 304]
+    assert len(set(pages)) == 1
+
+
+def test_a_page_that_has_changed_is_served_as_it_is_now(
+    pull: Pull, index: IndexSimulator, demo: Path, tmp_path: Path
+) -> None:
+    index.publish(demo)
+    old = got(pull, page_url(index, "demo"))[2]
+    index.publish(make_wheel(tmp_path / "wheels", "demo", "2.0"))
+
+    new = got(pull, page_url(index, "demo"))[2]
+
+    assert b"demo-2.0" not in old
+    assert b"demo-2.0" in new
+
+
+def test_a_page_is_reused_as_long_as_its_index_allows(
+    pull: Pull, pypi: IndexSimulator, demo: Path
+) -> None:
+    pypi.publish(demo)
+
+    for _ in range(3):
+        status, headers, _ = got(pull, page_url(pypi, "demo"), JSON)
+        assert (status, headers["cache-control"]) == (200, "max-age=600, public")
+
+    assert len(pypi.requests) == 1
+
+
+def test_a_profile_may_allow_more_than_the_index_says(
+    store: Store, index: IndexSimulator, demo: Path, tmp_path: Path
+) -> None:
+    index.publish(demo)
+    rule = Index(name="nvidia", url=index.index_url, cache_control=CacheControl(api="max-age=600"))
+    with pull_of(store, tmp_path, rule) as pull:
+        for _ in range(3):
+            assert got(pull, page_url(index, "demo"))[1]["cache-control"] == "max-age=600"
+
+    assert len(index.requests) == 1
+
+
+def test_a_page_from_the_store_tells_its_age(
+    pull: Pull, store: Store, pypi: IndexSimulator, demo: Path
+) -> None:
+    pypi.publish(demo)
+    url = page_url(pypi, "demo")
+    assert "age" not in got(pull, url, JSON)[1]
+    name = f"{url}\n{JSON_TYPE}"
+    kept = store.page(name)
+    assert kept is not None
+    store.keep_page(name, replace(kept, stored=time.time() - 100))
+
+    age = int(got(pull, url, JSON)[1]["age"])
+
+    assert 100 <= age < 600
+    assert len(pypi.requests) == 1
+
+
+def test_a_page_that_is_too_old_is_revalidated_and_young_again(
+    pull: Pull, store: Store, pypi: IndexSimulator, demo: Path
+) -> None:
+    pypi.publish(demo)
+    url = page_url(pypi, "demo")
+    got(pull, url, JSON)
+    name = f"{url}\n{JSON_TYPE}"
+    kept = store.page(name)
+    assert kept is not None
+    store.keep_page(name, replace(kept, stored=kept.stored - 601))
+
+    status, headers, _ = got(pull, url, JSON)
+
+    assert status == 200
+    assert int(headers.get("age", "0")) < 601
+    assert [request.status for request in pypi.requests] == [200, 304]
+
+
+def test_a_client_with_a_tag_of_its_own_still_gets_a_page_kept(
+    pull: Pull, index: IndexSimulator, demo: Path
+) -> None:
+    index.publish(demo)
+    url = page_url(index, "demo")
+    with pull.answer(Request(method="GET", url=url, headers={})) as reply:
+        assert isinstance(reply, BodyAnswer)
+        tag = reply.headers["etag"]
+    fresh = {"if-none-match": tag, "range": "bytes=0-3"}
+
+    assert got(pull, url, fresh)[0] in {200, 304}
+    assert "range" not in index.requests[-1].headers
+
+
+def test_two_forms_of_a_page_are_kept_apart(pull: Pull, pypi: IndexSimulator, demo: Path) -> None:
+    pypi.publish(demo)
+
+    kinds = [
+        got(pull, page_url(pypi, "demo"), {"accept": accept})[1]["content-type"]
+        for accept in (JSON_TYPE, HTML_TYPE, JSON_TYPE)
+    ]
+
+    assert kinds == [JSON_TYPE, HTML_TYPE, JSON_TYPE]
+    assert len(pypi.requests) == 2
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refusal_is_passed_on_and_not_kept(
+    status: int, pull: Pull, index: IndexSimulator, demo: Path
+) -> None:
+    index.publish(demo)
+    index.fail("/demo/", status, times=1)
+
+    assert got(pull, page_url(index, "demo"))[0] == status
+    assert got(pull, page_url(index, "demo"))[0] == 200
+    assert pull.failures == []
+
+
+def test_offline_kept_pages_are_served_whatever_their_age_and_others_named(
+    store: Store, index: IndexSimulator, demo: Path, tmp_path: Path
+) -> None:
+    index.publish(demo)
+    with pull_of(store, tmp_path) as pull:
+        page = got(pull, page_url(index, "demo"))[2]
+    index.reset_log()
+
+    with pull_of(store, tmp_path, offline=True) as pull:
+        assert got(pull, page_url(index, "demo"))[2] == page
+        for url in (page_url(index, "other"), f"{index.url}/other/other-1.0.tar.gz"):
+            assert url in refused(url, index, pull)
+        assert [error.code for error in pull.failures] == ["missing-offline"] * 2
+
+    assert index.requests == []
+
+
+@pytest.mark.parametrize("resolving", [False, True])
+def test_offline_nobody_is_asked_for_a_look_at_a_file(
+    resolving: bool,  # noqa: FBT001 - pytest gives it by name
+    store: Store,
+    index: IndexSimulator,
+    demo: Path,
+    tmp_path: Path,
+) -> None:
+    index.publish(demo)
+    with pull_of(store, tmp_path, offline=True) as pull:
+        pull.resolving = resolving
+        for method in ("HEAD", "GET"):
+            status, _, _ = got(pull, index.file_url(WHEEL), {"range": "bytes=0-9"}, method)
+            assert status == 424
+
+    assert index.requests == []
+
+
+def test_a_file_that_nothing_planned_is_kept_and_served_again(
+    store: Store, index: IndexSimulator, tmp_path: Path
+) -> None:
+    source = make_sdist(tmp_path / "w", "helper", "1.0")
+    index.publish(source)
+    url = index.file_url(source.name)
+    with pull_of(store, tmp_path) as pull:
+        assert got(pull, url)[2] == source.read_bytes()
+    index.stop()
+
+    with pull_of(store, tmp_path) as pull:
+        assert got(pull, url)[2] == source.read_bytes()
+
+    assert blobs(store) == {hashlib.sha256(source.read_bytes()).hexdigest()}
+    assert index.gets(source.name) == 1
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+@pytest.mark.parametrize("pages", [(), ("demo",)], ids=["of no page", "of a page"])
+def test_while_resolving_a_look_at_a_file_is_passed_on_and_not_kept(
+    method: str, pages: tuple[str, ...], pull: Pull, index: IndexSimulator, demo: Path
+) -> None:
+    index.publish(demo)
+    pull.resolving = True
+    for page in pages:
+        got(pull, page_url(index, page))
+
+    looked = Request(method=method, url=index.file_url(WHEEL), headers=LOOK[method])
+    with pull.answer(looked) as reply:
+        assert isinstance(reply, RelayAnswer)
+        body = b"".join(reply.blocks)
+
+    assert body == (demo.read_bytes()[:10] if method == "GET" else b"")
+    assert blobs(pull.store) == set()
+    assert index.file_bytes_served(WHEEL) == len(body)
+
+
+def test_while_resolving_a_file_that_is_held_is_not_asked_for(
+    pull: Pull, index: IndexSimulator, demo: Path
+) -> None:
+    index.publish(demo)
+    url = index.file_url(WHEEL)
+    got(pull, url)
+    index.reset_log()
+    pull.resolving = True
+
+    with pull.answer(Request(method="GET", url=url, headers={"range": "bytes=0-9"})) as reply:
+        assert isinstance(reply, FileAnswer)
+
+    assert index.requests == []
+
+
+def test_while_building_what_is_looked_at_is_fetched_once(
+    pull: Pull, index: IndexSimulator, demo: Path
+) -> None:
+    index.publish(demo)
+    got(pull, page_url(index, "demo"))
+    url = index.file_url(WHEEL)
+
+    for method in ("HEAD", "GET", "GET"):
+        assert got(pull, url, {"range": "bytes=0-9"}, method)[2] == demo.read_bytes()
+
+    assert index.gets(WHEEL) == 1
+    assert [request.method for request in index.requests if request.filename == WHEEL] == ["GET"]
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_while_building_a_look_at_a_file_of_no_page_keeps_the_whole_file(
+    method: str, pull: Pull, store: Store, index: IndexSimulator, demo: Path
+) -> None:
+    index.publish(demo)
+
+    assert got(pull, index.file_url(WHEEL), LOOK[method], method)[2] == demo.read_bytes()
+
+    assert blobs(store) == {hashlib.sha256(demo.read_bytes()).hexdigest()}
+
+
+def test_a_bound_package_is_found_below_its_index_and_nowhere_else(
+    pull: Pull, index: IndexSimulator, pypi: IndexSimulator, tmp_path: Path
+) -> None:
+    for name in ("tensorrt-cu12", "numpy"):
+        path = make_wheel(tmp_path / "w", name, "1.0")
+        index.publish(path)
+        pypi.publish(path)
+    bound = Index(name="nvidia", url=index.index_url, packages=("tensorrt*",))
+    pull.route([bound])
+
+    found = {
+        (server.flavour, name): got(pull, page_url(server, name), JSON)[0]
+        for server in (index, pypi)
+        for name in ("tensorrt-cu12", "numpy")
+    }
+
+    assert found == {
+        ("nvidia", "tensorrt-cu12"): 200,
+        ("nvidia", "numpy"): 404,
+        ("pypi", "tensorrt-cu12"): 404,
+        ("pypi", "numpy"): 200,
+    }
+    assert [request.path for request in index.requests] == ["/tensorrt-cu12/"]
+    assert [request.path for request in pypi.requests] == ["/simple/numpy/"]
+
+
+def test_without_routes_every_index_may_have_every_package(
+    pull: Pull, pypi: IndexSimulator, index: IndexSimulator, tmp_path: Path
+) -> None:
+    pypi.publish(make_wheel(tmp_path / "w", "tensorrt-cu12", "1.0"))
+    pull.route([Index(name="nvidia", url=index.index_url, packages=("tensorrt*",))])
+    pull.route(())
+
+    assert got(pull, page_url(pypi, "tensorrt-cu12"), JSON)[0] == 200
+
+
+def test_an_index_without_packages_binds_nothing(
+    pull: Pull, pypi: IndexSimulator, index: IndexSimulator, tmp_path: Path
+) -> None:
+    pypi.publish(make_wheel(tmp_path / "w", "numpy", "1.0"))
+    pull.route([Index(name="nvidia", url=index.index_url)])
+
+    assert got(pull, page_url(pypi, "numpy"), JSON)[0] == 200
+
+
+def test_a_clients_credentials_go_along_and_are_not_kept(
+    store: Store, demo: Path, tmp_path: Path
+) -> None:
+    with IndexSimulator(credentials=("someone", "secret")) as index:
+        file = locked(index, index.publish(demo))
+        headers = {"authorization": "Basic c29tZW9uZTpzZWNyZXQ="}
+        with pull_of(store, tmp_path) as pull:
+            assert got(pull, page_url(index, "demo"))[0] == 401
+            assert got(pull, page_url(index, "demo"), headers)[0] == 200
+            pull.know([file])
+            assert got(pull, file.url, headers)[0] == 200
+
+    for path in store.root.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert b"c29tZW9uZTpzZWNyZXQ=" not in content
+            assert b"someone:secret" not in content
+
+
+def test_a_client_that_goes_away_is_no_failure_of_ours(
+    pull: Pull, index: IndexSimulator, demo: Path
+) -> None:
+    file = locked(index, index.publish(demo))
+    pull.know([file])
+
+    with (
+        pytest.raises(BrokenPipeError),
+        pull.answer(Request(method="GET", url=file.url, headers={})),
+    ):
+        raise BrokenPipeError
+
+    assert pull.failures == []
+
+
+def test_behind_the_gateway_every_client_together_fetches_a_file_once(
+    pull: Pull, index: IndexSimulator, demo: Path
+) -> None:
+    pull.know([locked(index, index.publish(demo))])
+    with Gateway(pull, CertificateAuthority()) as gateway:
+        proxy = gateway.variables["HTTP_PROXY"].partition("@")[2]
+        secret = gateway.variables["HTTP_PROXY"].removeprefix("http://").partition("@")[0]
+        connections = [http.client.HTTPConnection(proxy, timeout=30) for _ in range(6)]
+        for connection in connections:
+            connection.request(
+                "GET", index.file_url(WHEEL), headers={"Proxy-Authorization": basic(secret)}
+            )
+        bodies = [connection.getresponse().read() for connection in connections]
+        for connection in connections:
+            connection.close()
+
+    assert bodies == [demo.read_bytes()] * 6
+    assert index.gets(WHEEL) == 1
