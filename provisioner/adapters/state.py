@@ -11,7 +11,6 @@ import json
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.adapters._files import locked, no_space, read_json, sync_folder, write_whole
@@ -21,14 +20,9 @@ from provisioner.errors import GpuenvError, PolicyError
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 SCHEMA: Final = 1
-
-_ANCHOR: Final = (
-    "import os, sys; "
-    "sys.path[:] = [os.path.realpath(p) if p.endswith('site-packages') else p for p in sys.path]\n"
-)
-"""Makes a process keep the environment it started in, whatever `.venv` points to later."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,18 +112,23 @@ class StateFolder:
         }
         write_whole(self._file, json.dumps(data, indent=1) + "\n")
 
-    def check_link(self, owns: Callable[[Path], bool], history: History) -> None:
+    def is_foreign(self, is_ours: Callable[[Path], bool], history: History) -> bool:
+        """Whether `.venv` is there and not ours: a folder, a file, a link to somewhere else."""
+        if not os.path.lexists(self.link):
+            return False
+        target = self.linked()
+        known = {item.prepared.environment for item in history.generations}
+        return target is None or not (str(target) in known or is_ours(target))
+
+    def check_link(self, is_ours: Callable[[Path], bool], history: History) -> None:
         """Refuse a `.venv` that is not ours.
 
         Raises:
             PolicyError: it is a folder, a file, or a link to somewhere else.
         """
-        if not os.path.lexists(self.link):
+        if not self.is_foreign(is_ours, history):
             return
         target = self.linked()
-        known = {item.prepared.environment for item in history.generations}
-        if target is not None and (str(target) in known or owns(target)):
-            return
         what = f"links to `{target}`" if target else "is not a link"
         message = f"`{self.link}` was not made by gpuenv"
         raise PolicyError(
@@ -212,48 +211,3 @@ class StateFolder:
         return subprocess.run(
             ["git", *words], cwd=self.home, capture_output=True, text=True, check=False
         )
-
-
-def site_packages(environment: Path) -> Path | None:
-    """The folder that packages are installed into."""
-    return next(environment.glob("lib/python*/site-packages"), None)
-
-
-def stamp(environment: Path) -> tuple[int, int] | None:
-    """What changes when something installs or removes packages; None where nothing is there.
-
-    The inode and modification time (nanoseconds) of `site-packages`: every installer adds
-    and removes a `.dist-info` folder there. One stat.
-    """
-    try:
-        found = (environment / "gpuenv-site").stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
-
-
-def is_intact(prepared: Prepared) -> bool:
-    """Whether nothing has changed an environment since it was made. One stat."""
-    return stamp(Path(prepared.environment)) == prepared.stamp
-
-
-def finish_environment(environment: Path) -> tuple[int, int]:
-    """Make a new environment ready to be stamped, and stamp it.
-
-    The folder for byte code is made now, or else the first start of Python in it would look
-    like a change; `gpuenv-site` spares the stamp a search.
-
-    Raises:
-        GpuenvError: it has no `site-packages`.
-    """
-    site = site_packages(environment)
-    if site is None:
-        message = f"`{environment}` is not an environment"
-        raise GpuenvError(message)
-    (site / "__pycache__").mkdir(exist_ok=True)
-    (site / "_gpuenv.pth").write_text(_ANCHOR, encoding="utf-8")
-    (environment / "gpuenv-site").symlink_to(site.relative_to(environment))
-    made = stamp(environment)
-    if made is None:
-        raise AssertionError
-    return made

@@ -8,7 +8,7 @@ import re
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from provisioner.adapters._files import (
     NO_SPACE,
@@ -259,29 +259,18 @@ class Store:
         safe = re.sub("[^A-Za-z0-9_-]", "-", label)[:_NAME_CHARACTERS]
         return self.root / "envs" / f"{safe}-{os.urandom(4).hex()}"
 
-    def register_environment(self, path: Path, facts: Mapping[str, Any]) -> None:
-        """Mark a finished environment as ours; the mark lies beside it."""
-        write_whole(self._mark(path), json.dumps(dict(facts), indent=1) + "\n")
-
-    def owns(self, path: Path) -> bool:
-        """Whether an environment was made by gpuenv, in this store or in another one."""
-        return path.parent.name == "envs" and self._mark(path).is_file()
-
-    def discard_environment(self, path: Path) -> None:
-        """Remove an environment that was never finished."""
-        if path.parent == self.root / "envs":
-            import shutil
-
-            shutil.rmtree(path, ignore_errors=True)
+    def size(self, digest: Digest) -> int:
+        """Bytes of a blob that is held; 0 for one that is not."""
+        try:
+            return self.blob(digest).stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def free_bytes(self) -> int:
         """Bytes free on the store's file system for this user."""
         folder = next(path for path in (self.root, *self.root.parents) if path.exists())
         found = os.statvfs(folder)
         return found.f_bavail * found.f_frsize
-
-    def _mark(self, path: Path) -> Path:
-        return path.with_name(f"{path.name}.json")
 
     def _page(self, key: str, suffix: str) -> Path:
         import hashlib

@@ -168,12 +168,14 @@ class Uv:
         if found.returncode and f"Failed to parse `{origin.name}`" in found.stderr:
             message = f"`{origin.name}` is malformed"
             raise LockError(message, causes=_words(found.stderr)[1:], code="lock-malformed")
-        if found.returncode and "needs to be updated" in found.stderr:
+        # Offline, uv cannot even try to resolve what the lock lacks.
+        signs = ("needs to be updated", "error: No solution found when resolving dependencies")
+        if found.returncode and any(sign in found.stderr for sign in signs):
             message = f"`{origin.name}` does not fit `pyproject.toml`"
             raise LockError(
                 message,
                 causes=_words(found.stderr),
-                hint="`gpuenv lock` brings it up to date",
+                hint="`uv lock` brings it up to date",
                 code="lock-stale",
             )
         self._expect(found, f"uv could not read `{origin.name}`")
@@ -250,8 +252,9 @@ def _words(text: str) -> tuple[str, ...]:
 
     lines = [re.sub(_COLOUR, "", line).rstrip() for line in text.splitlines()]
     start = next((i for i, line in enumerate(lines) if line.lstrip().startswith("error:")), 0)
-    kept = [line for line in lines[start:] if line.strip() and not line.startswith("warning:")]
+    kept = [line for line in lines[start:] if line.strip() and not line.startswith(_NOISE)]
     return tuple(line.strip().removeprefix("error: ").removeprefix("cause: ") for line in kept)
 
 
+_NOISE: Final = ("warning:", "hint:")
 _COLOUR: Final = r"\x1b\[[0-9;]*m"

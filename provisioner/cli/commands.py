@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,6 +29,14 @@ class Result(Protocol):
 
     def to_json(self) -> dict[str, Any]:
         """The `data` of the JSON envelope."""
+
+
+@dataclass
+class Called:
+    """What is known of a command line before, and although, it fails."""
+
+    command: str = ""
+    as_json: bool = False
 
 
 class Session:
@@ -91,6 +100,10 @@ def _common(function: Callable[..., Any]) -> Callable[..., Any]:
             python=values.pop("python"),
             offline=offline,
         )
+        context = click.get_current_context()
+        called_with = context.find_object(Called) or Called()
+        called_with.command = context.command.name or ""
+        called_with.as_json = values["as_json"]
         session = Session(
             options,
             as_json=values.pop("as_json"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from provisioner.errors import NotPreparedError
@@ -24,6 +24,10 @@ class Prepared:
     stamp: tuple[int, int]
     inputs: str
     recipe: dict[str, Any]
+
+    def is_like(self, other: Prepared) -> bool:
+        """Whether both were made from the same inputs for the same profile."""
+        return (self.profile, self.inputs) == (other.profile, other.inputs)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,16 +56,19 @@ class History:
         return next((item for item in self.generations if item.number == self.active), None)
 
     def activate(self, prepared: Prepared, *, automatic: bool, now: int) -> History:
-        """Append a generation; what is active already makes none."""
-        current = self.current
-        if current and current.prepared.environment == prepared.environment:
-            if current.automatic == automatic or automatic:
-                return self
-            # The user confirmed by hand what was chosen for them.
-            return self._replace(current, prepared, automatic=False)
-        number = max((item.number for item in self.generations), default=0) + 1
+        """Append a generation; what is active already makes none, nor does its renewal."""
+        known = self._renewed(prepared)
+        current = known.current
+        if current and current.prepared.is_like(prepared):
+            # By hand stays by hand; what was chosen for users they can confirm.
+            same = replace(current, automatic=automatic and current.automatic)
+            return replace(
+                known,
+                generations=tuple(same if item is current else item for item in known.generations),
+            )
+        number = max((item.number for item in known.generations), default=0) + 1
         added = Generation(number=number, prepared=prepared, automatic=automatic, time=now)
-        return History(generations=(*self.generations, added), active=number)
+        return History(generations=(*known.generations, added), active=number)
 
     def find(self, number: int | None) -> Generation:
         """The generation of a number; without one, the one before the active one.
@@ -85,22 +92,16 @@ class History:
 
     def go_back(self, generation: Generation, prepared: Prepared) -> History:
         """Make an earlier generation the active one; numbers stay."""
-        return History(
-            generations=self._replace(
-                generation, prepared, automatic=generation.automatic
-            ).generations,
-            active=generation.number,
-        )
+        return replace(self._renewed(prepared), active=generation.number)
 
-    def _replace(self, generation: Generation, prepared: Prepared, *, automatic: bool) -> History:
-        changed = Generation(
-            number=generation.number, prepared=prepared, automatic=automatic, time=generation.time
-        )
-        return History(
+    def _renewed(self, prepared: Prepared) -> History:
+        """The history with an environment in the place of others of the same inputs."""
+        return replace(
+            self,
             generations=tuple(
-                changed if item.number == generation.number else item for item in self.generations
+                replace(item, prepared=prepared) if item.prepared.is_like(prepared) else item
+                for item in self.generations
             ),
-            active=self.active,
         )
 
 

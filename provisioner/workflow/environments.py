@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from provisioner.adapters import state as states
+from provisioner.adapters import environment
 from provisioner.core.history import Prepared
 from provisioner.errors import LockError
 
@@ -103,12 +103,11 @@ def make(world: World, store: Store, uv: Uv, order: Order) -> Prepared:
         else:
             editable = Path(recipe.editable) if recipe.editable else None
             uv.sync_lock(Path(recipe.lock), path, python, editable=editable)
-        stamp = states.finish_environment(path)
-        store.register_environment(
+        stamp = environment.finish(
             path, {"project": recipe.folder, "profile": order.profile, "made": int(world.now())}
         )
     except BaseException:
-        store.discard_environment(path)
+        environment.discard(path)
         raise
     return Prepared(
         profile=order.profile,

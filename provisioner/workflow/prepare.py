@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner import __version__
+from provisioner.adapters.environment import discard, is_intact, is_ours
 from provisioner.adapters.projects import find_folder, find_home, read_place
-from provisioner.adapters.state import State, StateFolder, is_intact
+from provisioner.adapters.state import State, StateFolder
 from provisioner.adapters.store import Store, default_root
 from provisioner.adapters.uv import find_uv
 from provisioner.core.digest import Digest
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from provisioner.adapters.projects import Place
     from provisioner.core.history import History, Prepared
     from provisioner.core.host import Target
-    from provisioner.core.plan import FetchPlan
+    from provisioner.core.plan import FetchPlan, LockedFile
     from provisioner.workflow.environments import Recipe
     from provisioner.workflow.job import Job
     from provisioner.workflow.locks import Locked
@@ -108,7 +109,7 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
     place = read_place(folder, is_project=is_project)
     states = StateFolder(place.home)
     if not (wishes.adopt or wishes.fetch_only or wishes.dry_run):
-        states.check_link(store.owns, state.history)
+        states.check_link(is_ours, state.history)
     from provisioner.workflow.job import plan_job
 
     job = plan_job(world, options, place, target, wishes)
@@ -157,12 +158,14 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
                 "request": request,
                 "inputs": _signatures(_input_files(job, locks)),
                 "blobs": [file.digest.hex for file in (*plan.missing, *plan.held)],
-                "result": replace(result, reused=_count(plan)).to_json(),
+                "result": replace(
+                    result, reused=_count(store, (*plan.missing, *plan.held))
+                ).to_json(),
             },
         )
     )
     aside = None
-    if job.wishes.adopt and not _is_ours(states, store, history):
+    if job.wishes.adopt and states.is_foreign(is_ours, history):
         aside = states.move_aside()
     if history.current:
         states.flip(job.place.home / history.current.prepared.environment)
@@ -198,7 +201,7 @@ def _build(
                 made.append(make(job.world, workshop.store, uv, order))
     except BaseException:
         for item in made:
-            workshop.store.discard_environment(job.place.home / item.environment)
+            discard(job.place.home / item.environment)
         raise
     return ready | {item.profile: item for item in made}
 
@@ -253,18 +256,7 @@ def _with_active(
     )
 
 
-def _is_ours(states: StateFolder, store: Store, history: History) -> bool:
-    from provisioner.errors import PolicyError
-
-    try:
-        states.check_link(store.owns, history)
-    except PolicyError:
-        return False
-    return True
-
-
 def _result(job: Job, workshop: Workshop, plan: FetchPlan) -> PrepareResult:
-    from provisioner.core.plan import total_bytes
     from provisioner.core.select import explain
 
     chosen = job.selection.chosen
@@ -283,7 +275,7 @@ def _result(job: Job, workshop: Workshop, plan: FetchPlan) -> PrepareResult:
         ),
         warnings=tuple(warning.message for warning in job.selection.warnings),
         fetched=Count(files=len(workshop.pull.fetched), bytes=sum(workshop.pull.fetched.values())),
-        reused=Count(files=len(reused), bytes=total_bytes(reused)),
+        reused=_count(workshop.store, reused),
         store=str(workshop.store.root),
         environment=None,
         active=None,
@@ -291,11 +283,10 @@ def _result(job: Job, workshop: Workshop, plan: FetchPlan) -> PrepareResult:
     )
 
 
-def _count(plan: FetchPlan) -> Count:
-    from provisioner.core.plan import total_bytes
-
-    files = (*plan.missing, *plan.held)
-    return Count(files=len(files), bytes=total_bytes(files))
+def _count(store: Store, files: Iterable[LockedFile]) -> Count:
+    """Held files, by their real sizes: not every index tells sizes."""
+    sizes = [store.size(file.digest) for file in files]
+    return Count(files=len(sizes), bytes=sum(sizes))
 
 
 def _check_space(store: Store, plan: FetchPlan) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from provisioner.adapters.state import is_intact
+from provisioner.adapters.environment import is_intact, is_ours
 from provisioner.errors import IntegrityError
 from provisioner.workflow.switch import open_state
 
@@ -27,6 +27,7 @@ class StatusResult:
     automatic: bool
     link: str
     linked: bool
+    foreign: bool
     prepared: tuple[tuple[str, str, Condition], ...]
     generations: tuple[Generation, ...]
 
@@ -42,7 +43,9 @@ class StatusResult:
         return IntegrityError(
             "what was prepared is damaged",
             causes=tuple(causes),
-            hint=f"`gpuenv switch {gone[0] if gone else self.active}` mends it",
+            hint="`gpuenv prepare --adopt` moves what is there aside"
+            if self.foreign
+            else f"`gpuenv switch {gone[0] if gone else self.active}` mends it",
             code="environment-damaged",
             data=self.to_json(),
         )
@@ -95,6 +98,7 @@ def status(world: World, options: Options) -> StatusResult:
         automatic=current.automatic if current else False,
         link=str(states.link),
         linked=current is not None and str(linked) == current.prepared.environment,
+        foreign=states.is_foreign(is_ours, state.history),
         prepared=tuple(
             (name, item.environment, condition_of(item)) for name, item in state.prepared.items()
         ),

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.adapters.environment import is_intact, is_ours
 from provisioner.adapters.projects import find_folder, find_home
-from provisioner.adapters.state import State, StateFolder, is_intact
+from provisioner.adapters.state import State, StateFolder
 from provisioner.errors import IntegrityError, NotPreparedError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def switch(world: World, options: Options, profile: str, *, keep: bool = False) 
     states = open_state(world, options)
     with states.hold(wait_seconds=_WAIT_SECONDS):
         state = states.read()
-        states.check_link(_unknown, state.history)
+        states.check_link(is_ours, state.history)
         prepared = find_prepared(state, profile)
         ready = _ready(world, options, prepared, keep=keep)
         history = state.history.activate(ready, automatic=False, now=int(world.now()))
@@ -64,7 +65,7 @@ def rollback(
     states = open_state(world, options)
     with states.hold(wait_seconds=_WAIT_SECONDS):
         state = states.read()
-        states.check_link(_unknown, state.history)
+        states.check_link(is_ours, state.history)
         generation = state.history.find(number)
         ready = _ready(world, options, generation.prepared, keep=keep)
         history = state.history.go_back(generation, ready)
@@ -93,11 +94,6 @@ def find_prepared(state: State, profile: str) -> Prepared:
         causes=(f"prepared are {names}",),
         hint=f"`gpuenv prepare --profile {profile}` prepares it",
     )
-
-
-def _unknown(environment: Path) -> bool:  # noqa: ARG001 - as `check_link` asks
-    """Own environments that no generation knows are `prepare`'s to judge."""
-    return False
 
 
 def _ready(world: World, options: Options, prepared: Prepared, *, keep: bool) -> Prepared:

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.adapters.state import (
-    State,
-    StateFolder,
-    finish_environment,
-    site_packages,
-    stamp,
-)
+from provisioner.adapters.state import State, StateFolder
 from provisioner.core.history import History, Prepared
 from provisioner.errors import GpuenvError, LockHeldError, PolicyError
-from tests.simulators.environment import clean_environment, uv_binary
+from tests.simulators.environment import clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,27 +60,6 @@ def history(*paths: Path) -> History:
 def nothing(path: Path) -> bool:
     """Own no environment."""
     return not path.name
-
-
-def real_environment(path: Path) -> Path:
-    """An environment that uv made."""
-    made = subprocess.run(
-        [uv_binary(), "venv", "-q", "--no-project", "--python", sys.executable, path],
-        env=clean_environment(path.parent, UV_OFFLINE="1"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert made.returncode == 0, made.stderr
-    return path
-
-
-def install(path: Path, name: str, text: str) -> None:
-    """Put a module into an environment as an installer does."""
-    site = site_packages(path)
-    assert site is not None
-    (site / f"{name}.py").write_text(text, encoding="utf-8")
-    (site / f"{name}-1.0.dist-info").mkdir()
 
 
 def git(folder: Path, *words: str) -> str:
@@ -421,86 +393,3 @@ def test_without_a_repository_nothing_is_written(
     state.flip(environment(tmp_path, "one"))
 
     assert [path.name for path in home.iterdir()] == [".venv"]
-
-
-def test_the_stamp_tells_that_a_package_came_or_went(tmp_path: Path) -> None:
-    path = real_environment(tmp_path / "env")
-    made = finish_environment(path)
-    assert stamp(path) == made
-
-    install(path, "demo", "")
-    grown = stamp(path)
-    assert grown != made
-
-    site = site_packages(path)
-    assert site is not None
-    (site / "demo-1.0.dist-info").rmdir()
-    assert stamp(path) not in {made, grown}
-
-
-def test_the_first_start_of_python_does_not_look_like_a_change(tmp_path: Path) -> None:
-    path = real_environment(tmp_path / "env")
-    install(path, "demo", "value = 1\n")
-    made = finish_environment(path)
-
-    variables = clean_environment(tmp_path)
-    subprocess.run(
-        [path / "bin" / "python", "-c", "import demo"], env=variables, check=True, cwd=tmp_path
-    )
-
-    site = site_packages(path)
-    assert site is not None
-    assert list((site / "__pycache__").glob("demo.*.pyc"))
-    assert stamp(path) == made
-
-
-def test_what_is_no_environment_has_no_stamp(tmp_path: Path) -> None:
-    assert stamp(tmp_path) is None
-    assert site_packages(tmp_path) is None
-    with pytest.raises(GpuenvError, match="is not an environment"):
-        finish_environment(tmp_path)
-
-
-STARTED = """
-import sys
-import early
-print(early.value, flush=True)
-sys.stdin.readline()
-import late
-print(late.value, late.__file__, flush=True)
-"""
-
-
-def test_a_process_keeps_importing_from_the_environment_it_started_in(
-    state: StateFolder, home: Path, tmp_path: Path
-) -> None:
-    one, two = (real_environment(tmp_path / "envs" / name) for name in ("one", "two"))
-    for path in (one, two):
-        install(path, "early", f"value = {path.name!r}\n")
-        install(path, "late", f"value = {path.name!r}\n")
-        finish_environment(path)
-    state.flip(one)
-
-    def start() -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [home / ".venv" / "bin" / "python", "-c", STARTED],
-            env=clean_environment(tmp_path),
-            cwd=tmp_path,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    with start() as older:
-        assert older.stdout is not None
-        assert older.stdout.readline() == "one\n"
-        state.flip(two)
-        said, _ = older.communicate("go on\n")
-    with start() as newer:
-        fresh, _ = newer.communicate("go on\n")
-
-    value, file = said.split()
-    assert value == "one"
-    assert str(one) in file
-    assert fresh.splitlines()[0] == "two"
-    assert fresh.splitlines()[1].startswith("two ")

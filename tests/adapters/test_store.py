@@ -441,69 +441,18 @@ def test_a_page_whose_body_is_gone_is_absent(store: Store) -> None:
     assert store.page("key") is None
 
 
-def test_an_environment_is_ours_from_its_registration_on(store: Store) -> None:
-    path = store.new_environment("demo-cu12")
-    path.mkdir()
-
-    assert not store.owns(path)
-    store.register_environment(path, {"profile": "cu12"})
-    assert store.owns(path)
-
-
-def test_an_environment_of_another_store_is_ours_too(store: Store, tmp_path: Path) -> None:
-    other = opened(tmp_path / "other")
-    path = other.new_environment("demo-cu12")
-    path.mkdir()
-    other.register_environment(path, {})
-
-    assert store.owns(path)
-
-
-def test_a_folder_that_only_lies_in_the_store_is_not_ours(store: Store, tmp_path: Path) -> None:
-    inside, outside = store.root / "envs" / "mine", tmp_path / "mine"
-    for path in (inside, outside):
-        path.mkdir()
-
-    assert not store.owns(inside)
-    assert not store.owns(outside)
-
-
-def test_discarding_removes_an_unfinished_environment(store: Store) -> None:
-    path = store.new_environment("demo-cu12")
-    (path / "lib").mkdir(parents=True)
-
-    store.discard_environment(path)
-
-    assert not path.exists()
-
-
-def test_discarding_touches_nothing_outside_the_environments(store: Store, tmp_path: Path) -> None:
-    outside = tmp_path / "project" / ".venv"
-    outside.mkdir(parents=True)
-    blob = store.blob(receive(store, [CONTENT], DIGEST))
-
-    for path in (outside, blob, store.root, store.root / "envs", store.root / "blobs"):
-        store.discard_environment(path)
-
-    assert outside.is_dir()
-    assert blob.is_file()
-    assert (store.root / "envs").is_dir()
-
-
 def test_every_environment_gets_a_path_of_its_own(store: Store) -> None:
     assert len({store.new_environment("demo") for _ in range(100)}) == 100
 
 
 @given(label=st.text(max_size=200) | st.text("\U00020000", min_size=80, max_size=90))
 @settings(max_examples=50, deadline=None)
-def test_any_label_makes_a_folder_that_can_be_made_and_registered(label: str) -> None:
+def test_any_label_makes_a_folder_that_can_be_made(label: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = opened(Path(folder))
         path = store.new_environment(label)
         assert path.parent == store.root / "envs"
         path.mkdir()
-        store.register_environment(path, {})
-        assert store.owns(path)
 
 
 def test_free_bytes_are_those_of_the_stores_file_system(store: Store) -> None:

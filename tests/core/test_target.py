@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.core.host import BROKEN, Driver, Finding, Gpu, Host, Platform
+from provisioner.core.host import (
+    BROKEN,
+    Driver,
+    Finding,
+    Gpu,
+    Host,
+    Platform,
+    with_absence_findings,
+)
 from provisioner.core.target import (
     ABSENT,
     ShortTarget,
@@ -18,7 +26,6 @@ from provisioner.core.target import (
     is_short,
     override_variables,
     parse_short,
-    with_absence_findings,
 )
 from provisioner.errors import SelectionError, TargetError
 from tests.core.examples import EMPTY, LINUX, capability, choose, gpus, host, version

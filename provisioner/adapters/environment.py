@@ -1,0 +1,83 @@
+"""An environment in the store: whether it is ours, and whether anything changed it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.adapters._files import write_whole
+from provisioner.errors import GpuenvError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from provisioner.core.history import Prepared
+
+_FOLDER: Final = "envs"
+_ANCHOR: Final = (
+    "import os, sys; "
+    "sys.path[:] = [os.path.realpath(p) if p.endswith('site-packages') else p for p in sys.path]\n"
+)
+"""Makes a process keep the environment it started in, whatever `.venv` points to later."""
+
+
+def stamp(environment: Path) -> tuple[int, int] | None:
+    """What changes when something installs or removes packages; None where nothing is there.
+
+    The inode and modification time (nanoseconds) of `site-packages`: every installer adds
+    and removes a `.dist-info` folder there. One stat.
+    """
+    try:
+        found = (environment / "gpuenv-site").stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def is_intact(prepared: Prepared) -> bool:
+    """Whether nothing has changed an environment since it was made. One stat."""
+    return stamp(Path(prepared.environment)) == prepared.stamp
+
+
+def finish(environment: Path, facts: Mapping[str, Any]) -> tuple[int, int]:
+    """Make a new environment ready, mark it as ours, and stamp it.
+
+    The folder for byte code is made now, or else the first start of Python in it would look
+    like a change; `gpuenv-site` spares the stamp a search. The mark lies beside it, with
+    `facts` about its origin.
+
+    Raises:
+        GpuenvError: it has no `site-packages`.
+    """
+    site = next(environment.glob("lib/python*/site-packages"), None)
+    if site is None:
+        message = f"`{environment}` is not an environment"
+        raise GpuenvError(message)
+    (site / "__pycache__").mkdir(exist_ok=True)
+    (site / "_gpuenv.pth").write_text(_ANCHOR, encoding="utf-8")
+    (environment / "gpuenv-site").symlink_to(site.relative_to(environment))
+    write_whole(_mark(environment), json.dumps(dict(facts), indent=1) + "\n")
+    made = stamp(environment)
+    if made is None:
+        raise AssertionError
+    return made
+
+
+def is_ours(environment: Path) -> bool:
+    """Whether gpuenv made an environment, in whatever store."""
+    return environment.parent.name == _FOLDER and _mark(environment).is_file()
+
+
+def discard(environment: Path) -> None:
+    """Remove an environment of a store that never became active, and its mark."""
+    import shutil
+
+    if environment.parent.name != _FOLDER:
+        return
+    shutil.rmtree(environment, ignore_errors=True)
+    _mark(environment).unlink(missing_ok=True)
+
+
+def _mark(environment: Path) -> Path:
+    return environment.with_name(f"{environment.name}.json")

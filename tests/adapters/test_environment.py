@@ -1,0 +1,173 @@
+"""Environments as uv makes them: whose they are, and whether anything changed them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from provisioner.adapters.environment import discard, finish, is_ours, stamp
+from provisioner.adapters.state import StateFolder
+from provisioner.errors import GpuenvError
+from tests.simulators.environment import clean_environment, uv_binary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The folder of a project."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def state(home: Path) -> StateFolder:
+    """The state of that project."""
+    return StateFolder(home)
+
+
+def site_of(environment: Path) -> Path:
+    """Where an environment has its packages."""
+    (site,) = environment.glob("lib/python*/site-packages")
+    return site
+
+
+def real_environment(path: Path) -> Path:
+    """An environment that uv made."""
+    made = subprocess.run(
+        [uv_binary(), "venv", "-q", "--no-project", "--python", sys.executable, path],
+        env=clean_environment(path.parent, UV_OFFLINE="1"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    return path
+
+
+def install(path: Path, name: str, text: str) -> None:
+    """Put a module into an environment as an installer does."""
+    site = site_of(path)
+    assert site is not None
+    (site / f"{name}.py").write_text(text, encoding="utf-8")
+    (site / f"{name}-1.0.dist-info").mkdir()
+
+
+def test_an_environment_is_ours_once_it_is_finished(tmp_path: Path) -> None:
+    path = real_environment(tmp_path / "envs" / "demo")
+
+    assert not is_ours(path)
+    finish(path, {"profile": "cu12"})
+    assert is_ours(path)
+
+
+def test_a_folder_that_only_lies_in_a_store_is_not_ours(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "envs" / "mine", tmp_path / "mine"
+    for path in (inside, outside):
+        path.mkdir(parents=True)
+
+    assert not is_ours(inside)
+    assert not is_ours(outside)
+
+
+def test_discarding_removes_an_environment_and_its_mark(tmp_path: Path) -> None:
+    path = real_environment(tmp_path / "envs" / "demo")
+    finish(path, {})
+
+    discard(path)
+
+    assert list((tmp_path / "envs").iterdir()) == []
+
+
+def test_discarding_touches_nothing_outside_a_store(tmp_path: Path) -> None:
+    outside = tmp_path / "project" / ".venv"
+    outside.mkdir(parents=True)
+
+    discard(outside)
+
+    assert outside.is_dir()
+
+
+def test_the_stamp_tells_that_a_package_came_or_went(tmp_path: Path) -> None:
+    path = real_environment(tmp_path / "env")
+    made = finish(path, {})
+    assert stamp(path) == made
+
+    install(path, "demo", "")
+    grown = stamp(path)
+    assert grown != made
+
+    site = site_of(path)
+    (site / "demo-1.0.dist-info").rmdir()
+    assert stamp(path) not in {made, grown}
+
+
+def test_the_first_start_of_python_does_not_look_like_a_change(tmp_path: Path) -> None:
+    path = real_environment(tmp_path / "env")
+    install(path, "demo", "value = 1\n")
+    made = finish(path, {})
+
+    variables = clean_environment(tmp_path)
+    subprocess.run(
+        [path / "bin" / "python", "-c", "import demo"], env=variables, check=True, cwd=tmp_path
+    )
+
+    site = site_of(path)
+    assert list((site / "__pycache__").glob("demo.*.pyc"))
+    assert stamp(path) == made
+
+
+def test_what_is_no_environment_has_no_stamp(tmp_path: Path) -> None:
+    assert stamp(tmp_path) is None
+    with pytest.raises(GpuenvError, match="is not an environment"):
+        finish(tmp_path, {})
+
+
+STARTED = """
+import sys
+import early
+print(early.value, flush=True)
+sys.stdin.readline()
+import late
+print(late.value, late.__file__, flush=True)
+"""
+
+
+def test_a_process_keeps_importing_from_the_environment_it_started_in(
+    state: StateFolder, home: Path, tmp_path: Path
+) -> None:
+    one, two = (real_environment(tmp_path / "envs" / name) for name in ("one", "two"))
+    for path in (one, two):
+        install(path, "early", f"value = {path.name!r}\n")
+        install(path, "late", f"value = {path.name!r}\n")
+        finish(path, {})
+    state.flip(one)
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [home / ".venv" / "bin" / "python", "-c", STARTED],
+            env=clean_environment(tmp_path),
+            cwd=tmp_path,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    with start() as older:
+        assert older.stdout is not None
+        assert older.stdout.readline() == "one\n"
+        state.flip(two)
+        said, _ = older.communicate("go on\n")
+    with start() as newer:
+        fresh, _ = newer.communicate("go on\n")
+
+    value, file = said.split()
+    assert value == "one"
+    assert str(one) in file
+    assert fresh.splitlines()[0] == "two"
+    assert fresh.splitlines()[1].startswith("two ")
