@@ -75,8 +75,9 @@ class Terminal:
     def finished(self, name: str) -> None:
         """Take the bar away."""
         with self._drawing:
-            if self._bars is not None:
-                self._bars.remove_task(self._tasks.pop(name))
+            task = self._tasks.pop(name, None)
+            if self._bars is not None and task is not None:
+                self._bars.remove_task(task)
 
     def note(self, text: str) -> None:
         """Say it above the bars."""

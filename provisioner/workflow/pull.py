@@ -38,6 +38,7 @@ _SERVER_ERROR: Final = 500
 _NOT_MODIFIED: Final = 304
 _NOT_FOUND: Final = 404
 _STOPPED: Final = "stopped"
+_MISFIT: Final = "changed-upstream"
 # Neither retried nor taken for "no such package" by a client.
 _FAILED: Final = 424
 _PAGE_BYTES: Final = 64 << 20
@@ -194,7 +195,8 @@ class Pull:
                     found = self.store.keep(arrival, wanted.digest, wanted.name)
                 except NetworkError as error:
                     # As long as more comes with every try, it is worth another one.
-                    if last or arrival.offset <= resumed or error.code == _STOPPED:
+                    grew = arrival.offset > resumed or error.code == _MISFIT
+                    if last or not grew or error.code == _STOPPED:
                         raise
                 except IntegrityError:
                     # What was left over may be damaged; the whole file decides.
@@ -218,9 +220,11 @@ class Pull:
             goes_on = answer.status == _PARTIAL and where.startswith(f"bytes {arrival.offset}-")
             if not goes_on:
                 if answer.status in {_PARTIAL, _OUT_OF_RANGE}:
+                    if arrival.digest == wanted.digest:
+                        return  # It had arrived whole, and only its name was missing.
                     arrival.restart(None)
-                    message = f"`{wanted.key}` changed while it was fetched"
-                    raise NetworkError(message, hint="try again", code="changed-upstream")
+                    message = f"`{wanted.key}` cannot be continued"
+                    raise NetworkError(message, hint="try again", code=_MISFIT)
                 if answer.status != _OK:
                     raise RefusedError(wanted.key, answer)
                 arrival.restart(_strong(answer.headers.get("etag", "")))

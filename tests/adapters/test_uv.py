@@ -185,7 +185,7 @@ def test_a_lock_that_does_not_fit_the_project_is_stale_and_stays(locked: Uv, pro
         locked.export(Turned(), lock)
 
     assert (caught.value.code, caught.value.exit_code) == ("lock-stale", 1)
-    assert "gpuenv lock" in (caught.value.hint or "")
+    assert "`uv lock`" in (caught.value.hint or "")
     assert lock.read_bytes() == before
 
 

@@ -6,16 +6,19 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 
 from tests.simulators.environment import clean_environment, uv_binary
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+Given = Mapping[str, str]
+"""Variables that a command is given on top of the machine's own."""
+NOTHING: Given = MappingProxyType({})
 
 TIMEOUT_SECONDS = 300
 
@@ -88,7 +91,6 @@ class Snapshot:
 
     blobs: frozenset[str]
     environments: frozenset[str]
-    partial: frozenset[str]
     link: str | None
     state: str | None
     names: frozenset[str]
@@ -107,7 +109,7 @@ class Machine:
         (root / "bin" / "uv").symlink_to(uv_binary())
         self._variables = variables
 
-    def variables(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    def variables(self, given: Given = NOTHING) -> dict[str, str]:
         """The whole environment of a command."""
         path = [self.root / "bin", Path(sys.base_prefix) / "bin", os.environ.get("PATH", "")]
         made = clean_environment(
@@ -124,37 +126,43 @@ class Machine:
         del made["UV_NO_CONFIG"]
         made = {name: value for name, value in made.items() if not name.startswith("GPUENV_")}
         made["GPUENV_STORE"] = str(self.store)
-        return {**made, **self._variables, **(more or {})}
+        return {**made, **self._variables, **given}
 
-    def start(self, folder: Path, *words: str | Path, **more: str) -> subprocess.Popen[str]:
+    def start(
+        self, folder: Path, *words: str | Path, given: Given = NOTHING
+    ) -> subprocess.Popen[str]:
         """Start `gpuenv` in a folder."""
         return subprocess.Popen(
             [*GPUENV, *map(str, words)],
             cwd=folder,
-            env=self.variables(more),
+            env=self.variables(given),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
     def gpuenv(
-        self, folder: Path, *words: str | Path, network: bool = True, **more: str
+        self, folder: Path, *words: str | Path, network: bool = True, given: Given = NOTHING
     ) -> Done:
         """Run `gpuenv` in a folder, on request where only loopback exists."""
         command = [*GPUENV, *map(str, words)]
-        return self.run(folder, *command, network=network, **more)
+        return self.run(folder, *command, network=network, given=given)
 
-    def uv(self, folder: Path, *words: str | Path, network: bool = True, **more: str) -> Done:
+    def uv(
+        self, folder: Path, *words: str | Path, network: bool = True, given: Given = NOTHING
+    ) -> Done:
         """Run the machine's uv in a folder."""
-        return self.run(folder, str(self.root / "bin" / "uv"), *words, network=network, **more)
+        return self.run(folder, str(self.root / "bin" / "uv"), *words, network=network, given=given)
 
-    def run(self, folder: Path, *command: str | Path, network: bool = True, **more: str) -> Done:
+    def run(
+        self, folder: Path, *command: str | Path, network: bool = True, given: Given = NOTHING
+    ) -> Done:
         """Run a command in a folder, on request where only loopback exists."""
         words = [*([] if network else without_network()), *map(str, command)]
         done = subprocess.run(
             words,
             cwd=folder,
-            env=self.variables(more),
+            env=self.variables(given),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -179,16 +187,18 @@ class Machine:
         return Snapshot(
             blobs=frozenset(self.blobs()),
             environments=frozenset(self.environments()),
-            partial=frozenset(path.name for path in (self.store / "partial").glob("*.part")),
             link=str(link.readlink()) if link.is_symlink() else None,
             state=state.read_text(encoding="utf-8") if state.exists() else None,
             names=frozenset(path.name for path in folder.iterdir()) - {".gpuenv"},
         )
 
+    def partial(self) -> list[Path]:
+        """The files of which only a part has arrived."""
+        return sorted((self.store / "partial").glob("*.part"))
+
     def environments(self) -> set[str]:
         """The environments that the store holds, finished or not."""
         return {path.name for path in (self.store / "envs").glob("*") if path.is_dir()}
-
 
 
 def without_network() -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from tests.simulators.wheels import make_sdist, make_tinybuild, make_wheel
@@ -28,6 +30,16 @@ LOCKED = (*WHEELS.values(), *SDISTS.values())
 """The files that a lock of `Project` names."""
 
 
+def downloads(index: IndexSimulator) -> Counter[str]:
+    """How often each file was served as a whole; a resolver looks at heads and ranges."""
+    return Counter(
+        request.filename
+        for request in index.requests
+        if request.filename.endswith((".whl", ".tar.gz"))
+        and (request.method, request.status) == ("GET", HTTPStatus.OK)
+    )
+
+
 def publish_packages(index: IndexSimulator, folder: Path) -> None:
     """Publish a package of both CUDA lines, one of none, and source distributions of both.
 
@@ -39,7 +51,7 @@ def publish_packages(index: IndexSimulator, folder: Path) -> None:
     index.publish(make_wheel(folder, "common", "1.0"))
     for line in LINES:
         names = {"lean/__init__.py": f'LINE = "{line}"\n'.encode()}
-        index.publish(make_wheel(folder, f"lean-{line}", "1.0", files=names, size=50_000))
+        index.publish(make_wheel(folder, f"lean-{line}", "1.0", files=names, size=300_000))
         index.publish(
             make_sdist(
                 folder,

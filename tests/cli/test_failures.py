@@ -15,7 +15,7 @@ from tests.simulators.index import IndexSimulator
 from tests.simulators.wheels import make_sdist, make_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.cli.conftest import Locker, Prepared
@@ -55,9 +55,7 @@ def need(prepared: Prepared, package: str, locker: Locker) -> None:
 
 
 @pytest.fixture
-def in_need(
-    prepared: Prepared, index: IndexSimulator, locker: Locker, tmp_path: Path
-) -> Prepared:
+def in_need(prepared: Prepared, index: IndexSimulator, locker: Locker, tmp_path: Path) -> Prepared:
     """A prepared project that now needs `spare`, which the store lacks."""
     index.publish(make_wheel(tmp_path, "spare", "1.0"))
     need(prepared, "spare", locker)
@@ -73,6 +71,7 @@ def test_a_wrong_hash_is_4_and_shows_both(in_need: Prepared, index: IndexSimulat
     (cause,) = done.message.causes
     assert cause.startswith(f"expected sha256 `{expected}`, got `")
     assert f"got `{expected}`" not in cause
+    assert in_need.machine.partial() == []
 
 
 def test_a_wrong_hash_in_json_names_its_code(in_need: Prepared, index: IndexSimulator) -> None:
@@ -101,7 +100,7 @@ def test_a_build_requirement_with_a_wrong_hash_is_4(
     assert done.message.error == "`helper-1.0-py3-none-any.whl` has the wrong hash"
     assert machine.environments() == set()
     assert not (app / ".venv").is_symlink()
-    assert not list((machine.store / "partial").glob("*.part"))
+    assert machine.partial() == []
 
 
 def test_a_server_that_lacks_a_file_is_3_and_says_its_status(
@@ -114,13 +113,23 @@ def test_a_server_that_lacks_a_file_is_3_and_says_its_status(
     assert done.message.causes == ("the server answered with status 404",)
 
 
-def test_a_download_that_breaks_off_for_good_is_3(
-    in_need: Prepared, index: IndexSimulator
-) -> None:
-    index.truncate_after(SPARE, 100, times=None)
+def test_a_download_that_never_gets_on_is_3(in_need: Prepared, index: IndexSimulator) -> None:
+    index.truncate_after(SPARE, 0, times=None)
     done = in_need.gpuenv("prepare")
     assert done.code == 3
     assert done.message.error == f"could not fetch `{index.file_url(SPARE)}`"
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_stopped(
+    machine: Machine, app: Path, index: IndexSimulator
+) -> None:
+    name = WHEELS["cu13"]
+    index.truncate_after(name, 100_000)
+    done = machine.gpuenv(app, "prepare", "--only", "--target", TARGET)
+    assert done.code == 0, done.err
+    blob = machine.store / "blobs" / "sha256" / digest(index, name)[:2] / digest(index, name)
+    index_bytes = [r.body_bytes for r in index.requests if "range" in r.headers]
+    assert index_bytes == [blob.stat().st_size - 100_000]
 
 
 def test_a_server_that_is_busy_for_a_moment_is_asked_again(
@@ -139,7 +148,7 @@ def test_an_unreachable_index_is_3(machine: Machine, tmp_path: Path) -> None:
         assert machine.uv(folder, "lock").code == 0
         url = own.url
     before = machine.snapshot(folder)
-    done = machine.gpuenv(folder, "prepare", "--target", TARGET)
+    done = machine.gpuenv(folder, "prepare", "--only", "--target", TARGET)
     assert done.code == 3
     assert done.message.error.startswith(f"could not fetch `{url}/")
     assert "refused" in done.message.causes[0].lower()
@@ -305,10 +314,10 @@ def test_a_profile_that_does_not_fit_is_7_with_its_numbers(prepared: Prepared) -
     assert done.message.hint == "`--force` takes it all the same"
 
 
-def test_force_takes_a_profile_that_does_not_fit(machine: Machine, app: Path) -> None:
+def test_force_takes_a_profile_that_does_not_fit(warm: Machine, app: Path) -> None:
     old = "driver=570.124.06,cuda=12.8,gpus=9.0"
     words = ["prepare", "--only", "--profile", "cu13", "--force", "--target", old]
-    done = machine.gpuenv(app, *words)
+    done = warm.gpuenv(app, *words)
     assert done.code == 0, done.err
     assert line_of(app / ".venv") == "cu13"
     assert "warning: `cu13` needs driver >=580, host has `570.124.06`" in done.out
@@ -382,13 +391,15 @@ def on_a_small_disk(machine: Machine, size: int, folder: Path, *steps: str) -> D
         ]
     )
     gpuenv = " ".join(f"'{word}'" for word in GPUENV)
-    done = machine.run(folder, "unshare", "-m", "sh", "-c", script, GPUENV_COMMAND=gpuenv)
+    done = machine.run(
+        folder, "unshare", "-m", "sh", "-c", script, given={"GPUENV_COMMAND": gpuenv}
+    )
     if done.code == 77:
         pytest.skip("this user may not mount a small file system to fill")
     return done
 
 
-LIST = 'find "$GPUENV_STORE/blobs" "$GPUENV_STORE/envs" "$GPUENV_STORE/partial" -name "*.lock" -o -print'
+LIST = 'cd "$GPUENV_STORE" && find blobs envs partial -name "*.lock" -o -print'
 
 
 @pytest.mark.parametrize("flavour", ["nvidia", "pypi"])
@@ -399,9 +410,7 @@ def test_a_full_disk_is_5_and_keeps_what_was_there(
     with IndexSimulator(flavour) as own:
         own.publish(make_wheel(tmp_path, "common", "1.0"))
         own.publish(make_wheel(tmp_path, "lean-cu13", "1.0", size=2 * FULL))
-        folder = Project(lines=("cu13",), packages=("lean",)).write(
-            tmp_path / "app", own.index_url
-        )
+        folder = Project(lines=("cu13",), packages=("lean",)).write(tmp_path / "app", own.index_url)
         locked = machine.uv(folder, "lock")
         assert locked.code == 0, locked.err
         own.reset_log()
@@ -410,10 +419,10 @@ def test_a_full_disk_is_5_and_keeps_what_was_there(
             FULL,
             folder,
             f"eval $GPUENV_COMMAND prepare --only --profile cpu --target {TARGET} -q || exit 99",
-            f'{LIST} | sort > "{tmp_path}/before"; readlink .venv >> "{tmp_path}/before"',
+            f'({LIST}) | sort > "{tmp_path}/before"; readlink .venv >> "{tmp_path}/before"',
             f"eval $GPUENV_COMMAND prepare --profile cu13 --target {TARGET} -q",
             "code=$?",
-            f'{LIST} | sort > "{tmp_path}/after"; readlink .venv >> "{tmp_path}/after"',
+            f'({LIST}) | sort > "{tmp_path}/after"; readlink .venv >> "{tmp_path}/after"',
             "exit $code",
         )
     assert done.code == 5, done.err
@@ -430,9 +439,7 @@ def test_a_disk_that_is_full_for_the_environment_is_5_and_leaves_none(
     with IndexSimulator() as own:
         own.publish(make_wheel(tmp_path, "common", "1.0"))
         own.publish(make_wheel(tmp_path, "lean-cu13", "1.0", size=2 * FULL))
-        folder = Project(lines=("cu13",), packages=("lean",)).write(
-            tmp_path / "app", own.index_url
-        )
+        folder = Project(lines=("cu13",), packages=("lean",)).write(tmp_path / "app", own.index_url)
         assert machine.uv(folder, "lock").code == 0
         # The file fits, the environment, a copy of it on another file system, does not.
         done = on_a_small_disk(
@@ -468,12 +475,12 @@ def test_a_store_of_another_format_is_1(machine: Machine, app: Path) -> None:
 def test_a_first_prepare_that_fails_leaves_no_link(
     machine: Machine, app: Path, index: IndexSimulator
 ) -> None:
-    index.fail(SDISTS["cu12"], 404)
-    done = machine.gpuenv(app, "prepare", "--target", TARGET)
+    index.fail(SDISTS["cu13"], 404)
+    done = machine.gpuenv(app, "prepare", "--only", "--target", TARGET)
     assert done.code == 3
     assert not (app / ".venv").is_symlink()
     assert machine.environments() == set()
     index.heal()
-    again = machine.gpuenv(app, "prepare", "--target", TARGET)
+    again = machine.gpuenv(app, "prepare", "--only", "--target", TARGET)
     assert again.code == 0, again.err
     assert line_of(app / ".venv") == "cu13"

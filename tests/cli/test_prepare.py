@@ -8,21 +8,19 @@ import shutil
 import stat
 import urllib.request
 from collections import Counter
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.cli.machine import Machine, distributions, line_of
-from tests.cli.projects import BUILD_WHEELS, LOCKED, TARGET, Project
+from tests.cli.projects import BUILD_WHEELS, LOCKED, TARGET, Project, downloads
 from tests.simulators.index import IndexSimulator
 from tests.simulators.wheels import make_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from tests.cli.conftest import Locker, Prepared
+    from tests.cli.conftest import Prepared
 
 WHEELS_ONLY = Project(lines=("cu13",), packages=("lean",))
 EXTRAS = {"cu13": ["--extra", "cu13"], "cu12": ["--extra", "cu12"], "cpu": []}
@@ -95,14 +93,14 @@ def test_blobs_are_named_by_their_hash_and_read_only(first_prepare: Prepared) ->
         assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name
         assert blob.parent.name == blob.name[:2]
         assert stat.S_IMODE(blob.stat().st_mode) == 0o444
-    assert not list((first_prepare.machine.store / "partial").glob("*.part"))
+    assert first_prepare.machine.partial() == []
 
 
 @pytest.mark.parametrize("profile", EXTRAS)
 def test_uv_finds_nothing_to_do_in_an_environment(first_prepare: Prepared, profile: str) -> None:
     environment = str(first_prepare.environment(profile))
     words = ["sync", "--frozen", *EXTRAS[profile], "--check"]
-    done = first_prepare.uv(*words, UV_PROJECT_ENVIRONMENT=environment)
+    done = first_prepare.uv(*words, given={"UV_PROJECT_ENVIRONMENT": environment})
     assert done.code == 0, done.err
 
 
@@ -120,31 +118,27 @@ def test_second_prepare_asks_nothing(
     assert first_prepare.machine.environments() == environments
 
 
-def test_second_prepare_counts_what_it_reused(
-    first_prepare: Prepared, index: IndexSimulator, new_project: Callable[[Project], Path]
-) -> None:
-    folder = new_project(Project(name="twin"))
-    done = first_prepare.machine.gpuenv(folder, "prepare", "--json", "--target", TARGET)
-    sizes = {r.filename: r.body_bytes for r in first_prepare.requests}
+def test_prepare_counts_what_it_reused(warm: Machine, app: Path) -> None:
+    # The index tells no sizes, the store knows them.
+    done = warm.gpuenv(app, "prepare", "--target", TARGET, "--fetch-only", "--json")
+    blobs = warm.store / "blobs" / "sha256"
+    sizes = {path.name: path.stat().st_size for path in blobs.glob("??/*")}
+    lock = (app / "uv.lock").read_text(encoding="utf-8")
+    held = [size for name, size in sizes.items() if f"sha256:{name}" in lock]
     assert done.data["fetched"] == {"files": 0, "bytes": 0}
-    assert done.data["reused"] == {
-        "files": len(LOCKED),
-        "bytes": sum(sizes[name] for name in LOCKED),
-    }
+    assert done.data["reused"] == {"files": len(LOCKED), "bytes": sum(held)}
 
 
 def test_another_project_on_the_same_store_fetches_and_builds_nothing(
-    first_prepare: Prepared, index: IndexSimulator, new_project: Callable[[Project], Path]
+    warm: Machine, app: Path, index: IndexSimulator
 ) -> None:
-    folder = new_project(Project(name="other"))
-    done = first_prepare.machine.gpuenv(
-        folder, "prepare", "--target", TARGET, "--json", network=False
-    )
-    assert done.data["active"] == "cu13"
-    assert line_of(folder / ".venv") == "cu13"
-    assert done.data["environment"] != first_prepare.done.data["environment"]
+    built, environments = warm.built(), warm.environments()
+    done = warm.gpuenv(app, "prepare", "--target", TARGET, "--json", network=False)
+    assert done.data["fetched"] == {"files": 0, "bytes": 0}
+    assert line_of(app / ".venv") == "cu13"
+    assert len(warm.environments() - environments) == len(EXTRAS)
     assert index.requests == []
-    assert first_prepare.machine.built() == list(first_prepare.builds)
+    assert warm.built() == built
 
 
 def test_a_lost_uv_cache_is_filled_again_from_the_store(
@@ -184,9 +178,8 @@ def test_fetch_only_makes_no_environment(
     assert not os.path.lexists(app / ".venv")
     assert {name: index.gets(name) for name in LOCKED} == dict.fromkeys(LOCKED, 1)
     index.reset_log()
-    later = machine.gpuenv(app, "prepare", "--json")
-    assert line_of(app / ".venv") == "cu13"
-    assert later.data["reused"]["files"] == len(LOCKED)
+    later = machine.gpuenv(app, "prepare", "--only", "--json")
+    assert (later.data["active"], line_of(app / ".venv")) == ("cu13", "cu13")
     assert {name: index.gets(name) for name in LOCKED} == dict.fromkeys(LOCKED, 0)
 
 
@@ -212,36 +205,34 @@ def test_dry_run_prints_each_file_and_the_room_for_it(machine: Machine, app: Pat
     assert "are free there" in done.out
 
 
-def test_a_manual_switch_is_kept_and_said(machine: Machine, app: Path) -> None:
+def test_a_manual_switch_is_kept_and_said(warm: Machine, app: Path) -> None:
     for words in (["prepare", "--target", TARGET], ["switch", "cu12"]):
-        done = machine.gpuenv(app, *words)
+        done = warm.gpuenv(app, *words)
         assert done.code == 0, done.err
     (app / ".python-version").write_text("3\n", encoding="utf-8")  # no short cut
-    done = machine.gpuenv(app, "prepare")
+    done = warm.gpuenv(app, "prepare")
     assert done.code == 0, done.err
     assert "cu12, which you switched to, stays active (generation 2)" in done.out
     assert "hint: `gpuenv switch cu13` activates the choice" in done.out
-    data = machine.gpuenv(app, "prepare", "--json").data
+    data = warm.gpuenv(app, "prepare", "--json").data
     assert (data["profile"], data["active"], data["generation"]) == ("cu13", "cu12", 2)
     assert line_of(app / ".venv") == "cu12"
 
 
-def test_naming_a_profile_activates_it(machine: Machine, app: Path) -> None:
-    first = machine.gpuenv(app, "prepare", "--profile", "cu12", "--target", TARGET, "--json")
+def test_naming_a_profile_activates_it(warm: Machine, app: Path) -> None:
+    first = warm.gpuenv(app, "prepare", "--profile", "cu12", "--target", TARGET, "--json")
     assert (first.data["profile"], first.data["active"]) == ("cu12", "cu12")
     assert first.data["prepared"] == ["cu12", "cu13", "cpu"]
-    machine.gpuenv(app, "switch", "cpu")
-    done = machine.gpuenv(app, "prepare", "--profile", "cu13", "--json")
+    warm.gpuenv(app, "switch", "cpu")
+    done = warm.gpuenv(app, "prepare", "--profile", "cu13", "--json")
     assert (done.data["active"], done.data["generation"]) == ("cu13", 3)
     assert line_of(app / ".venv") == "cu13"
 
 
-def test_a_better_choice_replaces_an_automatic_one(machine: Machine, app: Path) -> None:
-    old = machine.gpuenv(
-        app, "prepare", "--target", "driver=570.124.06,cuda=12.8,gpus=9.0", "--json"
-    )
+def test_a_better_choice_replaces_an_automatic_one(warm: Machine, app: Path) -> None:
+    old = warm.gpuenv(app, "prepare", "--target", "driver=570.124.06,cuda=12.8,gpus=9.0", "--json")
     assert (old.data["active"], old.data["prepared"]) == ("cu12", ["cu12", "cpu"])
-    new = machine.gpuenv(app, "prepare", "--target", TARGET, "--json")
+    new = warm.gpuenv(app, "prepare", "--target", TARGET, "--json")
     assert (new.data["active"], new.data["generation"]) == ("cu13", 2)
     assert line_of(app / ".venv") == "cu13"
 
@@ -264,10 +255,10 @@ def test_a_foreign_venv_is_refused_before_anything_is_fetched(
     assert (theirs / "precious").exists()
 
 
-def test_adopt_moves_a_real_venv_aside(machine: Machine, app: Path) -> None:
+def test_adopt_moves_a_real_venv_aside(warm: Machine, app: Path) -> None:
     (app / ".venv").mkdir()
     (app / ".venv" / "precious").touch()
-    done = machine.gpuenv(app, "prepare", "--adopt", "--target", TARGET)
+    done = warm.gpuenv(app, "prepare", "--adopt", "--target", TARGET)
     assert done.code == 0, done.err
     assert line_of(app / ".venv") == "cu13"
     (aside,) = app.glob(".venv.before-gpuenv-*")
@@ -286,12 +277,12 @@ def test_adopt_that_fails_leaves_the_real_venv(
     assert not (app / ".venv").is_symlink()
 
 
-def test_git_does_not_show_the_link_or_the_state(machine: Machine, app: Path) -> None:
-    assert machine.run(app, "git", "init", "-q").code == 0
+def test_git_does_not_show_the_link_or_the_state(warm: Machine, app: Path) -> None:
+    assert warm.run(app, "git", "init", "-q").code == 0
     (app / ".gitignore").write_text(".venv/\n", encoding="utf-8")
-    done = machine.gpuenv(app, "prepare", "--only", "--target", TARGET)
+    done = warm.gpuenv(app, "prepare", "--only", "--target", TARGET)
     assert done.code == 0, done.err
-    shown = machine.run(app, "git", "status", "--porcelain", "--untracked-files=all").out
+    shown = warm.run(app, "git", "status", "--porcelain", "--untracked-files=all").out
     assert {line.split()[1] for line in shown.splitlines()} == {
         ".gitignore",
         "pyproject.toml",
@@ -306,16 +297,15 @@ def test_an_upgrade_makes_a_new_environment_and_fetches_only_what_is_new(
         own.publish(make_wheel(tmp_path, "common", "1.0"))
         own.publish(make_wheel(tmp_path, "lean-cu13", "1.0"))
         folder = WHEELS_ONLY.write(tmp_path / "app", own.index_url)
-        assert machine.gpuenv(folder, "prepare", "--target", TARGET).code == 0
+        assert machine.gpuenv(folder, "prepare", "--only", "--target", TARGET).code == 0
         before = machine.environments()
         own.publish(make_wheel(tmp_path, "common", "2.0"))
-        same = machine.gpuenv(folder, "prepare", "--json")
+        same = machine.gpuenv(folder, "prepare", "--only", "--json")
         assert same.data["nothing_to_do"] is True
         own.reset_log()
         assert machine.gpuenv(folder, "lock", "--upgrade").code == 0
-        done = machine.gpuenv(folder, "prepare", "--json")
-        whole = [r for r in own.requests if is_file(r.filename) and r.status == HTTPStatus.OK]
-    assert [request.filename for request in whole] == ["common-2.0-py3-none-any.whl"]
+        done = machine.gpuenv(folder, "prepare", "--only", "--json")
+        assert downloads(own) == {"common-2.0-py3-none-any.whl": 1}
     assert done.data["generation"] == 2
     assert "common 2.0" in distributions(folder / ".venv")
     assert machine.environments() > before
@@ -330,15 +320,14 @@ def test_over_tls_with_the_users_certificates(tmp_path: Path) -> None:
         locked = machine.uv(folder, "lock")
         assert locked.code == 0, locked.err
         own.reset_log()
-        done = machine.gpuenv(folder, "prepare", "--target", TARGET, "--json")
+        done = machine.gpuenv(folder, "prepare", "--only", "--target", TARGET, "--json")
         assert done.data["active"] == "cu13"
-        fetched = Counter(r.filename for r in own.requests if is_file(r.filename))
-        assert fetched == {
+        assert downloads(own) == {
             "common-1.0-py3-none-any.whl": 1,
             "lean_cu13-1.0-py3-none-any.whl": 1,
         }
         stranger = Machine(tmp_path / "stranger")
-        refused = stranger.gpuenv(folder, "prepare", "--only", "--profile", "cpu")
+        refused = stranger.gpuenv(folder, "prepare", "--only", "--only", "--profile", "cpu")
         assert refused.code == 3
         assert "certificate" in " ".join(refused.message.causes).lower()
     assert distributions(folder / ".venv") == {"common 1.0", "lean-cu13 1.0"}
@@ -359,13 +348,8 @@ def test_offline_lists_every_missing_file(
     assert index.requests == []
 
 
-def test_offline_prepare_uses_what_is_held(
-    first_prepare: Prepared, new_project: Callable[[Project], Path], index: IndexSimulator
-) -> None:
-    folder = new_project(Project(name="offline"))
-    done = first_prepare.machine.gpuenv(
-        folder, "prepare", "--offline", "--target", TARGET, "--json"
-    )
+def test_offline_prepare_uses_what_is_held(warm: Machine, app: Path, index: IndexSimulator) -> None:
+    done = warm.gpuenv(app, "prepare", "--offline", "--target", TARGET, "--json")
     assert done.data["active"] == "cu13"
     assert index.requests == []
 

@@ -55,18 +55,16 @@ def test_a_target_of_another_python_is_fetched_only(machine: Machine, app: Path)
     assert machine.environments() == set()
 
 
-def test_a_saved_target_is_taken_and_remembered(
-    machine: Machine, app: Path, tmp_path: Path
-) -> None:
+def test_a_saved_target_is_taken_and_remembered(warm: Machine, app: Path, tmp_path: Path) -> None:
     saved = tmp_path / "target.json"
-    detected = machine.gpuenv(app, "detect", "--save", saved, "--target", TARGET)
+    detected = warm.gpuenv(app, "detect", "--save", saved, "--target", TARGET)
     assert detected.code == 0, detected.err
-    done = machine.gpuenv(app, "prepare", "--only", "--target", saved, "--json")
+    done = warm.gpuenv(app, "prepare", "--only", "--target", saved, "--json")
     assert (done.data["profile"], done.data["active"]) == ("cu13", "cu13")
     saved.unlink()
-    again = machine.gpuenv(app, "select", "--json")
+    again = warm.gpuenv(app, "select", "--json")
     assert again.data["profile"] == "cu13"
-    second = machine.gpuenv(app, "prepare", "--only", "--json")
+    second = warm.gpuenv(app, "prepare", "--only", "--json")
     assert second.data["nothing_to_do"] is True
 
 
@@ -78,14 +76,18 @@ def test_what_detect_prints_is_a_target(machine: Machine, app: Path, tmp_path: P
     saved = tmp_path / "saved.json"
     machine.gpuenv(app, "detect", "--save", saved, "--target", printed)
     data = machine.gpuenv(app, "detect", "--json", "--target", saved).data
-    assert data == json.loads(printed.read_text(encoding="utf-8"))["data"]
+    first = json.loads(printed.read_text(encoding="utf-8"))["data"]
+    assert data | {"sources": None} == first | {"sources": None}
+    assert data["gpus"][0]["compute_capability"] == "9.0"
 
 
 def test_a_variable_names_the_target_too(machine: Machine, app: Path) -> None:
-    done = machine.gpuenv(app, "select", "--json", GPUENV_TARGET=TARGET)
+    done = machine.gpuenv(app, "select", "--json", given={"GPUENV_TARGET": TARGET})
     assert done.data["profile"] == "cu13"
     older = "driver=570.124.06,cuda=12.8,gpus=9.0"
-    won = machine.gpuenv(app, "select", "--json", "--target", older, GPUENV_TARGET=TARGET)
+    won = machine.gpuenv(
+        app, "select", "--json", "--target", older, given={"GPUENV_TARGET": TARGET}
+    )
     assert won.data["profile"] == "cu12"
 
 
@@ -114,7 +116,7 @@ def nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_detect_reads_the_drivers_library(machine: Machine, app: Path, nvml: Path) -> None:
     variables = libnvml_environment(nvml, gpus=(SimulatedGpu(),))
-    data = machine.gpuenv(app, "detect", "--json", **variables).data
+    data = machine.gpuenv(app, "detect", "--json", given=variables).data
     assert data["driver"] == {"version": "580.65.06", "cuda": "13.0"}
     (gpu,) = data["gpus"]
     assert gpu == {
@@ -130,47 +132,47 @@ def test_detect_reads_the_drivers_library(machine: Machine, app: Path, nvml: Pat
 
 
 def test_the_detected_host_is_prepared_for_and_not_remembered(
-    machine: Machine, app: Path, nvml: Path
+    warm: Machine, app: Path, nvml: Path
 ) -> None:
     variables = libnvml_environment(nvml, gpus=(SimulatedGpu(),))
-    done = machine.gpuenv(app, "prepare", "--only", "--json", **variables)
+    done = warm.gpuenv(app, "prepare", "--only", "--json", given=variables)
     assert done.data["active"] == "cu13"
     assert line_of(app / ".venv") == "cu13"
     older = libnvml_environment(nvml, driver="570.124.06", cuda=12080, gpus=(SimulatedGpu(),))
-    later = machine.gpuenv(app, "prepare", "--only", "--json", **older)
+    later = warm.gpuenv(app, "prepare", "--only", "--json", given=older)
     assert later.data["active"] == "cu12"
 
 
 def test_a_broken_driver_never_becomes_a_cpu_environment(
-    machine: Machine, app: Path, nvml: Path, index: IndexSimulator
+    warm: Machine, app: Path, nvml: Path, index: IndexSimulator
 ) -> None:
     mismatch = 18
     variables = libnvml_environment(nvml, init_error=mismatch)
-    done = machine.gpuenv(app, "prepare", **variables)
+    done = warm.gpuenv(app, "prepare", given=variables)
     assert done.code == 7
     assert done.message.hint is not None
     assert "`--profile cpu`" in done.message.hint
     assert index.requests == []
-    named = machine.gpuenv(app, "prepare", "--profile", "cpu", "--json", **variables)
+    named = warm.gpuenv(app, "prepare", "--profile", "cpu", "--json", given=variables)
     assert (named.data["active"], named.data["prepared"]) == ("cpu", ["cpu"])
 
 
 def test_an_override_is_obeyed_and_said(machine: Machine, app: Path, nvml: Path) -> None:
     variables = libnvml_environment(nvml, gpus=(SimulatedGpu(),))
     older = {"GPUENV_DRIVER": "570.124.06", "GPUENV_CUDA": "12.8", "GPUENV_GPUS": "9.0+8.0"}
-    done = machine.gpuenv(app, "detect", **variables, **older)
+    done = machine.gpuenv(app, "detect", given={**variables, **older})
     assert done.code == 0, done.err
     for name in older:
         assert f"overridden by `{name}`" in done.out
-    selected = machine.gpuenv(app, "select", "--json", **variables, **older)
+    selected = machine.gpuenv(app, "select", "--json", given={**variables, **older})
     assert selected.data["profile"] == "cu12"
     lower = {"CONDA_OVERRIDE_CUDA": "11.8"}
-    data = machine.gpuenv(app, "detect", "--json", **variables, **older, **lower).data
+    data = machine.gpuenv(app, "detect", "--json", given={**variables, **older, **lower}).data
     assert data["driver"] == {"version": "570.124.06", "cuda": "12.8"}
 
 
 def test_an_override_that_cannot_be_read_is_2_with_all_faults(machine: Machine, app: Path) -> None:
-    done = machine.gpuenv(app, "select", GPUENV_DRIVER="new", GPUENV_GPUS="many")
+    done = machine.gpuenv(app, "select", given={"GPUENV_DRIVER": "new", "GPUENV_GPUS": "many"})
     assert done.code == 2
     assert done.message.error == "an override is not valid"
     assert {cause.split("`")[1] for cause in done.message.causes} == {

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.machine import Machine
-
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.cli.machine import Machine
 
 COMMANDS = (
     "detect",
@@ -84,7 +85,5 @@ def test_quiet_says_nothing_where_nothing_is_wrong(machine: Machine, tmp_path: P
 
 def test_a_reader_that_has_gone_is_no_crash(machine: Machine, tmp_path: Path) -> None:
     script = '"$0" -I -m provisioner profiles --target driver=none --json | true'
-    import sys
-
     done = machine.run(tmp_path, "sh", "-c", script, sys.executable)
     assert (done.code, done.err) == (0, "")

@@ -1,0 +1,1 @@
+"""The main job on real files of the public package index."""
