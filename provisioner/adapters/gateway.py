@@ -95,19 +95,23 @@ class Authority(Protocol):
 
 
 class Gateway:
-    """The proxy, from entering to leaving the context."""
+    """The proxy, from entering to leaving the context.
+
+    `folder` is private, lives as long, and may hold what else the child process needs.
+    """
 
     def __init__(self, origin: Origin, authority: Authority) -> None:
         self._authority = authority
         self._secret = secrets.token_urlsafe(24)
         self._server = _Server(origin, self._authority, self._secret)
-        self._folder = tempfile.TemporaryDirectory(prefix="gpuenv-")
+        self._temporary = tempfile.TemporaryDirectory(prefix="gpuenv-")
+        self.folder = Path(self._temporary.name)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_POLL_SECONDS,), daemon=True
         )
 
     def __enter__(self) -> Self:
-        certificate = Path(self._folder.name) / "authority.pem"
+        certificate = self.folder / "authority.pem"
         certificate.write_bytes(self._authority.certificate)
         self._thread.start()
         return self
@@ -120,7 +124,7 @@ class Gateway:
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._folder.cleanup()
+        self._temporary.cleanup()
 
     @property
     def variables(self) -> dict[str, str]:
@@ -132,7 +136,7 @@ class Gateway:
         """
         port = self._server.server_address[1]
         proxy = f"http://{_USER}:{self._secret}@127.0.0.1:{port}"
-        certificate = str(Path(self._folder.name) / "authority.pem")
+        certificate = str(self.folder / "authority.pem")
         return {
             "HTTP_PROXY": proxy,
             "HTTPS_PROXY": proxy,

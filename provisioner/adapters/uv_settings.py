@@ -11,9 +11,24 @@ from urllib.parse import unquote, urlsplit
 from provisioner.core.urls import origin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _NAMED: Final = re.compile(r"[A-Za-z0-9._-]+=")
+_PROXIES: Final = {"http-proxy": "http_proxy", "https-proxy": "https_proxy", "no-proxy": "no_proxy"}
+_PROJECT_ONLY: Final = frozenset(
+    {
+        "build-backend",
+        "conflicts",
+        "default-groups",
+        "dependency-groups",
+        "dev-dependencies",
+        "managed",
+        "package",
+        "sources",
+        "workspace",
+    }
+)
+"""What `[tool.uv]` may say of a project and `uv.toml` may not."""
 
 
 def settings_files(variables: Mapping[str, str], home: Path, folder: Path) -> tuple[Path, ...]:
@@ -48,6 +63,45 @@ def _all_settings(
         if found is not None:
             nearest = nearest or in_project
             yield found
+
+
+def proxies(variables: Mapping[str, str], home: Path, folder: Path) -> dict[str, str]:
+    """The proxies that settings name, as the variables that mean the same."""
+    merged = _merged(_all_settings(variables, home, folder))
+    return {
+        variable: ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        for key, variable in _PROXIES.items()
+        if (value := merged.get(key))
+    }
+
+
+def without_proxies(variables: Mapping[str, str], home: Path, folder: Path) -> str | None:
+    """All settings as one `uv.toml` without proxies; None where none names any.
+
+    A proxy in a settings file is stronger than the variables that send uv through the
+    gateway, and only another settings file, which replaces all of them, is stronger still.
+    """
+    import tomlkit
+
+    if not proxies(variables, home, folder):
+        return None
+    merged = _merged(_all_settings(variables, home, folder))
+    left = {k: v for k, v in merged.items() if k not in _PROXIES and k not in _PROJECT_ONLY}
+    return tomlkit.dumps(left)
+
+
+def _merged(settings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Settings on top of each other, the strongest first; lists are put together, as in uv."""
+    merged: dict[str, Any] = {}
+    for item in settings:
+        for key, value in item.items():
+            if key not in merged:
+                merged[key] = value
+            elif isinstance(value, list) and isinstance(merged[key], list):
+                merged[key] = [*merged[key], *value]
+            elif isinstance(value, dict) and isinstance(merged[key], dict):
+                merged[key] = _merged((merged[key], value))
+    return merged
 
 
 def has_default_index(variables: Mapping[str, str], home: Path, folder: Path) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from provisioner.adapters import uv_settings
 from provisioner.adapters.certificates import CertificateAuthority
 from provisioner.adapters.gateway import BYPASSES, Gateway
 from provisioner.adapters.http import Http
 from provisioner.adapters.uv import Uv
-from provisioner.adapters.uv_settings import index_credentials
 from provisioner.errors import ToolError
 from provisioner.workflow.pull import FILES_AT_ONCE, Pull
 
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 def open_workshop(job: Job, store: Store) -> Iterator[Workshop]:
     """The workshop of a job, and the connections that it needs."""
     world = job.world
+    where = (world.variables, world.home, job.place.folder)
     http = Http(
-        world.variables,
+        {**world.variables, **uv_settings.proxies(*where)},
         connections=2 * FILES_AT_ONCE,
-        credentials=index_credentials(world.variables, world.home, job.place.folder),
+        credentials=uv_settings.index_credentials(*where),
     )
     pull = Pull(
         store,
@@ -38,7 +39,13 @@ def open_workshop(job: Job, store: Store) -> Iterator[Workshop]:
         offline=job.options.offline,
     )
     try:
-        yield Workshop(job.program, job.place.folder, world.variables, pull)
+        yield Workshop(
+            job.program,
+            job.place.folder,
+            world.variables,
+            pull,
+            settings=uv_settings.without_proxies(*where),
+        )
     finally:
         http.close()
 
@@ -61,11 +68,22 @@ def git_variables(variables: Mapping[str, str], *, offline: bool) -> dict[str, s
 
 
 class Workshop:
-    """Where uv works. The gateway costs a certificate, so it opens when it is needed."""
+    """Where uv works. The gateway costs a certificate, so it opens when it is needed.
+
+    `settings` is the text of a `uv.toml` that takes the place of the user's files, where
+    these would lead uv past the gateway.
+    """
 
     def __init__(
-        self, program: Path, folder: Path, variables: Mapping[str, str], pull: Pull
+        self,
+        program: Path,
+        folder: Path,
+        variables: Mapping[str, str],
+        pull: Pull,
+        *,
+        settings: str | None = None,
     ) -> None:
+        self._settings = settings
         self._program = program
         self._folder = folder
         self._variables = variables
@@ -99,8 +117,13 @@ class Workshop:
                 name: value for name, value in self._variables.items() if name not in BYPASSES
             }
             variables |= git_variables(self._variables, offline=self.pull.offline)
+            variables |= gateway.variables
+            if self._settings is not None:
+                file = gateway.folder / "uv.toml"
+                file.write_text(self._settings, encoding="utf-8")
+                variables["UV_CONFIG_FILE"] = str(file)
             try:
-                yield Uv(self._program, self._folder, {**variables, **gateway.variables})
+                yield Uv(self._program, self._folder, variables)
             except ToolError:
                 # What kept us from answering says more than what uv made of it.
                 if self.pull.failures:

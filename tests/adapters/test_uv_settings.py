@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.adapters.uv_settings import has_default_index, index_credentials, settings_files
+from provisioner.adapters.uv_settings import (
+    has_default_index,
+    index_credentials,
+    proxies,
+    settings_files,
+    without_proxies,
+)
 from tests.simulators.environment import clean_environment, uv_binary
 from tests.simulators.index import IndexSimulator
 from tests.simulators.wheels import make_wheel
@@ -173,4 +180,40 @@ def test_credentials_in_a_variable_are_found(tmp_path: Path) -> None:
     assert index_credentials(variables, tmp_path, tmp_path) == {
         "https://a.test:443": ("me", "a=b"),
         "https://b.test:443": ("you", "x"),
+    }
+
+
+def test_settings_without_a_proxy_stay_the_users_own(tmp_path: Path) -> None:
+    (tmp_path / "uv.toml").write_text('index-url = "https://index.test/"\n', encoding="utf-8")
+
+    assert without_proxies({"UV_NO_CONFIG": "0"}, tmp_path / "home", tmp_path) is None
+
+
+def test_of_settings_with_a_proxy_all_but_the_proxy_is_left(tmp_path: Path) -> None:
+    project, user = tmp_path / "project", tmp_path / "home" / ".config" / "uv"
+    for folder in (project, user):
+        folder.mkdir(parents=True)
+    (project / "pyproject.toml").write_text(
+        '[tool.uv]\nhttps-proxy = "http://proxy.test:3128"\nno-proxy = ["a.test", "b.test"]\n'
+        'package = false\nindex-strategy = "first-index"\n'
+        '[[tool.uv.index]]\nurl = "https://one.test/"\n[tool.uv.pip]\nno-annotate = true\n',
+        encoding="utf-8",
+    )
+    (user / "uv.toml").write_text(
+        'index-strategy = "unsafe-best-match"\n[[index]]\nurl = "https://two.test/"\n'
+        "[pip]\nno-annotate = false\nno-header = true\n",
+        encoding="utf-8",
+    )
+
+    text = without_proxies({}, tmp_path / "home", project)
+
+    assert text is not None
+    assert tomllib.loads(text) == {
+        "index-strategy": "first-index",
+        "index": [{"url": "https://one.test/"}, {"url": "https://two.test/"}],
+        "pip": {"no-annotate": True, "no-header": True},
+    }
+    assert proxies({}, tmp_path / "home", project) == {
+        "https_proxy": "http://proxy.test:3128",
+        "no_proxy": "a.test,b.test",
     }
