@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from provisioner.adapters.projects import find_folder, read_place
 from provisioner.adapters.state import StateFolder
-from provisioner.adapters.store import Store, default_root
 from provisioner.workflow.detect import detect
 from provisioner.workflow.job import plan_job
 from provisioner.workflow.locks import make_locks
+from provisioner.workflow.place import place_of, store_of
 from provisioner.workflow.workshop import open_workshop
 from provisioner.workflow.world import Wishes
 
@@ -36,12 +35,10 @@ def lock(world: World, options: Options, *, upgrade: bool) -> LockResult:
         LockError: a lock is malformed or stale.
         NetworkError: an index cannot be reached.
     """
-    start = options.project or world.folder
-    folder, is_project = find_folder(start, named=options.project is not None)
-    place = read_place(folder, is_project=is_project)
+    place = place_of(world, options)
     target = detect(world, options, remembered=StateFolder(place.home).read().target)
     job = plan_job(world, options, place, target, Wishes())
-    store = Store(options.store or default_root(world.variables, world.home))
+    store = store_of(world, options)
     store.open()
     with open_workshop(job, store) as workshop:
         locks = make_locks(job, workshop, upgrade=upgrade)

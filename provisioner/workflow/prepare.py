@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner import __version__
 from provisioner.adapters.environment import discard, is_intact, is_ours
-from provisioner.adapters.projects import find_folder, find_home, read_place
 from provisioner.adapters.state import State, StateFolder
-from provisioner.adapters.store import Store, default_root
 from provisioner.adapters.uv import find_uv
 from provisioner.core.digest import Digest
 from provisioner.core.host import target_to_json
 from provisioner.errors import SpaceError
 from provisioner.workflow.detect import HERE, detect
+from provisioner.workflow.place import folder_of, place_of, state_of, store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from provisioner.adapters.projects import Place
+    from provisioner.adapters.store import Store
     from provisioner.core.history import History, Prepared
     from provisioner.core.host import Target
     from provisioner.core.plan import FetchPlan, LockedFile
@@ -96,17 +96,16 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
     Raises:
         GpuenvError: see the error tree; the store and `.venv` are then as they were.
     """
-    start = options.project or world.folder
-    folder, is_project = find_folder(start, named=options.project is not None)
-    states = StateFolder(find_home(folder, is_project=is_project))
-    store = Store(options.store or default_root(world.variables, world.home))
+    folder, _ = folder_of(world, options)
+    states = state_of(world, options)
+    store = store_of(world, options)
     state = states.read()
     target = detect(world, options, remembered=state.target)
-    program = find_uv(world.variables)
-    request = _request(world, options, wishes, target, (folder, store.root, program))
+    paths = (folder, store.root, find_uv(world.variables))
+    request = _request(world, options, wishes, target, paths)
     if done := _nothing_to_do(states, store, state, request, forced=options.profile is not None):
         return done
-    place = read_place(folder, is_project=is_project)
+    place = place_of(world, options)
     states = StateFolder(place.home)
     if not (wishes.adopt or wishes.fetch_only or wishes.dry_run):
         states.check_link(is_ours, state.history)

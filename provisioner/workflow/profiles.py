@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from provisioner.adapters.projects import find_folder, read_place
 from provisioner.adapters.state import StateFolder
 from provisioner.core.select import Candidate, Selection, explain, selection_data
 from provisioner.workflow.choose import Judged, judge_profiles
 from provisioner.workflow.detect import detect
+from provisioner.workflow.place import place_of
 
 if TYPE_CHECKING:
     from provisioner.workflow.world import Options, World
@@ -79,9 +79,7 @@ def choose_profile(world: World, options: Options) -> SelectResult:
 
 
 def _judged(world: World, options: Options) -> Judged:
-    start = options.project or world.folder
-    folder, is_project = find_folder(start, named=options.project is not None)
-    place = read_place(folder, is_project=is_project)
+    place = place_of(world, options)
     target = detect(world, options, remembered=StateFolder(place.home).read().target)
     return judge_profiles(world, place, target)
 

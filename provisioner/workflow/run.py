@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from provisioner.adapters.uv import SCRUBBED
 from provisioner.errors import NotPreparedError, UsageError
-from provisioner.workflow.switch import find_prepared, open_state
+from provisioner.workflow.place import state_of
+from provisioner.workflow.switch import find_prepared
 
 if TYPE_CHECKING:
     from provisioner.workflow.world import Options, World
@@ -23,7 +24,7 @@ def command_environment(world: World, options: Options) -> dict[str, str]:
     Raises:
         NotPreparedError: nothing is prepared, or not that profile.
     """
-    state = open_state(world, options).read()
+    state = state_of(world, options).read()
     if options.profile is not None:
         prepared = find_prepared(state, options.profile)
     elif state.history.current is not None:

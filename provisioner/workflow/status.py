@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from provisioner.adapters.environment import is_intact, is_ours
 from provisioner.errors import IntegrityError
-from provisioner.workflow.switch import open_state
+from provisioner.workflow.place import state_of
 
 if TYPE_CHECKING:
     from provisioner.core.history import Generation, Prepared
@@ -87,7 +87,7 @@ class StatusResult:
 
 def status(world: World, options: Options) -> StatusResult:
     """Look at the project's environments, a stat each."""
-    states = open_state(world, options)
+    states = state_of(world, options)
     state = states.read()
     current = state.history.current
     linked = states.linked()

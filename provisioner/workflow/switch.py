@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.adapters.environment import is_intact, is_ours
-from provisioner.adapters.projects import find_folder, find_home
-from provisioner.adapters.state import State, StateFolder
 from provisioner.errors import IntegrityError, NotPreparedError
+from provisioner.workflow.place import state_of, store_of
 
 if TYPE_CHECKING:
+    from provisioner.adapters.state import State, StateFolder
     from provisioner.core.history import Prepared
     from provisioner.workflow.world import Options, World
 
@@ -43,7 +43,7 @@ def switch(world: World, options: Options, profile: str, *, keep: bool = False) 
         NotPreparedError: it is not prepared.
         PolicyError: `.venv` was not made by gpuenv.
     """
-    states = open_state(world, options)
+    states = state_of(world, options)
     with states.hold(wait_seconds=_WAIT_SECONDS):
         state = states.read()
         states.check_link(is_ours, state.history)
@@ -62,7 +62,7 @@ def rollback(
         NotPreparedError: there is none.
         PolicyError: `.venv` was not made by gpuenv.
     """
-    states = open_state(world, options)
+    states = state_of(world, options)
     with states.hold(wait_seconds=_WAIT_SECONDS):
         state = states.read()
         states.check_link(is_ours, state.history)
@@ -70,13 +70,6 @@ def rollback(
         ready = _ready(world, options, generation.prepared, keep=keep)
         history = state.history.go_back(generation, ready)
         return _flip(states, replace(state, history=history), generation.prepared, ready, state)
-
-
-def open_state(world: World, options: Options) -> StateFolder:
-    """The state of the project that the options mean."""
-    start = options.project or world.folder
-    folder, is_project = find_folder(start, named=options.project is not None)
-    return StateFolder(find_home(folder, is_project=is_project))
 
 
 def find_prepared(state: State, profile: str) -> Prepared:
@@ -115,13 +108,12 @@ def _ready(world: World, options: Options, prepared: Prepared, *, keep: bool) ->
 
 def _renew(world: World, options: Options, prepared: Prepared) -> Prepared:
     from provisioner.adapters.http import Http
-    from provisioner.adapters.store import Store, default_root
     from provisioner.adapters.uv import find_uv
     from provisioner.workflow.environments import renew
     from provisioner.workflow.pull import Pull
     from provisioner.workflow.workshop import Workshop
 
-    store = Store(options.store or default_root(world.variables, world.home))
+    store = store_of(world, options)
     store.open()
     pull = Pull(store, Http(world.variables, connections=1), (), world.progress, offline=True)
     folder = Path(prepared.recipe["folder"])

@@ -1,0 +1,47 @@
+"""Where a command works: the project's folder, its state, and the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from provisioner.adapters.projects import Place, find_folder, find_home, read_place
+from provisioner.adapters.state import StateFolder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provisioner.adapters.store import Store
+    from provisioner.workflow.world import Options, World
+
+
+def folder_of(world: World, options: Options) -> tuple[Path, bool]:
+    """The folder that is meant, and whether it has a project.
+
+    Raises:
+        UsageError: the user named something that is no folder.
+    """
+    start = options.project or world.folder
+    return find_folder(start, named=options.project is not None)
+
+
+def place_of(world: World, options: Options) -> Place:
+    """The project that is meant, its `pyproject.toml` read.
+
+    Raises:
+        GpuenvError: a `pyproject.toml` is not valid.
+    """
+    folder, is_project = folder_of(world, options)
+    return read_place(folder, is_project=is_project)
+
+
+def state_of(world: World, options: Options) -> StateFolder:
+    """The state of the project that is meant; its files are read only where they have to be."""
+    folder, is_project = folder_of(world, options)
+    return StateFolder(find_home(folder, is_project=is_project))
+
+
+def store_of(world: World, options: Options) -> Store:
+    """The store that is meant; it need not be there yet."""
+    from provisioner.adapters.store import Store, default_root
+
+    return Store(options.store or default_root(world.variables, world.home))
