@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -13,6 +13,9 @@ from provisioner.cli.render import files_text, size_text
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
+
+
+_WHEEL_PARTS: Final = 4
 
 
 class Lines:
@@ -45,6 +48,12 @@ class Lines:
         click.echo(text, err=True)
 
 
+def short_name(name: str) -> str:
+    """The name and version of a wheel, without the tags that fill a line; others as they are."""
+    parts = name.split("-")
+    return " ".join(parts[:2]) if name.endswith(".whl") and len(parts) > _WHEEL_PARTS else name
+
+
 class Terminal:
     """Bars, which appear with the first file and stay until the command ends."""
 
@@ -52,17 +61,19 @@ class Terminal:
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
         self._total: TaskID | None = None
+        self._left = 0
         self._drawing = threading.Lock()
 
     def planned(self, files: int, size: int) -> None:
         """Show a bar for all files together."""
         with self._drawing:
+            self._left = files
             self._total = self._open().add_task(files_text(files), total=size or None)
 
     def started(self, name: str, size: int | None) -> None:
         """Show a bar."""
         with self._drawing:
-            self._tasks[name] = self._open().add_task(name, total=size)
+            self._tasks[name] = self._open().add_task(short_name(name), total=size)
 
     def advanced(self, name: str, count: int) -> None:
         """Move the bars."""
@@ -76,8 +87,14 @@ class Terminal:
         """Take the bar away."""
         with self._drawing:
             task = self._tasks.pop(name, None)
-            if self._bars is not None and task is not None:
-                self._bars.remove_task(task)
+            if self._bars is None or task is None:
+                return
+            self._bars.remove_task(task)
+            self._left -= 1
+            if self._left == 0 and self._total is not None:
+                # What comes now was not planned, and has no part in the total.
+                self._bars.remove_task(self._total)
+                self._total = None
 
     def note(self, text: str) -> None:
         """Say it above the bars."""
