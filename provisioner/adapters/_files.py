@@ -32,7 +32,7 @@ def write_whole(path: Path, content: str) -> None:
     Raises:
         SpaceError: the file system is full; the old file is as it was.
     """
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    staged = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
     try:
         with staged.open("w", encoding="utf-8") as file:
             file.write(content)
@@ -55,10 +55,14 @@ def sync_folder(path: Path) -> None:
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - what JSON holds is for the caller to check
-    """Read a JSON file; None where it is absent or was cut short by another program."""
+    """Read a JSON file; None where it is absent.
+
+    Raises:
+        ValueError: it is damaged; what we write is whole.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -40,6 +40,31 @@ def is_intact(prepared: Prepared) -> bool:
     return stamp(Path(prepared.environment)) == prepared.stamp
 
 
+def is_outdated(prepared: Prepared) -> bool:
+    """Whether the lock is another one now than the one that an environment was made from."""
+    lock = Path(prepared.recipe["lock"])
+    if lock_stamp(lock) == prepared.recipe["lock_stamp"]:
+        return False
+    made_from: str = prepared.recipe["lock_hash"]
+    return file_hash(lock) != made_from
+
+
+def lock_stamp(lock: Path) -> list[int]:
+    """Size and modification time (nanoseconds) of a lock, which spare hashing it."""
+    try:
+        found = lock.stat()
+    except OSError:
+        return []
+    return [found.st_size, found.st_mtime_ns]
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a small file; empty where there is none."""
+    import hashlib
+
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
 def finish(environment: Path, facts: Mapping[str, Any]) -> tuple[int, int]:
     """Make a new environment ready, mark it as ours, and stamp it.
 

@@ -49,10 +49,11 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileAnswer:
-    """A file that never changes; `tag` is its hash."""
+    """A file of the store; `tag` is its hash. Those of a known hash never change."""
 
     path: Path
     tag: str
+    cache_control: str = IMMUTABLE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,6 +150,7 @@ class Gateway:
             "UV_HTTP_TIMEOUT": "3600",
             "UV_HTTP_RETRIES": "1",
             "UV_NO_CACHE": "0",
+            "UV_PYTHON_DOWNLOADS": "never",
             "UV_OFFLINE": "0",
         }
 
@@ -260,13 +262,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             size = os.fstat(file.fileno()).st_size
             tag = f'"{answer.tag}"'
             if self.headers.get("If-None-Match") == tag:
-                self._head(304, {"ETag": tag, "Cache-Control": IMMUTABLE})
+                self._head(304, {"ETag": tag, "Cache-Control": answer.cache_control})
                 return
             headers = {
                 "Content-Type": "application/octet-stream",
                 "ETag": tag,
                 "Accept-Ranges": "bytes",
-                "Cache-Control": IMMUTABLE,
+                "Cache-Control": answer.cache_control,
             }
             part = None
             if self.command == "GET" and self.headers.get("If-Range", tag) == tag:
@@ -286,11 +288,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if count and not isinstance(self.connection, ssl.SSLSocket):
             self.connection.sendfile(file, offset, count)
             return
-        buffer = memoryview(bytearray(_BLOCK_BYTES))
         while count:
-            size = os.preadv(file.fileno(), [buffer[: min(count, _BLOCK_BYTES)]], offset)
-            self.connection.sendall(buffer[:size])
-            offset, count = offset + size, count - size
+            block = os.pread(file.fileno(), min(count, _BLOCK_BYTES), offset)
+            self.connection.sendall(block)
+            offset, count = offset + len(block), count - len(block)
 
     def _body(self, answer: BodyAnswer) -> None:
         self._head(answer.status, {**answer.headers, "Content-Length": str(len(answer.body))})

@@ -57,9 +57,17 @@ class Http:
 
     @contextmanager
     def get(
-        self, url: str, headers: Mapping[str, str] | None = None, *, method: str = "GET"
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        method: str = "GET",
+        decoded: bool = False,
     ) -> Iterator[Answer]:
         """Ask for a URL; any status is an answer.
+
+        `decoded` undoes a `Content-Encoding` that the server uses unasked; files are what
+        they are.
 
         Raises:
             NetworkError: no answer came, or it broke off.
@@ -70,14 +78,14 @@ class Http:
         shown = without_secrets(url)
         try:
             response = self._send(client, client.build_request(method, url, headers=passed))
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             raise unreachable(shown, error) from error
         try:
             yield Answer(
                 status=response.status_code,
                 url=str(response.url),
                 headers={name.lower(): value for name, value in response.headers.items()},
-                blocks=_blocks(response, shown),
+                blocks=_blocks(response, shown, decoded=decoded),
             )
         finally:
             response.close()
@@ -187,7 +195,9 @@ def _mounts(
         host = part.strip().lstrip(".")
         if host == "*":
             return {}
-        if host:
+        if host.count(":") > 1 and not host.startswith("["):
+            mounts[f"all://[{host}]"] = None  # An IPv6 address.
+        elif host and "/" not in host:  # httpx knows no networks such as 10.0.0.0/8.
             mounts[f"all://{host}"] = None
             mounts[f"all://*.{host}"] = None
     return mounts
@@ -207,9 +217,9 @@ def unreachable(shown: str, error: Exception) -> NetworkError:
     )
 
 
-def _blocks(response: httpx.Response, shown: str) -> Iterator[bytes]:
+def _blocks(response: httpx.Response, shown: str, *, decoded: bool) -> Iterator[bytes]:
     try:
         # In the pieces that arrive: a chunker would lose what it holds when a connection breaks.
-        yield from response.iter_raw()
-    except httpx.HTTPError as error:
+        yield from response.iter_bytes() if decoded else response.iter_raw()
+    except (httpx.HTTPError, httpx.StreamError) as error:
         raise unreachable(shown, error) from error

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provisioner.errors import GpuenvError, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from provisioner.core.project import Manifest
 
 
@@ -48,7 +47,14 @@ def find_folder(start: Path, *, named: bool) -> tuple[Path, bool]:
 
 
 def find_home(folder: Path, *, is_project: bool) -> Path:
-    """Where the state of a project is; its files are read only where that cannot be told."""
+    """Where the state of a project is; its files are read only where that cannot be told.
+
+    A member of a workspace that was prepared has a pointer to the workspace's root.
+    """
+    try:
+        return Path((folder / ".gpuenv" / "home").read_text(encoding="utf-8").strip())
+    except OSError:
+        pass
     if not is_project or (folder / ".gpuenv").is_dir():
         return folder
     return read_place(folder, is_project=True).home
@@ -63,6 +69,14 @@ def read_place(folder: Path, *, is_project: bool) -> Place:
     if not is_project:
         return Place(folder=folder, home=folder, manifest=None)
     manifest = load_manifest(folder)
+    if not (manifest.is_project or (folder / "setup.py").exists()):
+        path = folder / "pyproject.toml"
+        message = f"`{path}` describes no project"
+        raise GpuenvError(
+            message,
+            causes=("it has no `[project]` table, no `[dependency-groups]` and no workspace",),
+            code="project-invalid",
+        )
     return Place(folder=folder, home=_workspace(folder, manifest), manifest=manifest)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA: Final = 1
+POINTER: Final = "home"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +34,7 @@ class State:
     """
 
     history: History = field(default_factory=History)
-    prepared: dict[str, Prepared] = field(default_factory=dict)
+    prepared: tuple[Prepared, ...] = ()
     target: dict[str, Any] | None = None
     last: dict[str, Any] | None = None
 
@@ -58,15 +59,23 @@ class StateFolder:
             GpuenvError: the project cannot be written to.
         """
         try:
-            self._folder.mkdir(exist_ok=True)
-            ignore = self._folder / ".gitignore"
-            if not ignore.exists():
-                write_whole(ignore, "*\n")
+            _make_folder(self._folder)
         except OSError as error:
             message = f"cannot write to `{self.home}`"
             raise GpuenvError(message, causes=((error.strerror or str(error)).lower(),)) from error
         with locked(self._folder / "lock", wait_seconds=wait_seconds, waiting=waiting):
             yield
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever prepared here."""
+        return self._file.exists()
+
+    def lead_from(self, member: Path) -> None:
+        """Let a member of the workspace find this state without reading the workspace."""
+        folder = member / self._folder.name
+        _make_folder(folder)
+        write_whole(folder / POINTER, f"{self.home}\n")
 
     def read(self) -> State:
         """What is remembered; an empty state where nothing is.
@@ -74,24 +83,24 @@ class StateFolder:
         Raises:
             GpuenvError: the state is of another format.
         """
-        data = read_json(self._file)
-        if data is None:
-            return State()
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-            message = f"`{self._file}` has another format"
-            known = data.get("schema") if isinstance(data, dict) else None
-            raise GpuenvError(
-                message, causes=(f"this gpuenv knows schema `{SCHEMA}`, the file has `{known}`",)
-            )
         try:
-            state = self._parse(data)
+            data = read_json(self._file)
+            if data is None:
+                return State()
+            schema = data.get("schema")
+            state = self._parse(data) if schema == SCHEMA else None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             message = f"`{self._file}` is damaged"
             raise GpuenvError(
                 message,
                 causes=(f"{type(error).__name__}: {error}",),
                 hint="delete it; `gpuenv prepare` makes it anew, and fetches nothing again",
+                code="state-damaged",
             ) from error
+        if state is None:
+            message = f"`{self._file}` has another format"
+            causes = (f"this gpuenv knows schema `{SCHEMA}`, the file has `{schema}`",)
+            raise GpuenvError(message, causes=causes, code="state-format")
         return replace(state, history=self._as_linked(state.history))
 
     def _parse(self, data: dict[str, Any]) -> State:
@@ -142,7 +151,8 @@ class StateFolder:
         """Rename a `.venv` that is not ours, and say where to."""
         if not os.path.lexists(self.link):
             return None
-        aside = self.link.with_name(f".venv.before-gpuenv-{os.urandom(3).hex()}")
+        _make_folder(self._folder)
+        aside = self._folder / f"venv-before-{os.urandom(3).hex()}"
         self.link.rename(aside)
         return aside
 
@@ -211,3 +221,10 @@ class StateFolder:
         return subprocess.run(
             ["git", *words], cwd=self.home, capture_output=True, text=True, check=False
         )
+
+
+def _make_folder(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        write_whole(ignore, "*\n")

@@ -97,7 +97,7 @@ class Arrival:
 
     def publish(self, path: Path) -> None:
         """Flush it, and give it its name for good."""
-        os.fdatasync(self._file.fileno())
+        os.fsync(self._file.fileno())
         os.fchmod(self._file.fileno(), 0o444)
         self._staged.rename(path)
         self._note.unlink(missing_ok=True)
@@ -140,7 +140,10 @@ class Store:
                 raise no_space(error, version) from error
             message = f"cannot open the store `{self.root}`"
             raise GpuenvError(
-                message, causes=((error.strerror or str(error)).lower(),), code="store-unusable"
+                message,
+                causes=((error.strerror or str(error)).lower(),),
+                hint="choose another folder with `--store` or `GPUENV_STORE`",
+                code="store-unusable",
             ) from error
         if found != FORMAT:
             message = f"the store `{self.root}` has another format"
@@ -216,21 +219,20 @@ class Store:
 
     def page(self, key: str) -> StoredPage | None:
         """What was kept under a key, if anything."""
-        head = read_json(self._page(key, ".json"))
-        if not isinstance(head, dict):
-            return None
-        digest = head.get("digest")
         try:
-            body = b"" if digest else self._page(key, f".{head['body']}").read_bytes()
-        except FileNotFoundError:
-            return None
-        return StoredPage(
-            url=head["url"],
-            headers=head["headers"],
-            stored=head["stored"],
-            body=body,
-            digest=Digest.parse(digest) if digest else None,
-        )
+            head = read_json(self._page(key, ".json"))
+            if head is None:
+                return None
+            digest = head["digest"]
+            return StoredPage(
+                url=head["url"],
+                headers=head["headers"],
+                stored=head["stored"],
+                body=b"" if digest else self._page(key, f".{head['body']}").read_bytes(),
+                digest=Digest.parse(digest) if digest else None,
+            )
+        except (FileNotFoundError, KeyError, TypeError, ValueError):
+            return None  # A page can be asked for again, unlike a state.
 
     def keep_page(self, key: str, page: StoredPage) -> None:
         """Keep an answer. The body is written first, under its hash, so that no head lacks one."""
@@ -239,7 +241,7 @@ class Store:
         head = asdict(page)
         body = hashlib.sha256(page.body).hexdigest()[:16]
         path = self._page(key, f".{body}")
-        previous = read_json(self._page(key, ".json"))
+        previous = self._head(key)
         if page.digest is None and not path.exists():
             staged = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
             try:
@@ -266,11 +268,31 @@ class Store:
         except FileNotFoundError:
             return 0
 
+    def verify(self, digest: Digest) -> bool:
+        """Whether a blob still has its hash; one that is not held is not damaged."""
+        import hashlib
+
+        try:
+            with self.blob(digest).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == digest.hex
+        except FileNotFoundError:
+            return True
+
+    def drop(self, digest: Digest) -> None:
+        """Remove a blob that is damaged."""
+        self.blob(digest).unlink(missing_ok=True)
+
     def free_bytes(self) -> int:
         """Bytes free on the store's file system for this user."""
         folder = next(path for path in (self.root, *self.root.parents) if path.exists())
         found = os.statvfs(folder)
         return found.f_bavail * found.f_frsize
+
+    def _head(self, key: str) -> object:
+        try:
+            return read_json(self._page(key, ".json"))
+        except ValueError:
+            return None
 
     def _page(self, key: str, suffix: str) -> Path:
         import hashlib

@@ -50,18 +50,20 @@ print(json.dumps({
 """
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Turned:
-    """Extras and dependency groups that are turned on."""
+    """Extras and dependency groups that are turned on, and default groups that are not."""
 
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
     @property
     def options(self) -> list[str]:
         """As uv takes them."""
         extras = [word for name in self.extras for word in ("--extra", name)]
-        return extras + [word for name in self.groups for word in ("--group", name)]
+        groups = [word for name in self.groups for word in ("--group", name)]
+        return extras + groups + [word for name in self.without for word in ("--no-group", name)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +72,7 @@ class Question:
 
     `source` is a file of requirements, or `-` for the text `given`. `name` is what the
     lock is called; versions of the `old` one are kept where they still fit, unless
-    `upgrade` is set.
+    `upgrade` is set. `default_index` may hold a password, which no command line must.
     """
 
     source: str
@@ -80,6 +82,7 @@ class Question:
     old: str | None
     python: str
     options: tuple[str, ...] = ()
+    default_index: str | None = None
     upgrade: bool = False
 
 
@@ -105,10 +108,19 @@ def find_uv(variables: Mapping[str, str]) -> Path:
 class Uv:
     """uv in one folder, with an environment that nothing of the user's can bend."""
 
-    def __init__(self, program: Path, folder: Path, variables: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        program: Path,
+        folder: Path,
+        variables: Mapping[str, str],
+        python: str | None = None,
+    ) -> None:
+        """`python` is the interpreter for whatever does not name another one."""
         self._program = program
         self._folder = folder
         self._variables = {name: value for name, value in variables.items() if name not in SCRUBBED}
+        if python is not None:
+            self._variables["UV_PYTHON"] = python
 
     def find_python(self, request: str | None) -> Path:
         """The Python that uv would take for the project.
@@ -123,7 +135,9 @@ class Uv:
             raise ToolError(
                 message,
                 causes=_words(found.stderr),
-                hint=f"`uv python install {request}`" if request else "`uv python install`",
+                hint=f"`uv python install {request or ''}".rstrip() + "`"
+                if "No interpreter found" in found.stderr
+                else None,
                 code="python-missing",
             )
         return Path(found.stdout.strip())
@@ -174,7 +188,7 @@ class Uv:
             message = f"`{origin.name}` does not fit `pyproject.toml`"
             raise LockError(
                 message,
-                causes=_words(found.stderr),
+                causes=("the project needs something that the lock does not name",),
                 hint="`uv lock` brings it up to date",
                 code="lock-stale",
             )
@@ -192,8 +206,14 @@ class Uv:
             words = ["pip", "compile", "--universal", "--format", "pylock.toml", "--no-header"]
             words += ["--python-version", question.python, "-q", "-o", str(output)]
             words += ["--upgrade"] if question.upgrade else []
-            words += [*question.turned.options, *question.options, question.source]
-            found = self._run(words, given=question.given)
+            words += [
+                *Turned(question.turned.extras, question.turned.groups).options,
+                *question.options,
+                question.source,
+            ]
+            index = question.default_index
+            more = {"UV_DEFAULT_INDEX": index} if index else {}
+            found = self._run(words, more, question.given)
             self._expect(found, "uv could not resolve the requirements")
             return output.read_text(encoding="utf-8")
 
@@ -252,9 +272,18 @@ def _words(text: str) -> tuple[str, ...]:
 
     lines = [re.sub(_COLOUR, "", line).rstrip() for line in text.splitlines()]
     start = next((i for i, line in enumerate(lines) if line.lstrip().startswith("error:")), 0)
-    kept = [line for line in lines[start:] if line.strip() and not line.startswith(_NOISE)]
-    return tuple(line.strip().removeprefix("error: ").removeprefix("cause: ") for line in kept)
+    causes: list[str] = []
+    for line in lines[start:]:
+        if not line.strip() or line.startswith(_NOISE):
+            continue
+        if causes and not line.strip().lower().startswith(_CAUSES):
+            causes[-1] += f"\n{line}"  # An excerpt of a file, which belongs to its cause.
+        else:
+            causes.append(re.sub(_CAUSE, "", line.strip()))
+    return tuple(causes)
 
 
 _NOISE: Final = ("warning:", "hint:")
+_CAUSES: Final = ("error:", "cause:", "caused by:")
+_CAUSE: Final = "^(?i:error|cause|caused by): "
 _COLOUR: Final = r"\x1b\[[0-9;]*m"

@@ -29,6 +29,25 @@ _PROJECT_ONLY: Final = frozenset(
     }
 )
 """What `[tool.uv]` may say of a project and `uv.toml` may not."""
+_REDIRECTING: Final = frozenset(
+    {
+        "all-extras",
+        "break-system-packages",
+        "extra",
+        "group",
+        "no-deps",
+        "output-file",
+        "prefix",
+        "python",
+        "python-platform",
+        "python-version",
+        "system",
+        "target",
+        "universal",
+    }
+)
+"""What `[pip]` may say that would send packages elsewhere, or other packages."""
+_PATHS: Final = ("cache-dir", "index-url", "extra-index-url", "find-links")
 
 
 def settings_files(variables: Mapping[str, str], home: Path, folder: Path) -> tuple[Path, ...]:
@@ -42,12 +61,18 @@ def settings_files(variables: Mapping[str, str], home: Path, folder: Path) -> tu
     if variables.get("UV_NO_CONFIG", "").lower() in {"1", "true", "yes", "on"}:
         return ()
     config = Path(variables.get("XDG_CONFIG_HOME") or home / ".config")
+    system = (variables.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")
     project = tuple(
         parent / name
         for parent in (folder, *folder.parents)
         for name in ("uv.toml", "pyproject.toml")
     )
-    return (*project, config / "uv" / "uv.toml", Path("/etc/uv/uv.toml"))
+    return (
+        *project,
+        config / "uv" / "uv.toml",
+        *(Path(part) / "uv" / "uv.toml" for part in system if part),
+        Path("/etc/uv/uv.toml"),
+    )
 
 
 def _all_settings(
@@ -62,7 +87,7 @@ def _all_settings(
         found = _settings(path)
         if found is not None:
             nearest = nearest or in_project
-            yield found
+            yield _anchored(found, path.parent)
 
 
 def proxies(variables: Mapping[str, str], home: Path, folder: Path) -> dict[str, str]:
@@ -75,18 +100,23 @@ def proxies(variables: Mapping[str, str], home: Path, folder: Path) -> dict[str,
     }
 
 
-def without_proxies(variables: Mapping[str, str], home: Path, folder: Path) -> str | None:
-    """All settings as one `uv.toml` without proxies; None where none names any.
+def safe_settings(variables: Mapping[str, str], home: Path, folder: Path) -> str | None:
+    """All settings as one `uv.toml` without what must not count; None where nothing is.
 
     A proxy in a settings file is stronger than the variables that send uv through the
-    gateway, and only another settings file, which replaces all of them, is stronger still.
+    gateway, and `[pip] target` and its like send packages into another environment. Only
+    another settings file, which replaces all of them, is stronger still.
     """
+    merged = _merged(_all_settings(variables, home, folder))
+    pip = merged.get("pip")
+    redirected = isinstance(pip, dict) and bool(_REDIRECTING & pip.keys())
+    if not redirected and not any(merged.get(key) for key in _PROXIES):
+        return None
     import tomlkit
 
-    if not proxies(variables, home, folder):
-        return None
-    merged = _merged(_all_settings(variables, home, folder))
     left = {k: v for k, v in merged.items() if k not in _PROXIES and k not in _PROJECT_ONLY}
+    if isinstance(pip, dict):
+        left["pip"] = {key: value for key, value in pip.items() if key not in _REDIRECTING}
     return tomlkit.dumps(left)
 
 
@@ -159,6 +189,27 @@ def _names_default(settings: Mapping[str, Any]) -> bool:
             if isinstance(item, dict)
         )
     )
+
+
+def _anchored(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Settings whose relative paths are made absolute: they are relative to their file."""
+
+    def anchor(value: object) -> object:
+        if isinstance(value, list):
+            return [anchor(item) for item in value]
+        if isinstance(value, dict):
+            return {**value, "url": anchor(value["url"])} if "url" in value else value
+        if not isinstance(value, str) or "://" in value or Path(value).is_absolute():
+            return value
+        return str(folder / value)
+
+    anchored = {
+        key: anchor(value) if key in (*_PATHS, "index") else value
+        for key, value in settings.items()
+    }
+    if isinstance(pip := settings.get("pip"), dict):
+        anchored["pip"] = _anchored(pip, folder)
+    return anchored
 
 
 def _settings(path: Path) -> Mapping[str, Any] | None:

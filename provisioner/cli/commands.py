@@ -14,6 +14,7 @@ import click
 
 from provisioner import __version__
 from provisioner.cli.render import envelope
+from provisioner.errors import GpuenvError, UsageError
 from provisioner.workflow.world import Options, Wishes, World
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Session:
         self.progress = self._progress()
         self.world = World(
             variables=dict(os.environ),
-            home=Path.home(),
+            home=_home(),
             folder=Path.cwd(),
             now=time.time,
             nvml=_nvml,
@@ -59,9 +60,7 @@ class Session:
 
     def show(self, data: dict[str, Any], text: str) -> None:
         """Print a result, as JSON or as text."""
-        close = getattr(self.progress, "close", None)
-        if close:
-            close()
+        self.progress.close()
         if self.as_json:
             name = click.get_current_context().command.name or ""
             click.echo(envelope(name, data))
@@ -75,7 +74,7 @@ class Session:
             return Quiet()
         from provisioner.cli.progress import Lines, Terminal
 
-        return Terminal() if sys.stderr.isatty() else Lines()
+        return Terminal() if sys.stderr.isatty() and not self.verbose else Lines()
 
 
 def _nvml() -> Any:  # noqa: ANN401 - pynvml has no types
@@ -84,12 +83,31 @@ def _nvml() -> Any:  # noqa: ANN401 - pynvml has no types
     return load()
 
 
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        message = "this user has no home folder"
+        raise GpuenvError(message, hint="set `HOME`", code="no-home") from None
+
+
+def _switched_on(variable: str) -> bool:
+    """Whether a variable says yes, as uv reads such variables."""
+    text = os.environ.get(variable, "").strip().lower()
+    if text in {"", "0", "false", "no", "off", "n", "f"}:
+        return False
+    if text in {"1", "true", "yes", "on", "y", "t"}:
+        return True
+    message = f"`{variable}` is neither yes nor no"
+    raise UsageError(message, causes=(f"it is `{text}`",), hint=f"`{variable}=1`")
+
+
 def _common(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that all commands share, and hand them over as a `Session`."""
 
     @functools.wraps(function)
     def called(**values: Any) -> Any:  # noqa: ANN401 - click's own
-        offline = values.pop("offline") or bool(os.environ.get("GPUENV_OFFLINE"))
+        offline = values.pop("offline") or _switched_on("GPUENV_OFFLINE")
         project, store = values.pop("project"), values.pop("store")
         options = Options(
             project=project.resolve() if project else None,
@@ -110,7 +128,10 @@ def _common(function: Callable[..., Any]) -> Callable[..., Any]:
             verbose=values.pop("verbose"),
             quiet=values.pop("quiet"),
         )
-        return function(session, **values)
+        try:
+            return function(session, **values)
+        finally:
+            session.progress.close()
 
     for option in reversed(_OPTIONS):
         called = option(called)
@@ -142,7 +163,9 @@ _OPTIONS = (
     click.option("--python", metavar="3.12", help="The Python to provision for."),
     click.option("--offline", is_flag=True, help="Use no network [variable: GPUENV_OFFLINE]."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-    click.option("-v", "--verbose", is_flag=True, help="Say more."),
+    click.option(
+        "-v", "--verbose", is_flag=True, help="Say more: a line for every file, also on a terminal."
+    ),
     click.option("-q", "--quiet", is_flag=True, help="Say only errors."),
 )
 
@@ -190,7 +213,7 @@ def select(session: Session) -> None:
     from provisioner.workflow.profiles import choose_profile
 
     result = choose_profile(session.world, session.options)
-    session.show(result.to_json(), render_selection(result.selection, result.why))
+    session.show(result.to_json(), render_selection(result))
 
 
 @gpuenv.command()

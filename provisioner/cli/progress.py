@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from provisioner.cli.render import files_text, size_text
+from provisioner.cli.render import files_text
+from provisioner.core.sizes import size_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -22,30 +23,37 @@ class Lines:
     """One line a file when it is there: short logs, also where nobody looks."""
 
     def __init__(self) -> None:
-        self._sizes: dict[str, int] = {}
+        self._files: dict[str, tuple[str, int]] = {}
         self._counting = threading.Lock()
 
     def planned(self, files: int, size: int) -> None:
         """Say how much is to come."""
         click.echo(f"fetching {files_text(files, size)}", err=True)
 
-    def started(self, name: str, size: int | None) -> None:  # noqa: ARG002 - Progress
+    def started(self, key: str, name: str, size: int | None) -> None:  # noqa: ARG002 - Progress
         """Begin to count."""
         with self._counting:
-            self._sizes[name] = 0
+            self._files[key] = (name, 0)
 
-    def advanced(self, name: str, count: int) -> None:
+    def advanced(self, key: str, count: int) -> None:
         """Count."""
         with self._counting:
-            self._sizes[name] += count
+            name, size = self._files[key]
+            self._files[key] = (name, size + count)
 
-    def finished(self, name: str) -> None:
+    def finished(self, key: str) -> None:
         """Say it."""
-        click.echo(f"fetched {name} ({size_text(self._sizes.pop(name, 0))})", err=True)
+        with self._counting:
+            name, size = self._files.pop(key, ("", 0))
+        if name:
+            click.echo(f"fetched {name} ({size_text(size)})", err=True)
 
     def note(self, text: str) -> None:
         """Say it."""
         click.echo(text, err=True)
+
+    def close(self) -> None:
+        """Every line is out already."""
 
 
 def short_name(name: str) -> str:
@@ -70,23 +78,23 @@ class Terminal:
             self._left = files
             self._total = self._open().add_task(files_text(files), total=size or None)
 
-    def started(self, name: str, size: int | None) -> None:
+    def started(self, key: str, name: str, size: int | None) -> None:
         """Show a bar."""
         with self._drawing:
-            self._tasks[name] = self._open().add_task(short_name(name), total=size)
+            self._tasks[key] = self._open().add_task(short_name(name), total=size)
 
-    def advanced(self, name: str, count: int) -> None:
+    def advanced(self, key: str, count: int) -> None:
         """Move the bars."""
         bars = self._bars
         if bars is not None:
-            bars.advance(self._tasks[name], count)
+            bars.advance(self._tasks[key], count)
             if self._total is not None:
                 bars.advance(self._total, count)
 
-    def finished(self, name: str) -> None:
+    def finished(self, key: str) -> None:
         """Take the bar away."""
         with self._drawing:
-            task = self._tasks.pop(name, None)
+            task = self._tasks.pop(key, None)
             if self._bars is None or task is None:
                 return
             self._bars.remove_task(task)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from provisioner.core.sizes import size_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -13,12 +15,11 @@ if TYPE_CHECKING:
     from provisioner.errors import GpuenvError
     from provisioner.workflow.lock import LockResult
     from provisioner.workflow.prepare import Count, PrepareResult
-    from provisioner.workflow.profiles import ProfilesResult
+    from provisioner.workflow.profiles import ProfilesResult, SelectResult
     from provisioner.workflow.status import StatusResult
     from provisioner.workflow.switch import SwitchResult
 
-_UNITS = ("bytes", "kB", "MB", "GB", "TB")
-_STEP = 1000
+_GENERATIONS = 10
 
 
 def envelope(command: str, data: dict[str, Any] | None, error: GpuenvError | None = None) -> str:
@@ -52,16 +53,6 @@ def render_error(error: GpuenvError) -> str:
     if error.hint:
         lines += ["", f"hint: {error.hint}"]
     return "\n".join(lines)
-
-
-def size_text(count: int) -> str:
-    """A number of bytes for people."""
-    value = float(count)
-    for unit in _UNITS:
-        if value < _STEP or unit == _UNITS[-1]:
-            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
-        value /= _STEP
-    raise AssertionError
 
 
 def files_text(files: int, size: int | None = None) -> str:
@@ -105,13 +96,37 @@ def render_target(target: Target) -> str:
     return "\n".join(lines)
 
 
-def render_selection(selection: Selection, why: str) -> str:
+def target_text(data: dict[str, Any]) -> str:
+    """A saved target in the short form."""
+    driver = data.get("driver") or {}
+    gpus = [gpu.get("compute_capability") or "unknown" for gpu in data.get("gpus", [])]
+    platform = data.get("platform", {})
+    libc = platform.get("libc") or ()
+    facts = {
+        "driver": driver.get("version") or ("none" if not driver else None),
+        "cuda": driver.get("cuda"),
+        "gpus": "+".join(gpus) or None,
+        "machine": platform.get("machine"),
+        **({libc[0]: libc[1]} if libc else {}),
+        "python": data.get("python"),
+    }
+    return ",".join(f"{name}={value}" for name, value in facts.items() if value)
+
+
+def _for_target(target: dict[str, Any] | None) -> list[str]:
+    if target is None:
+        return []
+    return [f"for the remembered target {target_text(target)} (`--target here` forgets it)"]
+
+
+def render_selection(result: SelectResult) -> str:
     """`select`."""
+    selection = result.selection
     chosen = selection.chosen
     turned = [*chosen.extras, *chosen.groups]
     extras = f" with {', '.join(f'`{name}`' for name in turned)}" if turned else ""
     others = [candidate.profile.name for candidate in selection.usable[1:]]
-    lines = [f"{chosen.profile.name}{extras}: {why}"]
+    lines = [*_for_target(result.target), f"{chosen.profile.name}{extras}: {result.why}"]
     if others:
         lines.append(f"also usable: {', '.join(others)}")
     lines += _indented("rejected", _rejections(selection))
@@ -130,7 +145,7 @@ def _rejections(selection: Selection) -> list[str]:
 def render_profiles(result: ProfilesResult) -> str:
     """`profiles`."""
     width = max((len(item.name) for item in result.profiles), default=0)
-    lines = []
+    lines = _for_target(result.target)
     for item in result.profiles:
         verdict = "fits" if item.accepted else "; ".join(item.reasons)
         lines.append(f"{item.name:<{width}}  {verdict}")
@@ -145,8 +160,8 @@ def render_lock(result: LockResult) -> str:
 
 def render_prepare(result: PrepareResult) -> str:
     """`prepare`."""
-    extras = f" (extra {', '.join(f'`{n}`' for n in result.extras)})" if result.extras else ""
-    lines = [f"chose {result.profile}{extras}: {result.why}"]
+    extras = f" (with {', '.join(f'`{n}`' for n in result.extras)})" if result.extras else ""
+    lines = [*_for_target(result.target), f"chose {result.profile}{extras}: {result.why}"]
     lines += _indented("rejected", result.rejected)
     lines += _indented("warning", result.warnings)
     if result.free_bytes is not None:
@@ -195,19 +210,35 @@ def render_switch(result: SwitchResult) -> str:
         lines.append(f"{result.to} is active already (generation {result.generation})")
     if result.drifted:
         lines.append("warning: the environment was changed since it was made")
+    if result.outdated:
+        lines.append(
+            "warning: the environment was made from an older lock; `gpuenv prepare` makes a new one"
+        )
+    if result.activated:
+        lines.append(
+            "warning: this shell has another environment activated; activate `.venv` again"
+        )
     return "\n".join(lines)
 
 
 def render_status(result: StatusResult) -> str:
     """`status`."""
+    from provisioner.workflow.status import hint_for
+
     if result.active is None:
         return "nothing is prepared here\n\nhint: `gpuenv prepare` comes first"
     how = "chosen automatically" if result.automatic else "chosen by hand"
     lines = [f"{result.active} is active (generation {result.generation}, {how})"]
     for name, path, condition in result.prepared:
         lines.append(f"  {name}: {condition}, {path}")
-        if condition == "changed":
-            lines.append(f"    hint: `gpuenv switch {name}` makes it again")
+        if condition in {"changed", "outdated"}:
+            lines.append(f"    hint: {hint_for(name, condition)}")
+    lines += [
+        f"  generation {item.number}: {item.prepared.profile}"
+        for item in result.generations[-_GENERATIONS:]
+    ]
+    if result.target:
+        lines.append(f"target: {target_text(result.target)}; `--target here` forgets it")
     return "\n".join(lines)
 
 

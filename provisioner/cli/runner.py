@@ -30,13 +30,13 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - an exit a kind of endin
     except click.UsageError as error:
         # Parsing ended before the options were known.
         called.as_json = called.as_json or "--json" in arguments
-        called.command = called.command or next((w for w in arguments if w[0] != "-"), "")
+        called.command = called.command or next((w for w in arguments if not w.startswith("-")), "")
         return _fail(_from_click(error), called)
     except click.exceptions.Exit as error:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\ninterrupted; what was complete is kept", err=True)
-        return INTERRUPTED
+        click.echo("", err=True)
+        return _fail(_InterruptedError("interrupted; what was complete is kept"), called)
     except BrokenPipeError:
         # Whoever read our output has gone, as with `| head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -44,6 +44,11 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - an exit a kind of endin
     except OSError as error:
         return _fail(_from_system(error), called)
     return code if isinstance(code, int) else 0
+
+
+class _InterruptedError(GpuenvError):
+    exit_code = INTERRUPTED
+    code = "interrupted"
 
 
 def _fail(error: GpuenvError, called: Called) -> int:

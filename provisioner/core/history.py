@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from provisioner.errors import NotPreparedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +24,11 @@ class Prepared:
     stamp: tuple[int, int]
     inputs: str
     recipe: dict[str, Any]
+
+    @property
+    def folder(self) -> str:
+        """The project that it is for: members of a workspace share `.venv`, not environments."""
+        return str(self.recipe["folder"])
 
     def is_like(self, other: Prepared) -> bool:
         """Whether both were made from the same inputs for the same profile."""
@@ -91,8 +96,16 @@ class History:
         raise NotPreparedError(message, causes=causes, code="generation-unknown")
 
     def go_back(self, generation: Generation, prepared: Prepared) -> History:
-        """Make an earlier generation the active one; numbers stay."""
-        return replace(self._renewed(prepared), active=generation.number)
+        """Make an earlier generation the active one, by hand; numbers stay."""
+        known = self._renewed(prepared)
+        return replace(
+            known,
+            active=generation.number,
+            generations=tuple(
+                replace(item, automatic=False) if item.number == generation.number else item
+                for item in known.generations
+            ),
+        )
 
     def _renewed(self, prepared: Prepared) -> History:
         """The history with an environment in the place of others of the same inputs."""
@@ -105,9 +118,21 @@ class History:
         )
 
 
-def to_json(history: History, prepared: Mapping[str, Prepared]) -> dict[str, Any]:
+def of_folder(prepared: Iterable[Prepared], folder: str) -> dict[str, Prepared]:
+    """The prepared profiles of one project."""
+    return {item.profile: item for item in prepared if item.folder == folder}
+
+
+def with_prepared(old: Iterable[Prepared], new: Iterable[Prepared]) -> tuple[Prepared, ...]:
+    """Newly prepared environments in the place of older ones of the same project and profile."""
+    every = {(item.folder, item.profile): item for item in (*old, *new)}
+    return tuple(every.values())
+
+
+def to_json(history: History, prepared: Iterable[Prepared]) -> dict[str, Any]:
     """The written form; every environment stands once, however many generations it had."""
-    every = [*(item.prepared for item in history.generations), *prepared.values()]
+    prepared = tuple(prepared)
+    every = [*(item.prepared for item in history.generations), *prepared]
     return {
         "environments": {
             item.environment: {
@@ -118,7 +143,7 @@ def to_json(history: History, prepared: Mapping[str, Prepared]) -> dict[str, Any
             }
             for item in every
         },
-        "prepared": [item.environment for item in prepared.values()],
+        "prepared": [item.environment for item in prepared],
         "active": history.active,
         "generations": [
             {
@@ -132,7 +157,7 @@ def to_json(history: History, prepared: Mapping[str, Prepared]) -> dict[str, Any
     }
 
 
-def from_json(data: Mapping[str, Any]) -> tuple[History, dict[str, Prepared]]:
+def from_json(data: Mapping[str, Any]) -> tuple[History, tuple[Prepared, ...]]:
     """Read the written form.
 
     Raises:
@@ -160,5 +185,4 @@ def from_json(data: Mapping[str, Any]) -> tuple[History, dict[str, Prepared]]:
             for item in data["generations"]
         ),
     )
-    prepared = [every[environment] for environment in data["prepared"]]
-    return history, {item.profile: item for item in prepared}
+    return history, tuple(every[environment] for environment in data["prepared"])

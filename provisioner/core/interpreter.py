@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -22,3 +23,9 @@ class Interpreter:
         """Major and minor version, which is all that tags look at."""
         major, minor = self.version.split(".")[:2]
         return int(major), int(minor)
+
+
+def named_version(request: str | None) -> Interpreter | None:
+    """The CPython that a request such as `3.12`, `3.12.4` or `3.13t` names, if it names one."""
+    found = re.fullmatch(r"(3\.\d+(?:\.\d+)?)(t?)", request or "")
+    return Interpreter(version=found[1], free_threaded=bool(found[2])) if found else None

@@ -57,7 +57,7 @@ def is_routed(url: str, indexes: Iterable[Index]) -> bool:
     A bound package has its page only below its index, and such an index has no others.
     """
     package = normalise(urlsplit(url).path.rstrip("/").rpartition("/")[2])
-    if package.endswith("-metadata"):
+    if urlsplit(url).path.endswith(".metadata"):
         return True
     for index in indexes:
         below = _is_below(url, index)

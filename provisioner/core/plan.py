@@ -20,7 +20,7 @@ from provisioner.core.urls import file_name, is_remote, without_secrets
 from provisioner.errors import LockError
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Container, Iterable, Iterator
 
     from packaging.pylock import PackageArchive, PackageSdist, PackageWheel
 
@@ -45,10 +45,15 @@ class LockedFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockedSet:
-    """What a lock means for one target: files from indexes, and folders of this machine."""
+    """What a lock means for one target: files from indexes, and folders of this machine.
+
+    `known` are all files that it names with a SHA-256, for other targets too: an installer's
+    settings may make it take another one.
+    """
 
     files: tuple[LockedFile, ...]
     folders: tuple[str, ...] = ()
+    known: tuple[LockedFile, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +108,7 @@ def read_lock(text: str, interpreter: Interpreter, platform: Platform, origin: s
     if faults:
         message = f"lock `{origin}` names files that cannot be verified"
         raise LockError(message, causes=tuple(faults))
-    return LockedSet(files=tuple(files), folders=tuple(folders))
+    return LockedSet(files=tuple(files), folders=tuple(folders), known=tuple(_known(lock)))
 
 
 def plan_fetch(files: Iterable[LockedFile], held: Container[Digest]) -> FetchPlan:
@@ -114,6 +119,16 @@ def plan_fetch(files: Iterable[LockedFile], held: Container[Digest]) -> FetchPla
         missing=tuple(file for file in ordered if file.digest not in held),
         held=tuple(file for file in ordered if file.digest in held),
     )
+
+
+def _known(lock: Pylock) -> Iterator[LockedFile]:
+    for package in lock.packages:
+        for item in (*(package.wheels or ()), package.sdist, package.archive):
+            if item is not None and is_remote(item.url) and "sha256" in item.hashes:
+                try:
+                    yield _file(item, item.url or "")
+                except ValueError:
+                    continue  # It matters only where it is chosen, and is refused there.
 
 
 def _file(item: PackageWheel | PackageSdist | PackageArchive, url: str) -> LockedFile:

@@ -17,6 +17,7 @@ class Defined:
 
     extras: frozenset[str]
     groups: frozenset[str]
+    default_groups: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +27,10 @@ class Manifest:
     name: str | None
     extras: frozenset[str]
     groups: frozenset[str]
+    default_groups: frozenset[str]
+    is_project: bool
     uses_uv: bool
+    has_conflicts: bool
     is_package: bool
     workspace_members: tuple[str, ...] | None
     workspace_exclude: tuple[str, ...]
@@ -34,7 +38,7 @@ class Manifest:
     @property
     def defined(self) -> Defined:
         """The names that a profile's extras can match."""
-        return Defined(extras=self.extras, groups=self.groups)
+        return Defined(extras=self.extras, groups=self.groups, default_groups=self.default_groups)
 
 
 def normalise(name: str) -> str:
@@ -64,17 +68,23 @@ def read_manifest(data: Mapping[str, Any], origin: str) -> Manifest:
                 )
         return value  # type: ignore[no-any-return]  # checked above
 
+    uv = table("tool", "uv")
     workspace = table("tool", "uv", "workspace")
+    groups = frozenset(map(normalise, table("dependency-groups")))
+    default = uv.get("default-groups", ["dev"])
     name = table("project").get("name")
-    package = table("tool", "uv").get("package")
+    package = uv.get("package")
     return Manifest(
         name=normalise(name) if isinstance(name, str) else None,
         extras=frozenset(map(normalise, table("project", "optional-dependencies"))),
-        groups=frozenset(map(normalise, table("dependency-groups"))),
-        uses_uv="uv" in table("tool"),
+        groups=groups,
+        default_groups=groups & frozenset(map(normalise, default))
+        if isinstance(default, list)
+        else groups,
+        is_project=bool(table("project") or groups or workspace or "build-system" in data),
+        uses_uv="uv" in table("tool") and uv.get("managed", True) is not False,
+        has_conflicts="conflicts" in uv,
         is_package=package if isinstance(package, bool) else "build-system" in data,
-        workspace_members=tuple(workspace.get("members", ()))
-        if "workspace" in table("tool", "uv")
-        else None,
+        workspace_members=tuple(workspace.get("members", ())) if "workspace" in uv else None,
         workspace_exclude=tuple(workspace.get("exclude", ())),
     )

@@ -30,8 +30,16 @@ class Resolution:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with anything that decides the lock."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """Changes with anything that decides the lock.
+
+        Not with the Python, since the lock is universal and says itself from which one on it
+        holds; not with how long pages may be reused.
+        """
+        facts = asdict(self)
+        del facts["python"]
+        for index in facts["indexes"]:
+            del index["cache_control"]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def lock_name(profile: str) -> str:

@@ -33,11 +33,15 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """A profile, and why it does not fit; no reasons mean that it does."""
+    """A profile, and why it does not fit; no reasons mean that it does.
+
+    `without` are default groups of the project that belong to other profiles.
+    """
 
     profile: Profile
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     reasons: tuple[Reason, ...] = ()
 
     @property
@@ -84,10 +88,13 @@ def consider(
     The newest CUDA comes first, and a minor line before its major.
     """
     candidates = []
+    profiles = tuple(profiles)
+    of_profiles = {name for profile in profiles for name in profile.extras}
     for profile in sorted(profiles, key=_rank, reverse=True):
         reasons = judge(profile, host, facts)
         extras: tuple[str, ...] = ()
         groups: tuple[str, ...] = ()
+        without: tuple[str, ...] = ()
         if defined is not None:
             extras = tuple(name for name in profile.extras if name in defined.extras)
             groups = tuple(
@@ -95,6 +102,8 @@ def consider(
                 for name in profile.extras
                 if name in defined.groups and name not in defined.extras
             )
+            others = (defined.default_groups & of_profiles) - set(profile.extras)
+            without = tuple(sorted(others))
             if profile.cuda is not None and not (extras or groups):
                 names = ", ".join(f"`{name}`" for name in profile.extras) or "any extra"
                 reasons = (
@@ -112,7 +121,11 @@ def consider(
                 ),
                 *reasons,
             )
-        candidates.append(Candidate(profile=profile, extras=extras, groups=groups, reasons=reasons))
+        candidates.append(
+            Candidate(
+                profile=profile, extras=extras, groups=groups, without=without, reasons=reasons
+            )
+        )
     return tuple(candidates)
 
 
@@ -209,23 +222,26 @@ def selection_data(
     }
 
 
-def explain(candidate: Candidate, host: Host) -> str:
-    """One line that says why a profile fits."""
+def explain(candidate: Candidate, host: Host, facts: Facts, *, forced: bool = False) -> str:
+    """One line that says why a profile was chosen."""
     profile = candidate.profile
+    if forced and (profile.cuda is None or not candidate.accepted):
+        return "as asked for"
     if profile.cuda is None:
         absent = [f.message for f in host.findings if f.code in {"no-gpu", *_HOST_WARNINGS}]
         return absent[0] if absent else "no CUDA profile was chosen"
     driver = host.driver
-    facts = []
+    words = []
     if driver and driver.version:
-        facts.append(f"driver `{driver.version}`")
+        words.append(f"driver `{driver.version}`")
     if driver and driver.cuda:
-        facts.append(f"runs CUDA `{driver.cuda}`")
+        words.append(f"runs CUDA `{driver.cuda}`")
+    code = facts.code(profile.cuda)
     capabilities = sorted({g.compute_capability for g in host.gpus if g.compute_capability})
-    if capabilities:
-        named = ", ".join(f"`{item}`" for item in capabilities)
-        facts.append(f"CUDA {profile.cuda} has code for compute capability {named}")
-    return ", ".join(facts)
+    covered = [f"`{item}`" for item in capabilities if runs_code_for(item, code)]
+    if covered:
+        words.append(f"CUDA {profile.cuda} has code for compute capability {', '.join(covered)}")
+    return ", ".join(words) or "nothing speaks against it"
 
 
 def _rank(profile: Profile) -> tuple[int, tuple[int, ...], bool, str]:

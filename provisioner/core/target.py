@@ -17,6 +17,11 @@ ABSENT: Final = "absent"
 
 _KEYS: Final = ("driver", "cuda", "gpus", "machine", "glibc", "musl", "python")
 _GPU_KEYS: Final = frozenset({"driver", "cuda", "gpus"})
+MACHINES: Final = (
+    *("x86_64", "aarch64", "arm64", "AMD64", "ARM64"),
+    *("armv7l", "i686", "ppc64le", "riscv64", "s390x"),
+)
+"""Machines as `platform.machine()` names them, for which there are wheels."""
 _EXAMPLE: Final = "driver=580.65.06,cuda=13.0,gpus=9.0"
 
 
@@ -74,7 +79,7 @@ def parse_short(text: str) -> ShortTarget:
         driver=read("driver", _version_or_absent),  # type: ignore[arg-type]  # reader's type
         cuda=read("cuda", _version_or_absent),  # type: ignore[arg-type]
         gpus=read("gpus", _capabilities),  # type: ignore[arg-type]
-        machine=values.get("machine"),
+        machine=read("machine", _machine),  # type: ignore[arg-type]
         libc=_libc(values, read),
         python=str(read("python", DottedVersion.parse)) if "python" in values else None,
     )
@@ -217,6 +222,13 @@ _ABOUT: Final = {
 
 def _version_or_absent(text: str) -> DottedVersion | Absent:
     return ABSENT if text in {"", "none"} else DottedVersion.parse(text)
+
+
+def _machine(text: str) -> str:
+    if text not in MACHINES:
+        message = f"`{text}` is none of {', '.join(f'`{name}`' for name in MACHINES)}"
+        raise ValueError(message)
+    return text
 
 
 def _capabilities(text: str) -> tuple[ComputeCapability, ...]:

@@ -27,3 +27,11 @@ def origin(url: str) -> str:
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     return f"{parts.scheme}://{parts.hostname}:{port}"
+
+
+def credentials_in(url: str) -> dict[str, tuple[str, str]]:
+    """The user and password that stand in a URL, by the origin that they belong to."""
+    parts = urlsplit(url)
+    if not (parts.username or parts.password):
+        return {}
+    return {origin(url): (unquote(parts.username or ""), unquote(parts.password or ""))}

@@ -78,3 +78,8 @@ class ComputeCapability:
     def __str__(self) -> str:
         """As `major.minor`."""
         return f"{self.major}.{self.minor}"
+
+
+def is_version(text: str) -> bool:
+    """Whether a text is digits and dots."""
+    return _DOTTED.fullmatch(text) is not None

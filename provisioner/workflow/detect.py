@@ -41,8 +41,8 @@ def detect(world: World, options: Options, *, remembered: dict[str, Any] | None 
         TargetError: the target, or an override, is not valid.
     """
     overrides = override_variables(world.variables)
-    named = options.target or world.variables.get("GPUENV_TARGET") or None
-    if named is None and remembered is not None and not overrides:
+    named = named_target(world, options)
+    if remembered is not None and counts(world, options, remembered):
         target = target_from_json(remembered, ".gpuenv/state.json")
     elif named is None or named == HERE:
         target = Target(host=apply_overrides(detect_host(world), overrides))
@@ -53,6 +53,17 @@ def detect(world: World, options: Options, *, remembered: dict[str, Any] | None 
     else:
         target = _from_file(world.folder / named)
     return replace(target, python=options.python) if options.python else target
+
+
+def named_target(world: World, options: Options) -> str | None:
+    """The target that the user names, by option or variable."""
+    return options.target or world.variables.get("GPUENV_TARGET") or None
+
+
+def counts(world: World, options: Options, remembered: dict[str, Any] | None) -> bool:
+    """Whether a remembered target is what is provisioned for."""
+    named = named_target(world, options)
+    return named is None and remembered is not None and not override_variables(world.variables)
 
 
 def detect_host(world: World) -> Host:

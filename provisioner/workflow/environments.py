@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.adapters import environment
 from provisioner.core.history import Prepared
@@ -15,8 +15,14 @@ if TYPE_CHECKING:
 
     from provisioner.adapters.store import Store
     from provisioner.adapters.uv import Uv
+    from provisioner.core.interpreter import Interpreter
+    from provisioner.core.plan import LockedSet
     from provisioner.workflow.workshop import Workshop
     from provisioner.workflow.world import World
+
+
+_LISTS: Final = ("lock_stamp", "extras", "groups", "without")
+BUILD_FILES: Final = ("pyproject.toml", "setup.py", "setup.cfg")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,41 +30,38 @@ class Recipe:
     """What it takes to make an environment: a lock, what is turned on, and a Python.
 
     `lock` is `uv.lock`, which uv reads in the project, or a PEP 751 lock; `lock_hash` is
-    that of its bytes. `editable` is the project to put into an environment of the second
-    kind.
+    that of its bytes, and `lock_stamp` tells that it was touched. `editable` is the project
+    to put into an environment of the second kind.
     """
 
     folder: str
     lock: str
     lock_hash: str
+    lock_stamp: tuple[int, ...]
     by_uv: bool
     extras: tuple[str, ...]
     groups: tuple[str, ...]
+    without: tuple[str, ...]
     python: str
     editable: str | None
 
     def to_json(self) -> dict[str, Any]:
         """The written form."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        data = {name: getattr(self, name) for name in self.__slots__}
+        lists = {name: list(data[name]) for name in _LISTS}
+        return {**data, **lists}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Recipe:
         """Read the written form."""
-        lists = {name: tuple(data[name]) for name in ("extras", "groups")}
+        lists = {name: tuple(data[name]) for name in _LISTS}
         return cls(**{**data, **lists})
 
 
-def file_hash(path: Path) -> str:
-    """The SHA-256 of a small file; empty where there is none."""
-    import hashlib
-
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-
-
-def inputs_of(
-    recipe: Recipe, lock_text: str, python_version: str, folders: tuple[Path, ...]
-) -> str:
-    """A digest of everything that an environment is made from.
+def order_from(
+    profile: str, recipe: Recipe, text: str, contents: LockedSet, interpreter: Interpreter
+) -> Order:
+    """What is to be made from a lock, with a digest of everything that goes into it.
 
     Of `uv.lock` only what concerns the profile counts; of folders that are installed as they
     are, the files that say how.
@@ -66,14 +69,20 @@ def inputs_of(
     import hashlib
     import json
 
-    facts = recipe.to_json() | {"lock_hash": None, "text": lock_text, "version": python_version}
+    facts = recipe.to_json() | {"text": text, "version": interpreter.version}
+    del facts["lock_hash"], facts["lock_stamp"]
     facts["folders"] = [
-        [str(folder), *(file_hash(folder / name) for name in BUILD_FILES)] for folder in folders
+        [str(folder), *(environment.file_hash(folder / name) for name in BUILD_FILES)]
+        for folder in local_folders(recipe, contents)
     ]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    inputs = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return Order(profile=profile, recipe=recipe, inputs=inputs)
 
 
-BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
+def local_folders(recipe: Recipe, contents: LockedSet) -> tuple[Path, ...]:
+    """The project and every folder that is installed as it is."""
+    others = (Path(recipe.lock).parent / folder for folder in contents.folders)
+    return tuple(dict.fromkeys((Path(recipe.folder), *others)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +108,7 @@ def make(world: World, store: Store, uv: Uv, order: Order) -> Prepared:
     try:
         python = Path(recipe.python)
         if recipe.by_uv:
-            uv.sync_project(Turned(extras=recipe.extras, groups=recipe.groups), path, python)
+            uv.sync_project(Turned(recipe.extras, recipe.groups, recipe.without), path, python)
         else:
             editable = Path(recipe.editable) if recipe.editable else None
             uv.sync_lock(Path(recipe.lock), path, python, editable=editable)
@@ -118,22 +127,39 @@ def make(world: World, store: Store, uv: Uv, order: Order) -> Prepared:
     )
 
 
-def renew(world: World, workshop: Workshop, prepared: Prepared) -> Prepared:
-    """Make an environment again from the inputs that it was made from.
+def renew(world: World, workshop: Workshop, prepared: Prepared, *, same: bool) -> Prepared:
+    """Make an environment again, from what the store and uv's cache have.
+
+    The lock as it is now decides; `same` insists on the inputs that it was made from.
 
     Raises:
-        LockError: its lock is another one now.
+        LockError: the lock is stale, or another one where the same is needed.
+        NetworkError: something is missing that would have to be fetched.
     """
-    recipe = Recipe.from_json(prepared.recipe)
-    lock = Path(recipe.lock)
-    if file_hash(lock) != recipe.lock_hash:
+    from provisioner.adapters.machine import this_platform
+    from provisioner.adapters.uv import Turned
+    from provisioner.core.plan import read_lock
+
+    old = Recipe.from_json(prepared.recipe)
+    lock = Path(old.lock)
+    turned = Turned(old.extras, old.groups, old.without)
+    text = workshop.export(turned, lock) if old.by_uv else lock.read_text(encoding="utf-8")
+    interpreter = workshop.offline.describe_python(Path(old.python))
+    contents = read_lock(text, interpreter, this_platform(), str(lock))
+    recipe = replace(
+        old,
+        lock_hash=environment.file_hash(lock),
+        lock_stamp=tuple(environment.lock_stamp(lock)),
+    )
+    order = order_from(prepared.profile, recipe, text, contents, interpreter)
+    if same and order.inputs != prepared.inputs:
         message = f"the environment of `{prepared.profile}` was changed and cannot be renewed"
         raise LockError(
             message,
-            causes=(f"it was made from another `{lock.name}`",),
+            causes=(f"it was made from another `{lock.name}`, Python or project",),
             hint="`gpuenv prepare` makes a new one",
             code="lock-changed",
         )
-    order = Order(profile=prepared.profile, recipe=recipe, inputs=prepared.inputs)
+    workshop.pull.know(contents.known)
     with workshop.building() as uv:
         return make(world, workshop.store, uv, order)

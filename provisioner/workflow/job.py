@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.adapters.projects import Place
+    from provisioner.core.facts import Facts
     from provisioner.core.host import Target
     from provisioner.core.interpreter import Interpreter
+    from provisioner.core.profile import Index
     from provisioner.core.select import Candidate, Selection
     from provisioner.workflow.world import Options, Wishes, World
 
@@ -32,10 +34,16 @@ class Job:
     place: Place
     target: Target
     program: Path
+    facts: Facts
     selection: Selection
     candidates: tuple[Candidate, ...]
     interpreter: Interpreter
     not_here: str | None
+
+    @property
+    def indexes(self) -> tuple[Index, ...]:
+        """The indexes of the profiles to prepare."""
+        return tuple(index for one in self.candidates for index in one.profile.indexes)
 
 
 def plan_job(world: World, options: Options, place: Place, target: Target, wishes: Wishes) -> Job:
@@ -46,7 +54,8 @@ def plan_job(world: World, options: Options, place: Place, target: Target, wishe
         SelectionError: nothing fits, or the named profile does not.
         ToolError: there is no Python for the project.
     """
-    selection = judge_profiles(world, place, target).select(options)
+    judged = judge_profiles(world, place, target)
+    selection = judged.select(options)
     program = find_uv(world.variables)
     interpreter, not_here = find_interpreter(world, place, target, program)
     return Job(
@@ -56,6 +65,7 @@ def plan_job(world: World, options: Options, place: Place, target: Target, wishe
         place=place,
         target=target,
         program=program,
+        facts=judged.facts,
         selection=selection,
         candidates=_wanted(selection, wishes, in_project=place.manifest is not None),
         interpreter=interpreter,

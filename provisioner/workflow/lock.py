@@ -40,6 +40,13 @@ def lock(world: World, options: Options, *, upgrade: bool) -> LockResult:
     job = plan_job(world, options, place, target, Wishes())
     store = store_of(world, options)
     store.open()
-    with open_workshop(job, store) as workshop:
+    with open_workshop(
+        world,
+        store,
+        place.folder,
+        python=job.interpreter.path,
+        indexes=job.indexes,
+        offline=options.offline,
+    ) as workshop:
         locks = make_locks(job, workshop, upgrade=upgrade)
     return LockResult(locks=tuple((item.profile.name, str(item.path)) for item in locks))

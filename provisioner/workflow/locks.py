@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from provisioner.adapters import pip, uv_settings
 from provisioner.adapters._files import write_whole
 from provisioner.adapters.uv import Question, Turned
 from provisioner.core.plan import LockedSet, read_lock
 from provisioner.core.requirements import Resolution, lock_name, made_from, signed
-from provisioner.errors import GpuenvError, LockError
+from provisioner.errors import LockError, ToolError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from provisioner.workflow.world import World
 
 
+_SEVERAL: Final = 2
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Locked:
     """A profile's lock: its PEP 751 text, the file that it is from, and what it means."""
@@ -32,6 +35,7 @@ class Locked:
     path: Path
     by_uv: bool
     contents: LockedSet
+    written: bool = False
 
     @property
     def profile(self) -> Profile:
@@ -41,7 +45,7 @@ class Locked:
 
 def turned(candidate: Candidate) -> Turned:
     """What a candidate turns on in the project."""
-    return Turned(extras=candidate.extras, groups=candidate.groups)
+    return Turned(candidate.extras, candidate.groups, candidate.without)
 
 
 def locked_by_uv(place: Place) -> bool:
@@ -66,21 +70,28 @@ def make_locks(job: Job, workshop: Workshop, *, upgrade: bool = False) -> tuple[
         raise LockError(message, hint="`gpuenv lock` makes it", code="lock-missing")
     if upgrade or not place.uv_lock.exists():
         _refuse_offline(job, place.uv_lock)
-        with workshop.resolving() as uv:
-            uv.lock(upgrade=upgrade)
+        try:
+            with workshop.resolving() as uv:
+                uv.lock(upgrade=upgrade)
+        except ToolError as error:
+            error.hint = error.hint or _conflicts_hint(job)
+            raise
     return tuple(_exported(job, workshop, candidate) for candidate in job.candidates)
+
+
+def _conflicts_hint(job: Job) -> str | None:
+    """What most likely lacks, where extras of several CUDA lines do not resolve together."""
+    manifest = job.place.manifest
+    extras = sorted({name for one in job.selection.candidates for name in one.extras})
+    if manifest is None or manifest.has_conflicts or len(extras) < _SEVERAL:
+        return None
+    items = ", ".join(f'{{ extra = "{name}" }}' for name in extras)
+    return f"extras that exclude each other need `conflicts = [[{items}]]` in `[tool.uv]`"
 
 
 def _exported(job: Job, workshop: Workshop, candidate: Candidate) -> Locked:
     place = job.place
-    try:
-        text = workshop.offline.export(turned(candidate), place.uv_lock)
-    except LockError:
-        raise
-    except GpuenvError:
-        # A project whose metadata is dynamic has to be built before its lock can be judged.
-        with workshop.building() as uv:
-            text = uv.export(turned(candidate), place.uv_lock)
+    text = workshop.export(turned(candidate), place.uv_lock)
     return _locked(job, candidate, text, place.uv_lock, by_uv=True)
 
 
@@ -115,7 +126,12 @@ def _resolved(job: Job, workshop: Workshop, candidate: Candidate, *, upgrade: bo
                     name=path.name,
                     old=old,
                     python=resolution.python,
-                    options=_index_options(job.world, place, profile),
+                    options=tuple(
+                        word
+                        for index in profile.indexes
+                        for word in ("--index", f"{index.name}={index.url}")
+                    ),
+                    default_index=_default_index(job.world, place),
                     upgrade=upgrade,
                 )
             )
@@ -143,12 +159,8 @@ def _locked(job: Job, candidate: Candidate, text: str, path: Path, *, by_uv: boo
     return Locked(candidate=candidate, text=text, path=path, by_uv=by_uv, contents=contents)
 
 
-def _index_options(world: World, place: Place, profile: Profile) -> tuple[str, ...]:
-    """The profile's indexes before the user's own, and pip's index where uv has none."""
-    options = [
-        word for index in profile.indexes for word in ("--index", f"{index.name}={index.url}")
-    ]
-    url = pip.index_url(world.variables, world.home)
-    if url and not uv_settings.has_default_index(world.variables, world.home, place.folder):
-        options += ["--default-index", url]
-    return tuple(options)
+def _default_index(world: World, place: Place) -> str | None:
+    """The index of the user's pip, where their uv has none of its own."""
+    if uv_settings.has_default_index(world.variables, world.home, place.folder):
+        return None
+    return pip.index_url(world.variables, world.home)

@@ -9,20 +9,21 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner import __version__
-from provisioner.adapters.environment import discard, is_intact, is_ours
+from provisioner.adapters.environment import discard, file_hash, is_intact, is_ours, lock_stamp
 from provisioner.adapters.state import State, StateFolder
 from provisioner.adapters.uv import find_uv
 from provisioner.core.digest import Digest
+from provisioner.core.history import of_folder, with_prepared
 from provisioner.core.host import target_to_json
-from provisioner.errors import SpaceError
-from provisioner.workflow.detect import HERE, detect
+from provisioner.core.version import is_version
+from provisioner.errors import SpaceError, ToolError
+from provisioner.workflow.detect import HERE, counts, detect, named_target
 from provisioner.workflow.place import folder_of, place_of, state_of, store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from provisioner.adapters.projects import Place
     from provisioner.adapters.store import Store
     from provisioner.core.history import History, Prepared
     from provisioner.core.host import Target
@@ -66,6 +67,7 @@ class PrepareResult:
     notes: tuple[str, ...] = ()
     missing: tuple[tuple[str, int | None], ...] = ()
     free_bytes: int | None = None
+    target: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields of `prepare --json`."""
@@ -103,8 +105,11 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
     target = detect(world, options, remembered=state.target)
     paths = (folder, store.root, find_uv(world.variables))
     request = _request(world, options, wishes, target, paths)
-    if done := _nothing_to_do(states, store, state, request, forced=options.profile is not None):
-        return done
+    shown = state.target if counts(world, options, state.target) else None
+    if _remembered(world, options, target, state) == state.target:
+        done = _nothing_to_do(states, store, state, request, forced=options.profile is not None)
+        if done:
+            return replace(done, target=shown)
     place = place_of(world, options)
     states = StateFolder(place.home)
     if not (wishes.adopt or wishes.fetch_only or wishes.dry_run):
@@ -113,13 +118,18 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
 
     job = plan_job(world, options, place, target, wishes)
     if wishes.dry_run:
-        return _run(job, store, states, request)
+        return replace(_run(job, store, states, request), target=shown)
     with states.hold(
         wait_seconds=_WAIT_SECONDS,
         waiting=lambda holder: world.progress.note(f"waiting for {holder}"),
     ):
+        if not (wishes.adopt or wishes.fetch_only):
+            # Again, since whoever held the project may have taken long.
+            states.check_link(is_ours, states.read().history)
+        if place.home != place.folder:
+            states.lead_from(place.folder)
         store.open()
-        return _run(job, store, states, request)
+        return replace(_run(job, store, states, request), target=shown)
 
 
 def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareResult:
@@ -128,7 +138,18 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
     from provisioner.workflow.workshop import open_workshop
 
     state = states.read()
-    with open_workshop(job, store) as workshop:
+    state = replace(state, target=_remembered(job.world, job.options, job.target, state))
+    if not job.wishes.dry_run:
+        # Now, so that a run that breaks off is gone on with for the same target.
+        states.write(state)
+    with open_workshop(
+        job.world,
+        store,
+        job.place.folder,
+        python=job.interpreter.path,
+        indexes=job.indexes,
+        offline=job.options.offline,
+    ) as workshop:
         locks = make_locks(job, workshop)
         files = tuple(file for locked in locks for file in locked.contents.files)
         plan = plan_fetch(files, store)
@@ -139,10 +160,9 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
                 free_bytes=store.free_bytes(),
             )
         _check_space(store, plan)
-        workshop.pull.know(files)
+        workshop.pull.know(file for locked in locks for file in locked.contents.known)
         workshop.pull.fetch(plan)
         if job.wishes.fetch_only or job.not_here:
-            states.write(replace(state, target=_remembered(job)))
             why = (job.not_here,) if job.not_here else ()
             return replace(_result(job, workshop, plan), notes=why)
         prepared = _build(job, workshop, state, locks)
@@ -151,8 +171,8 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
     states.write(
         State(
             history=history,
-            prepared=state.prepared | prepared,
-            target=_remembered(job),
+            prepared=with_prepared(state.prepared, prepared.values()),
+            target=state.target,
             last={
                 "request": request,
                 "inputs": _signatures(_input_files(job, locks)),
@@ -175,38 +195,39 @@ def _build(
     job: Job, workshop: Workshop, state: State, locks: tuple[Locked, ...]
 ) -> dict[str, Prepared]:
     """The environment of each profile: the one that is there, or a new one."""
-    from provisioner.workflow.environments import Order, inputs_of, make
+    from provisioner.workflow.environments import make, order_from
 
-    known = [*state.prepared.values(), *(item.prepared for item in state.history.generations)]
+    known = [*state.prepared, *(item.prepared for item in state.history.generations)]
     ready: dict[str, Prepared] = {}
     orders = []
     for locked in locks:
-        recipe = _recipe(job, locked)
-        folders = _local_folders(job.place, locked)
-        inputs = inputs_of(recipe, locked.text, job.interpreter.version, folders)
-        name = locked.profile.name
-        found = next((item for item in known if item.inputs == inputs and is_intact(item)), None)
+        name, recipe = locked.profile.name, _recipe(job, locked)
+        order = order_from(name, recipe, locked.text, locked.contents, job.interpreter)
+        same = (i for i in known if (i.profile, i.inputs) == (name, order.inputs))
+        found = next((item for item in same if is_intact(item)), None)
         if found:
-            ready[name] = found
+            # The same inputs may come from another state of the whole lock.
+            ready[name] = replace(found, recipe=recipe.to_json())
         else:
-            orders.append(Order(profile=name, recipe=recipe, inputs=inputs))
-    if not orders:
-        return ready
+            orders.append(order)
     made: list[Prepared] = []
     try:
-        with workshop.building() as uv:
-            for order in orders:
-                job.world.progress.note(f"making the environment of `{order.profile}`")
-                made.append(make(job.world, workshop.store, uv, order))
-    except BaseException:
+        if orders:
+            with workshop.building() as uv:
+                for order in orders:
+                    job.world.progress.note(f"making the environment of `{order.profile}`")
+                    made.append(make(job.world, workshop.store, uv, order))
+    except BaseException as error:
         for item in made:
             discard(job.place.home / item.environment)
+        if isinstance(error, ToolError):
+            workshop.pull.blame_blobs(file for one in locks for file in one.contents.files)
         raise
     return ready | {item.profile: item for item in made}
 
 
 def _recipe(job: Job, locked: Locked) -> Recipe:
-    from provisioner.workflow.environments import Recipe, file_hash
+    from provisioner.workflow.environments import Recipe
 
     manifest = job.place.manifest
     editable = not locked.by_uv and manifest is not None and manifest.is_package
@@ -214,26 +235,26 @@ def _recipe(job: Job, locked: Locked) -> Recipe:
         folder=str(job.place.folder),
         lock=str(locked.path),
         lock_hash=file_hash(locked.path),
+        lock_stamp=tuple(lock_stamp(locked.path)),
         by_uv=locked.by_uv,
         extras=locked.candidate.extras,
         groups=locked.candidate.groups,
+        without=locked.candidate.without,
         python=job.interpreter.path or "",
         editable=str(job.place.folder) if editable else None,
     )
-
-
-def _local_folders(place: Place, locked: Locked) -> tuple[Path, ...]:
-    """The project and every folder that is installed as it is."""
-    own = (place.folder,) if place.manifest else ()
-    others = (locked.path.parent / folder for folder in locked.contents.folders)
-    return tuple(dict.fromkeys((*own, *others)))
 
 
 def _activate(job: Job, history: History, prepared: dict[str, Prepared]) -> History:
     """The history with the choice active, or with what the user has switched to."""
     current = history.current
     choice = job.selection.chosen.profile.name
-    keeps = current is not None and not current.automatic and job.options.profile is None
+    keeps = (
+        current is not None
+        and current.prepared.folder == str(job.place.folder)
+        and not current.automatic
+        and job.options.profile is None
+    )
     name = current.prepared.profile if current and keeps else choice
     if name not in prepared:
         return history
@@ -259,11 +280,14 @@ def _result(job: Job, workshop: Workshop, plan: FetchPlan) -> PrepareResult:
     from provisioner.core.select import explain
 
     chosen = job.selection.chosen
-    # Making the lock may have fetched some of what the plan then found held.
-    reused = [file for file in plan.held if file.digest not in workshop.pull.fetched]
+    # Making the lock may have fetched some of what the plan then found held, and another
+    # process some of what it found missing.
+    fetched = workshop.pull.fetched
+    every = plan.held if job.wishes.dry_run else (*plan.held, *plan.missing)
+    reused = [file for file in every if file.digest not in fetched]
     return PrepareResult(
         profile=chosen.profile.name,
-        why=explain(chosen, job.target.host),
+        why=explain(chosen, job.target.host, job.facts, forced=job.options.profile is not None),
         extras=(*chosen.extras, *chosen.groups),
         prepared=tuple(candidate.profile.name for candidate in job.candidates),
         rejected=tuple(
@@ -273,7 +297,7 @@ def _result(job: Job, workshop: Workshop, plan: FetchPlan) -> PrepareResult:
             for reason in candidate.reasons
         ),
         warnings=tuple(warning.message for warning in job.selection.warnings),
-        fetched=Count(files=len(workshop.pull.fetched), bytes=sum(workshop.pull.fetched.values())),
+        fetched=Count(files=len(fetched), bytes=sum(fetched.values())),
         reused=_count(workshop.store, reused),
         store=str(workshop.store.root),
         environment=None,
@@ -289,23 +313,30 @@ def _count(store: Store, files: Iterable[LockedFile]) -> Count:
 
 
 def _check_space(store: Store, plan: FetchPlan) -> None:
+    from provisioner.core.sizes import size_text
+
     free = store.free_bytes()
     if plan.missing_bytes > free:
         message = f"the store `{store.root}` has no room for what has to be fetched"
         raise SpaceError(
             message,
-            causes=(f"needed are {plan.missing_bytes} bytes, free are {free}",),
+            causes=(f"needed are {size_text(plan.missing_bytes)}, free are {size_text(free)}",),
             hint="free some space, or choose another folder with `--store`",
         )
 
 
-def _remembered(job: Job) -> dict[str, Any] | None:
-    """The target to remember: one that was named, not this machine as it is."""
-    sources = dict(job.target.host.sources)
-    named = job.options.target or job.world.variables.get("GPUENV_TARGET")
-    if named == HERE or (not named and "target" not in sources):
+def _remembered(
+    world: World, options: Options, target: Target, state: State
+) -> dict[str, Any] | None:
+    """The target to remember: one that was named, or the one that is remembered already."""
+    named = named_target(world, options)
+    if named is None:
+        return state.target
+    if named == HERE:
         return None
-    return target_to_json(job.target)
+    # A `--python` of this run alone is no part of the target, unless it names a version.
+    known = target.python if target.python and is_version(target.python) else None
+    return target_to_json(replace(target, python=known))
 
 
 def _request(
@@ -346,7 +377,8 @@ def _nothing_to_do(
     stays = active.profile == result.profile or not (current.automatic or forced)
     if not stays or str(states.linked()) != active.environment:
         return None
-    environments = [state.prepared.get(name) for name in (active.profile, *result.prepared)]
+    known = of_folder(state.prepared, active.folder)
+    environments = [known.get(name) for name in (active.profile, *result.prepared)]
     if environments[0] != active or not all(item and is_intact(item) for item in environments):
         return None
     if any(Digest(name) not in store for name in last["blobs"]):
@@ -368,7 +400,7 @@ def _input_files(job: Job, locks: tuple[Locked, ...]) -> Iterable[Path]:
     """Every file that could change what `prepare` does."""
     from provisioner.adapters import pip, uv_settings
     from provisioner.adapters.profiles import profile_files, profile_folders
-    from provisioner.workflow.environments import BUILD_FILES
+    from provisioner.workflow.environments import BUILD_FILES, local_folders
 
     world, place = job.world, job.place
     folders = profile_folders(place.home if place.manifest else None, world.variables, world.home)
@@ -381,7 +413,7 @@ def _input_files(job: Job, locks: tuple[Locked, ...]) -> Iterable[Path]:
     for folder in {place.folder, place.home, *place.folder.parents}:
         yield folder / ".python-version"
     for locked in locks:
-        for folder in (place.home, *_local_folders(place, locked)):
+        for folder in (place.home, *local_folders(_recipe(job, locked), locked.contents)):
             yield from (folder / name for name in BUILD_FILES)
     yield job.program
     if job.interpreter.path:

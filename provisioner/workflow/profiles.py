@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from provisioner.adapters.state import StateFolder
 from provisioner.core.select import Candidate, Selection, explain, selection_data
 from provisioner.workflow.choose import Judged, judge_profiles
-from provisioner.workflow.detect import detect
+from provisioner.workflow.detect import counts, detect
 from provisioner.workflow.place import place_of
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class ProfilesResult:
     """Every profile, best first."""
 
     profiles: tuple[ProfileRow, ...]
+    target: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields of `profiles --json`."""
@@ -54,16 +55,19 @@ class SelectResult:
 
     selection: Selection
     why: str
+    target: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields of `select --json`."""
-        return selection_data(self.selection.candidates, self.selection.warnings, self.selection)
+        data = selection_data(self.selection.candidates, self.selection.warnings, self.selection)
+        return {**data, "target": self.target}
 
 
 def list_profiles(world: World, options: Options) -> ProfilesResult:
     """Judge every profile for the target and project."""
+    judged, target = _judged(world, options)
     return ProfilesResult(
-        profiles=tuple(_row(candidate) for candidate in _judged(world, options).candidates)
+        profiles=tuple(_row(candidate) for candidate in judged.candidates), target=target
     )
 
 
@@ -73,15 +77,21 @@ def choose_profile(world: World, options: Options) -> SelectResult:
     Raises:
         SelectionError: nothing fits.
     """
-    judged = _judged(world, options)
+    judged, target = _judged(world, options)
     selection = judged.select(options)
-    return SelectResult(selection=selection, why=explain(selection.chosen, judged.target.host))
+    why = explain(
+        selection.chosen, judged.target.host, judged.facts, forced=options.profile is not None
+    )
+    return SelectResult(selection=selection, why=why, target=target)
 
 
-def _judged(world: World, options: Options) -> Judged:
+def _judged(world: World, options: Options) -> tuple[Judged, dict[str, Any] | None]:
+    """The verdicts, and the remembered target if it is what they are about."""
     place = place_of(world, options)
-    target = detect(world, options, remembered=StateFolder(place.home).read().target)
-    return judge_profiles(world, place, target)
+    remembered = StateFolder(place.home).read().target
+    target = detect(world, options, remembered=remembered)
+    judged = judge_profiles(world, place, target)
+    return judged, remembered if counts(world, options, remembered) else None
 
 
 def _row(candidate: Candidate) -> ProfileRow:

@@ -7,10 +7,10 @@ import threading
 import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from provisioner.adapters.gateway import BodyAnswer, FileAnswer, RelayAnswer
+from provisioner.adapters.gateway import IMMUTABLE, BodyAnswer, FileAnswer, RelayAnswer
 from provisioner.adapters.http import TRIES
 from provisioner.adapters.store import StoredPage
 from provisioner.core.pages import is_file, is_routed, lifetime, named_files, rule_for
@@ -30,9 +30,13 @@ if TYPE_CHECKING:
 
 FILES_AT_ONCE: Final = 8
 
+_CONDITIONS: Final = frozenset(
+    {"if-none-match", "if-modified-since", "if-match", "if-unmodified-since", "if-range", "range"}
+)
 _KEPT_HEADERS: Final = ("content-type", "etag", "last-modified", "cache-control")
 _OK: Final = 200
 _PARTIAL: Final = 206
+_MOVED: Final = 302
 _OUT_OF_RANGE: Final = 416
 _SERVER_ERROR: Final = 500
 _NOT_MODIFIED: Final = 304
@@ -62,6 +66,7 @@ class Pull:
         *,
         offline: bool,
     ) -> None:
+        self.because = "`--offline` forbids to fetch them"
         self.store = store
         self._http = http
         self._indexes = tuple(indexes)
@@ -73,7 +78,7 @@ class Pull:
         self._routes: tuple[Index, ...] = ()
         self.resolving = False
         self.fetched: dict[Digest, int] = {}
-        self.failures: list[GpuenvError] = []
+        self._failures: dict[str, GpuenvError] = {}
 
     def know(self, files: Iterable[LockedFile]) -> None:
         """Learn which hash the file at a URL has; a lock's word comes first."""
@@ -98,7 +103,7 @@ class Pull:
         if not plan.missing:
             return
         if self.offline:
-            raise missing_offline(plan.missing)
+            raise missing_offline(plan.missing, self.because)
         self._progress.planned(len(plan.missing), plan.missing_bytes)
         self._stopped.clear()
         pool = ThreadPoolExecutor(min(FILES_AT_ONCE, len(plan.missing)))
@@ -121,6 +126,25 @@ class Pull:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
+    def blame_blobs(self, files: Iterable[LockedFile]) -> None:
+        """Look for damage in blobs that a client could not use, and drop what is damaged.
+
+        Raises:
+            IntegrityError: some were damaged; the next run fetches them again.
+        """
+        damaged = [file for file in files if not self.store.verify(file.digest)]
+        if not damaged:
+            return
+        for file in damaged:
+            self.store.drop(file.digest)
+        message = "the store held damaged files"
+        raise IntegrityError(
+            message,
+            causes=tuple(f"`{file.name}` has no longer sha256 `{file.digest}`" for file in damaged),
+            hint="they were removed; run the command again to fetch them anew",
+            code="blob-damaged",
+        )
+
     @contextmanager
     def answer(self, request: Request) -> Iterator[Reply]:
         """Answer a client of the gateway."""
@@ -131,18 +155,31 @@ class Pull:
                 reply = stack.enter_context(self._reply(request))
             except RefusedError as refused:
                 with self._counting:
-                    self.failures.append(refused)
+                    self._failures[request.url] = refused
                 reply = refused.reply
-            except (GpuenvError, OSError) as raised:
-                error = raised if isinstance(raised, GpuenvError) else GpuenvError(str(raised))
+            except Exception as raised:  # noqa: BLE001 - or the client alone would see it
+                error = raised if isinstance(raised, GpuenvError) else _unexpected(raised)
                 with self._counting:
-                    self.failures.append(error)
+                    self._failures[request.url] = error
                 reply = BodyAnswer(
                     status=_FAILED,
                     headers={"content-type": "text/plain"},
                     body=f"{error.message}: {'; '.join(error.causes)}\n".encode(),
                 )
+            else:
+                with self._counting:
+                    # A client that came back with credentials got what it wanted.
+                    self._failures.pop(request.url, None)
             yield reply
+
+    @property
+    def failures(self) -> tuple[GpuenvError, ...]:
+        """Why clients did not get what they asked for, the first failure first."""
+        return tuple(self._failures.values())
+
+    def forget_failures(self) -> None:
+        """Begin anew."""
+        self._failures.clear()
 
     @contextmanager
     def _reply(self, request: Request) -> Iterator[Reply]:
@@ -154,7 +191,12 @@ class Pull:
                 yield reply
         elif file:
             self._obtain(file, request.headers)
-            yield FileAnswer(path=self.store.blob(file.digest), tag=file.digest.hex)
+            rule = rule_for(key, self._indexes)
+            yield FileAnswer(
+                path=self.store.blob(file.digest),
+                tag=file.digest.hex,
+                cache_control=(rule.files if rule else None) or IMMUTABLE,
+            )
         elif is_file(key):
             with self._unplanned_file(request, key) as reply:
                 yield reply
@@ -166,17 +208,14 @@ class Pull:
         """Whether the file at a URL is in the store; a page is for `_page` to judge."""
         if not is_file(key):
             return True
-        if file is None:
-            kept = self.store.page(key)
-            return bool(kept and kept.digest and kept.digest in self.store)
-        return file.digest in self.store
+        return self._kept_file(key) is not None if file is None else file.digest in self.store
 
     def _obtain(self, file: LockedFile, headers: Mapping[str, str] | None = None) -> None:
         """Make sure that a blob is in the store; one process at a time fetches it."""
         if file.digest in self.store:
             return
         if self.offline:
-            raise missing_offline([file])
+            raise missing_offline([file], self.because)
         with self.store.claim(file.digest.hex, self._waiting(file.name)):
             if file.digest not in self.store:
                 wanted = _Wanted(name=file.name, url=file.url, size=file.size, digest=file.digest)
@@ -186,7 +225,7 @@ class Pull:
         """Fetch a claimed file, going on where an earlier try or this one broke off."""
         # A client's ranges and conditions are about its own copy.
         passed = {name: headers[name] for name in headers if name == "authorization"}
-        told = _Told(self._progress, wanted.name, self._stopped)
+        told = _Told(self._progress, wanted, self._stopped)
         for last in (*[False] * (TRIES - 1), True):
             with self.store.arriving(wanted.claim) as arrival:
                 resumed = arrival.offset
@@ -205,7 +244,7 @@ class Pull:
                 else:
                     with self._counting:
                         self.fetched[found] = told.received
-                    self._progress.finished(wanted.name)
+                    self._progress.finished(wanted.claim)
                     return found
         raise AssertionError
 
@@ -227,7 +266,10 @@ class Pull:
                     raise NetworkError(message, hint="try again", code=_MISFIT)
                 if answer.status != _OK:
                     raise RefusedError(wanted.key, answer)
-                arrival.restart(_strong(answer.headers.get("etag", "")))
+                # Without a hash nothing would tell a part that was damaged meanwhile.
+                tag = _strong(answer.headers.get("etag", ""))
+                arrival.restart(tag if wanted.digest else None)
+                wanted.headers.update(_kept(answer.headers))
             length = answer.headers.get("content-length", "")
             whole = arrival.offset + int(length) if length.isdigit() else None
             told.starts(arrival.offset, wanted.size or whole)
@@ -237,22 +279,45 @@ class Pull:
 
     @contextmanager
     def _unplanned_file(self, request: Request, key: str) -> Iterator[Reply]:
-        """A file that no lock and no page named with a hash: kept under the one it has."""
-        kept = self.store.page(key)
-        if kept and kept.digest and kept.digest in self.store:
-            yield FileAnswer(path=self.store.blob(kept.digest), tag=kept.digest.hex)
-            return
-        if self.offline:
-            raise not_kept(key)
+        """A file that no lock and no page named with a hash.
+
+        It is kept, but is not immutable: the server is asked whether it is still the same.
+        """
+        if self.offline and not self._kept_file(key):
+            raise not_kept(key, self.because)
         with self.store.claim(_claim(key), self._waiting(file_name(key))):
-            kept = self.store.page(key)
-            if not (kept and kept.digest and kept.digest in self.store):
+            kept = self._kept_file(key)
+            if not (kept and self._is_current(request, kept)):
                 wanted = _Wanted(name=file_name(key), url=request.url, size=None, digest=None)
                 digest = self._receive(wanted, request.headers)
-                kept = StoredPage(url=key, headers={}, stored=time.time(), digest=digest)
+                kept = StoredPage(
+                    url=key, headers=wanted.headers, stored=time.time(), digest=digest
+                )
                 self.store.keep_page(key, kept)
-        assert kept.digest is not None  # noqa: S101 - just stored
-        yield FileAnswer(path=self.store.blob(kept.digest), tag=kept.digest.hex)
+        assert kept.digest is not None  # noqa: S101 - as `_kept_file` and `_receive` say
+        yield FileAnswer(
+            path=self.store.blob(kept.digest),
+            tag=kept.digest.hex,
+            cache_control=kept.headers.get("cache-control", "no-cache"),
+        )
+
+    def _kept_file(self, key: str) -> StoredPage | None:
+        kept = self.store.page(key)
+        return kept if kept and kept.digest and kept.digest in self.store else None
+
+    def _is_current(self, request: Request, kept: StoredPage) -> bool:
+        """Whether the server still has a file under the ETag that it had."""
+        if self.offline:
+            return True
+        asked = {k: v for k, v in request.headers.items() if k == "authorization"}
+        try:
+            with self._http.get(request.url, asked, method="HEAD") as answer:
+                tag = _strong(answer.headers.get("etag", ""))
+                return answer.status == _OK and tag is not None and tag == kept.headers.get("etag")
+        except NetworkError:
+            if self.resolving:
+                raise
+            return True
 
     @contextmanager
     def _page(self, request: Request, key: str) -> Iterator[Reply]:
@@ -267,7 +332,7 @@ class Pull:
             yield self._serve(kept)
             return
         if self.offline:
-            raise not_kept(key)
+            raise not_kept(key, self.because)
         if request.method == "HEAD":
             with self._relay(request) as reply:
                 yield reply
@@ -295,10 +360,12 @@ class Pull:
     def _ask(self, request: Request, kept: StoredPage | None) -> StoredPage | BodyAnswer:
         """A page as it is now, or a refusal to pass on."""
         key = without_secrets(request.url)
-        headers = {k: v for k, v in request.headers.items() if k not in {"if-none-match", "range"}}
+        headers = {k: v for k, v in request.headers.items() if k not in _CONDITIONS}
         if kept and "etag" in kept.headers:
             headers["if-none-match"] = kept.headers["etag"]
-        with self._http.get(request.url, headers) as answer:
+        elif kept and "last-modified" in kept.headers:
+            headers["if-modified-since"] = kept.headers["last-modified"]
+        with self._http.get(request.url, headers, decoded=True) as answer:
             if answer.status == _NOT_MODIFIED and kept:
                 return replace(kept, stored=time.time())
             if answer.status != _OK:
@@ -309,17 +376,19 @@ class Pull:
                 if len(body) > _PAGE_BYTES:
                     message = f"`{key}` is too large for an index page"
                     raise NetworkError(message, causes=(f"more than {_PAGE_BYTES} bytes",))
+            found = without_secrets(answer.url)
+            if found != key:
+                # A client has to know where it was led, or relative links lead it astray.
+                moved = {"location": found, "cache-control": "no-cache"}
+                return StoredPage(url=key, headers=moved, stored=time.time())
             return StoredPage(
-                url=without_secrets(answer.url),
-                headers=_kept(answer.headers),
-                stored=time.time(),
-                body=bytes(body),
+                url=key, headers=_kept(answer.headers), stored=time.time(), body=bytes(body)
             )
 
     @contextmanager
     def _relay(self, request: Request) -> Iterator[Reply]:
         if self.offline:
-            raise not_kept(without_secrets(request.url))
+            raise not_kept(without_secrets(request.url), self.because)
         with self._http.get(request.url, request.headers, method=request.method) as answer:
             yield RelayAnswer(status=answer.status, headers=answer.headers, blocks=answer.blocks)
 
@@ -327,6 +396,8 @@ class Pull:
         """A real page, as fresh as it is, and what it says of files."""
         for file in named_files(page.body, page.headers, page.url):
             self._known.setdefault(file.key, file)
+        if "location" in page.headers:
+            return BodyAnswer(status=_MOVED, headers=page.headers, body=b"")
         headers = {**page.headers, "cache-control": self._policy(page)}
         age = int(self._age(page))
         return BodyAnswer(
@@ -347,12 +418,16 @@ class Pull:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Wanted:
-    """A file to fetch; `digest` where something has named it."""
+    """A file to fetch; `digest` where something has named it.
+
+    `headers` are filled with those of the answer that are worth keeping.
+    """
 
     name: str
     url: str
     size: int | None
     digest: Digest | None
+    headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -366,9 +441,10 @@ class _Wanted:
 class _Told:
     """Tells the progress of one file through all its tries, and counts what was received."""
 
-    def __init__(self, progress: Progress, name: str, stopped: threading.Event) -> None:
+    def __init__(self, progress: Progress, wanted: _Wanted, stopped: threading.Event) -> None:
         self._progress = progress
-        self._name = name
+        self._key = wanted.claim
+        self._name = wanted.name
         self._stopped = stopped
         self._shown: int | None = None
         self.received = 0
@@ -376,8 +452,8 @@ class _Told:
     def starts(self, offset: int, size: int | None) -> None:
         """A try begins, with so many bytes there already."""
         if self._shown is None:
-            self._progress.started(self._name, size)
-        self._progress.advanced(self._name, offset - (self._shown or 0))
+            self._progress.started(self._key, self._name, size)
+        self._progress.advanced(self._key, offset - (self._shown or 0))
         self._shown = offset
 
     def advances(self, count: int) -> None:
@@ -391,7 +467,7 @@ class _Told:
             raise NetworkError(message, code=_STOPPED)
         self.received += count
         self._shown = (self._shown or 0) + count
-        self._progress.advanced(self._name, count)
+        self._progress.advanced(self._key, count)
 
 
 class RefusedError(NetworkError):
@@ -418,10 +494,10 @@ class Waiting:
         self._progress.note(f"waiting for `{self._name}`, which {holder} fetches")
 
 
-def missing_offline(files: Iterable[LockedFile]) -> NetworkError:
+def missing_offline(files: Iterable[LockedFile], because: str) -> NetworkError:
     """What the store lacks while offline: name, size, hash and URL of each file."""
     return NetworkError(
-        "the store lacks files, and `--offline` forbids to fetch them",
+        f"the store lacks files, and {because}",
         causes=tuple(
             f"`{file.name}` ({file.size if file.size is not None else 'unknown'} bytes, "
             f"sha256 {file.digest}) from {file.key}"
@@ -432,13 +508,22 @@ def missing_offline(files: Iterable[LockedFile]) -> NetworkError:
     )
 
 
-def not_kept(key: str) -> NetworkError:
+def not_kept(key: str, because: str) -> NetworkError:
     """A page or file that was never kept, asked for while offline."""
     return NetworkError(
-        "the store lacks an index page or file, and `--offline` forbids to fetch it",
+        f"the store lacks index pages or files, and {because}",
         causes=(f"`{key}`",),
         hint="run `gpuenv prepare` once with a network",
         code="missing-offline",
+    )
+
+
+def _unexpected(raised: Exception) -> GpuenvError:
+    """A fault that nobody foresaw, which still has to be told."""
+    return GpuenvError(
+        "the gateway could not answer",
+        causes=(f"{type(raised).__name__}: {raised}",),
+        code="gateway-failed",
     )
 
 

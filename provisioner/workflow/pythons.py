@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from provisioner.adapters.machine import this_platform
 from provisioner.adapters.uv import Uv
-from provisioner.core.interpreter import Interpreter
+from provisioner.core.interpreter import named_version
 from provisioner.core.version import DottedVersion
 from provisioner.errors import ToolError
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from provisioner.adapters.projects import Place
     from provisioner.core.host import Platform, Target
+    from provisioner.core.interpreter import Interpreter
     from provisioner.workflow.world import World
 
 
@@ -24,20 +26,22 @@ def find_interpreter(
     """The target's Python, and why no environment for the target can be made here, if so.
 
     Raises:
-        ToolError: uv finds no Python, and the target does not say which it has.
+        ToolError: uv finds no Python, and the target does not say which version it has.
     """
     uv = Uv(program, place.folder, world.variables)
+    asked = named_version(target.python)
     here = _runs_here(target.host.platform, this_platform())
     try:
         found = uv.describe_python(uv.find_python(target.python))
     except ToolError:
-        if target.python is None or "." not in target.python:
+        if asked is None:
             raise
-        return Interpreter(version=target.python), f"there is no Python {target.python} here"
+        why = f"there is no Python {target.python} here; `uv python install {target.python}`"
+        return asked, f"{why} gets it"
     if here:
         return found, None
-    other = "an environment of the target's platform cannot be made here"
-    return Interpreter(version=target.python or found.version), other
+    other = f"an environment for {target.host.platform.machine} cannot be made here"
+    return asked or replace(found, path=None), other
 
 
 def _runs_here(target: Platform, here: Platform) -> bool:

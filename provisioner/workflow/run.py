@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from provisioner.adapters.uv import SCRUBBED
 from provisioner.errors import NotPreparedError, UsageError
 from provisioner.workflow.place import state_of
 from provisioner.workflow.switch import find_prepared
 
 if TYPE_CHECKING:
     from provisioner.workflow.world import Options, World
+
+
+_FOREIGN: Final = frozenset({"CONDA_PREFIX", "PYTHONHOME", "VIRTUAL_ENV"})
+"""Variables that name another environment."""
 
 
 def command_environment(world: World, options: Options) -> dict[str, str]:
@@ -26,7 +29,7 @@ def command_environment(world: World, options: Options) -> dict[str, str]:
     """
     state = state_of(world, options).read()
     if options.profile is not None:
-        prepared = find_prepared(state, options.profile)
+        prepared = find_prepared(world, options, state, options.profile)
     elif state.history.current is not None:
         prepared = state.history.current.prepared
     else:
@@ -40,7 +43,7 @@ def command_environment(world: World, options: Options) -> dict[str, str]:
             causes=(f"there is no `{environment}`",),
             hint=f"`gpuenv switch {prepared.profile}` makes it again",
         )
-    variables = {name: value for name, value in world.variables.items() if name not in SCRUBBED}
+    variables = {name: value for name, value in world.variables.items() if name not in _FOREIGN}
     path = world.variables.get("PATH", os.defpath)
     return variables | {
         "VIRTUAL_ENV": str(environment),

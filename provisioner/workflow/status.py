@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from provisioner.adapters.environment import is_intact, is_ours
+from provisioner.adapters.environment import is_intact, is_ours, is_outdated
+from provisioner.core.history import of_folder
 from provisioner.errors import IntegrityError
-from provisioner.workflow.place import state_of
+from provisioner.workflow.place import folder_of, state_of
 
 if TYPE_CHECKING:
     from provisioner.core.history import Generation, Prepared
     from provisioner.workflow.world import Options, World
 
-Condition = Literal["intact", "changed", "gone"]
+Condition = Literal["intact", "outdated", "changed", "gone"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +31,7 @@ class StatusResult:
     foreign: bool
     prepared: tuple[tuple[str, str, Condition], ...]
     generations: tuple[Generation, ...]
+    target: dict[str, Any] | None
 
     def damage(self) -> IntegrityError | None:
         """What is broken: an environment that is gone, a `.venv` that does not lead to one."""
@@ -73,11 +75,12 @@ class StatusResult:
                 }
                 for item in self.generations
             ],
+            "target": self.target,
             "findings": [
                 {
                     "code": f"environment-{condition}",
                     "message": f"the environment of `{name}` is {condition}",
-                    "hint": f"`gpuenv switch {name}` makes it again",
+                    "hint": hint_for(name, condition),
                 }
                 for name, _, condition in self.prepared
                 if condition != "intact"
@@ -87,6 +90,7 @@ class StatusResult:
 
 def status(world: World, options: Options) -> StatusResult:
     """Look at the project's environments, a stat each."""
+    folder, _ = folder_of(world, options)
     states = state_of(world, options)
     state = states.read()
     current = state.history.current
@@ -100,14 +104,23 @@ def status(world: World, options: Options) -> StatusResult:
         linked=current is not None and str(linked) == current.prepared.environment,
         foreign=states.is_foreign(is_ours, state.history),
         prepared=tuple(
-            (name, item.environment, condition_of(item)) for name, item in state.prepared.items()
+            (name, item.environment, condition_of(item))
+            for name, item in of_folder(state.prepared, str(folder)).items()
         ),
+        target=state.target,
         generations=state.history.generations,
     )
 
 
+def hint_for(profile: str, condition: Condition) -> str:
+    """What to do about an environment that is not intact."""
+    if condition == "outdated":
+        return "it was made from an older lock; `gpuenv prepare` makes a new one"
+    return f"`gpuenv switch {profile}` makes it again"
+
+
 def condition_of(prepared: Prepared) -> Condition:
-    """Whether an environment is as it was made, changed since, or gone."""
+    """Whether an environment is as it was made, its lock newer, it changed since, or gone."""
     if is_intact(prepared):
-        return "intact"
+        return "outdated" if is_outdated(prepared) else "intact"
     return "changed" if Path(prepared.environment).is_dir() else "gone"

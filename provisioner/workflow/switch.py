@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.adapters.environment import is_intact, is_ours
+from provisioner.adapters.environment import is_intact, is_ours, is_outdated
+from provisioner.core.history import of_folder, with_prepared
 from provisioner.errors import IntegrityError, NotPreparedError
-from provisioner.workflow.place import state_of, store_of
+from provisioner.workflow.place import folder_of, state_of, store_of
 
 if TYPE_CHECKING:
     from provisioner.adapters.state import State, StateFolder
@@ -20,7 +21,12 @@ _WAIT_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SwitchResult:
-    """What was and what is active; `renewed` where the environment had to be made again."""
+    """What was and what is active.
+
+    `renewed`: the environment had to be made again; `drifted`: it was changed and taken as
+    it is; `outdated`: the lock is another one now; `activated`: the shell that asks has
+    another environment of ours activated.
+    """
 
     was: str | None
     to: str
@@ -29,6 +35,8 @@ class SwitchResult:
     changed: bool
     renewed: bool
     drifted: bool
+    outdated: bool
+    activated: bool
 
     def to_json(self) -> dict[str, Any]:
         """The fields of `switch --json`."""
@@ -47,10 +55,12 @@ def switch(world: World, options: Options, profile: str, *, keep: bool = False) 
     with states.hold(wait_seconds=_WAIT_SECONDS):
         state = states.read()
         states.check_link(is_ours, state.history)
-        prepared = find_prepared(state, profile)
-        ready = _ready(world, options, prepared, keep=keep)
+        prepared = find_prepared(world, options, state, profile)
+        ready = prepared
+        if not (is_intact(prepared) or _kept(prepared, keep=keep)):
+            ready = _renew(world, options, prepared, same=False)
         history = state.history.activate(ready, automatic=False, now=int(world.now()))
-        return _flip(states, replace(state, history=history), prepared, ready, state)
+        return _flip(world, states, replace(state, history=history), ready, state)
 
 
 def rollback(
@@ -67,35 +77,38 @@ def rollback(
         state = states.read()
         states.check_link(is_ours, state.history)
         generation = state.history.find(number)
-        ready = _ready(world, options, generation.prepared, keep=keep)
+        ready = generation.prepared
+        if not (is_intact(ready) or _kept(ready, keep=keep)):
+            ready = _renew(world, options, ready, same=True)
         history = state.history.go_back(generation, ready)
-        return _flip(states, replace(state, history=history), generation.prepared, ready, state)
+        return _flip(world, states, replace(state, history=history), ready, state)
 
 
-def find_prepared(state: State, profile: str) -> Prepared:
-    """A prepared profile.
+def find_prepared(world: World, options: Options, state: State, profile: str) -> Prepared:
+    """A prepared profile of the project that is meant.
 
     Raises:
         NotPreparedError: it is not prepared.
     """
-    if profile in state.prepared:
-        return state.prepared[profile]
-    names = ", ".join(f"`{name}`" for name in state.prepared) or "none"
+    folder, _ = folder_of(world, options)
+    prepared = of_folder(state.prepared, str(folder))
+    if profile in prepared:
+        return prepared[profile]
+    names = ", ".join(f"`{name}`" for name in prepared) or "none"
+    like = [name for name in prepared if profile.lower() in {name, name.removeprefix("cu")}]
     message = f"profile `{profile}` is not prepared here"
     raise NotPreparedError(
         message,
         causes=(f"prepared are {names}",),
-        hint=f"`gpuenv prepare --profile {profile}` prepares it",
+        hint=f"did you mean `{like[0]}`?"
+        if like
+        else f"`gpuenv prepare --profile {profile}` prepares it, where the host can run it",
     )
 
 
-def _ready(world: World, options: Options, prepared: Prepared, *, keep: bool) -> Prepared:
-    """The environment as it was made, or a new one of the same inputs."""
-    if is_intact(prepared):
-        return prepared
-    if keep:
-        if Path(prepared.environment).is_dir():
-            return prepared
+def _kept(prepared: Prepared, *, keep: bool) -> bool:
+    """Whether an environment that was changed is to be taken as it is."""
+    if keep and not Path(prepared.environment).is_dir():
         message = f"the environment of `{prepared.profile}` is gone"
         raise IntegrityError(
             message,
@@ -103,31 +116,31 @@ def _ready(world: World, options: Options, prepared: Prepared, *, keep: bool) ->
             hint="without `--keep` it is made again",
             code="environment-gone",
         )
-    return _renew(world, options, prepared)
+    return keep
 
 
-def _renew(world: World, options: Options, prepared: Prepared) -> Prepared:
-    from provisioner.adapters.http import Http
-    from provisioner.adapters.uv import find_uv
+def _renew(world: World, options: Options, prepared: Prepared, *, same: bool) -> Prepared:
     from provisioner.workflow.environments import renew
-    from provisioner.workflow.pull import Pull
-    from provisioner.workflow.workshop import Workshop
+    from provisioner.workflow.workshop import open_workshop
 
     store = store_of(world, options)
     store.open()
-    pull = Pull(store, Http(world.variables, connections=1), (), world.progress, offline=True)
-    folder = Path(prepared.recipe["folder"])
-    workshop = Workshop(find_uv(world.variables), folder, world.variables, pull)
-    world.progress.note(f"the environment of `{prepared.profile}` was changed; making it again")
-    return renew(world, workshop, prepared)
+    what = "was changed" if Path(prepared.environment).is_dir() else "is gone"
+    world.progress.note(f"the environment of `{prepared.profile}` {what}; making it again")
+    folder, python = Path(prepared.folder), prepared.recipe["python"]
+    with open_workshop(world, store, folder, python=python, offline=True) as workshop:
+        workshop.pull.because = "switching fetches nothing"
+        return renew(world, workshop, prepared, same=same)
 
 
 def _flip(
-    states: StateFolder, state: State, asked: Prepared, ready: Prepared, before: State
+    world: World, states: StateFolder, state: State, ready: Prepared, before: State
 ) -> SwitchResult:
-    renewed = ready is not asked
-    if renewed and state.prepared.get(ready.profile) == asked:
-        state = replace(state, prepared=state.prepared | {ready.profile: ready})
+    known = {item.environment for item in before.prepared}
+    known |= {item.prepared.environment for item in before.history.generations}
+    renewed = ready.environment not in known
+    if renewed:
+        state = replace(state, prepared=with_prepared(state.prepared, [ready]))
     current = state.history.current
     if current is None:
         raise AssertionError
@@ -136,6 +149,7 @@ def _flip(
         states.write(state)
     changed = states.flip(Path(ready.environment))
     was = before.history.current
+    shell = world.variables.get("VIRTUAL_ENV")
     return SwitchResult(
         was=was.prepared.profile if was else None,
         to=ready.profile,
@@ -144,4 +158,6 @@ def _flip(
         changed=changed,
         renewed=renewed,
         drifted=not is_intact(ready),
+        outdated=is_outdated(ready),
+        activated=bool(shell) and shell != ready.environment and is_ours(Path(shell or "")),
     )

@@ -5,64 +5,77 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from provisioner.adapters import uv_settings
+from provisioner.adapters import git, pip, uv_settings
 from provisioner.adapters.certificates import CertificateAuthority
 from provisioner.adapters.gateway import BYPASSES, Gateway
 from provisioner.adapters.http import Http
-from provisioner.adapters.uv import Uv
-from provisioner.errors import ToolError
+from provisioner.adapters.uv import Uv, find_uv
+from provisioner.core.urls import credentials_in
+from provisioner.errors import GpuenvError, LockError, ToolError
 from provisioner.workflow.pull import FILES_AT_ONCE, Pull
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from provisioner.adapters.store import Store
-    from provisioner.workflow.job import Job
+    from provisioner.adapters.uv import Turned
+    from provisioner.core.profile import Index
+    from provisioner.workflow.world import World
 
 
 @contextmanager
-def open_workshop(job: Job, store: Store) -> Iterator[Workshop]:
-    """The workshop of a job, and the connections that it needs."""
-    world = job.world
-    where = (world.variables, world.home, job.place.folder)
+def open_workshop(  # noqa: PLR0913 - what uv is given, and what it may reach
+    world: World,
+    store: Store,
+    folder: Path,
+    *,
+    python: str | None,
+    indexes: Iterable[Index] = (),
+    offline: bool,
+) -> Iterator[Workshop]:
+    """The workshop for a project's folder, and the connections that it needs.
+
+    `python` is the interpreter that uv is to use; `indexes` are those whose policies count.
+    """
+    where = (world.variables, world.home, folder)
     http = Http(
         {**world.variables, **uv_settings.proxies(*where)},
         connections=2 * FILES_AT_ONCE,
-        credentials=uv_settings.index_credentials(*where),
+        credentials={
+            **credentials_in(pip.index_url(world.variables, world.home) or ""),
+            **uv_settings.index_credentials(*where),
+        },
     )
-    pull = Pull(
-        store,
-        http,
-        (index for candidate in job.candidates for index in candidate.profile.indexes),
-        world.progress,
-        offline=job.options.offline,
-    )
+    pull = Pull(store, http, indexes, world.progress, offline=offline)
     try:
         yield Workshop(
-            job.program,
-            job.place.folder,
-            world.variables,
+            world,
+            folder,
             pull,
-            settings=uv_settings.without_proxies(*where),
+            python=python,
+            settings=uv_settings.safe_settings(*where),
         )
     finally:
         http.close()
 
 
-def git_variables(variables: Mapping[str, str], *, offline: bool) -> dict[str, str]:
+def git_variables(
+    variables: Mapping[str, str], configured: str | None, *, offline: bool
+) -> dict[str, str]:
     """Let git, which uv runs for git sources, go the user's own way past the gateway.
 
-    The gateway speaks for package indexes only. Offline, git may read local repositories.
+    The gateway speaks for package indexes only. `configured` is the proxy of git's own
+    settings, which is stronger than the variables. Offline, git may read local repositories.
     """
-    names = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
-    proxy = next((variables[name] for name in names if variables.get(name)), "")
+    names = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy", "HTTP_PROXY")
+    of_variables = next((variables[name] for name in names if variables.get(name)), "")
     given = variables.get("GIT_CONFIG_COUNT", "")
     count = int(given) if given.isdigit() else 0
     settings = {
         "GIT_CONFIG_COUNT": str(count + 1),
         f"GIT_CONFIG_KEY_{count}": "http.proxy",
-        f"GIT_CONFIG_VALUE_{count}": proxy,
+        f"GIT_CONFIG_VALUE_{count}": of_variables if configured is None else configured,
     }
     return settings | ({"GIT_ALLOW_PROTOCOL": "file"} if offline else {})
 
@@ -76,24 +89,40 @@ class Workshop:
 
     def __init__(
         self,
-        program: Path,
+        world: World,
         folder: Path,
-        variables: Mapping[str, str],
         pull: Pull,
         *,
+        python: str | None = None,
         settings: str | None = None,
     ) -> None:
         self._settings = settings
-        self._program = program
+        self._python = python
+        self._program = find_uv(world.variables)
         self._folder = folder
-        self._variables = variables
+        self._variables = world.variables
         self.pull = pull
         self.store = pull.store
 
     @property
     def offline(self) -> Uv:
         """Uv without any network, for what needs none."""
-        return Uv(self._program, self._folder, {**self._variables, "UV_OFFLINE": "1"})
+        return Uv(self._program, self._folder, {**self._variables, "UV_OFFLINE": "1"}, self._python)
+
+    def export(self, turned: Turned, lock: Path) -> str:
+        """The project's lock as PEP 751, without a network unless it has to be built first.
+
+        Raises:
+            LockError: it is malformed or stale.
+        """
+        try:
+            return self.offline.export(turned, lock)
+        except LockError:
+            raise
+        except GpuenvError:
+            # A project whose metadata is dynamic has to be built before its lock can be judged.
+            with self.building() as uv:
+                return uv.export(turned, lock)
 
     @contextmanager
     def resolving(self) -> Iterator[Uv]:
@@ -110,20 +139,21 @@ class Workshop:
     @contextmanager
     def _behind_gateway(self, *, resolving: bool) -> Iterator[Uv]:
         self.pull.resolving = resolving
-        self.pull.failures.clear()
+        self.pull.forget_failures()
         self.store.open()
         with Gateway(self.pull, CertificateAuthority()) as gateway:
             variables = {
                 name: value for name, value in self._variables.items() if name not in BYPASSES
             }
-            variables |= git_variables(self._variables, offline=self.pull.offline)
+            proxy = git.setting(self._folder, self._variables, "http.proxy")
+            variables |= git_variables(self._variables, proxy, offline=self.pull.offline)
             variables |= gateway.variables
             if self._settings is not None:
                 file = gateway.folder / "uv.toml"
                 file.write_text(self._settings, encoding="utf-8")
                 variables["UV_CONFIG_FILE"] = str(file)
             try:
-                yield Uv(self._program, self._folder, variables)
+                yield Uv(self._program, self._folder, variables, self._python)
             except ToolError:
                 # What kept us from answering says more than what uv made of it.
                 if self.pull.failures:

@@ -188,7 +188,7 @@ def test_moving_aside_keeps_what_was_there(kind: str, state: StateFolder, tmp_pa
     assert aside is not None
     assert not os.path.lexists(state.link)
     assert os.path.lexists(aside)
-    assert aside.parent == state.home
+    assert aside.parent == state.home / ".gpuenv"
     assert aside.is_symlink() == (kind == "link")
 
 
@@ -204,7 +204,7 @@ def test_what_is_remembered_comes_back(state: StateFolder, tmp_path: Path) -> No
     one, two = (environment(tmp_path, name) for name in ("one", "two"))
     remembered = State(
         history=history(one, two),
-        prepared={"one": prepared(one), "two": prepared(two)},
+        prepared=(prepared(one), prepared(two)),
         target={"platform": {"system": "linux"}},
         last={"profile": "one"},
     )

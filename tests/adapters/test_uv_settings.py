@@ -13,8 +13,8 @@ from provisioner.adapters.uv_settings import (
     has_default_index,
     index_credentials,
     proxies,
+    safe_settings,
     settings_files,
-    without_proxies,
 )
 from tests.simulators.environment import clean_environment, uv_binary
 from tests.simulators.index import IndexSimulator
@@ -186,7 +186,7 @@ def test_credentials_in_a_variable_are_found(tmp_path: Path) -> None:
 def test_settings_without_a_proxy_stay_the_users_own(tmp_path: Path) -> None:
     (tmp_path / "uv.toml").write_text('index-url = "https://index.test/"\n', encoding="utf-8")
 
-    assert without_proxies({"UV_NO_CONFIG": "0"}, tmp_path / "home", tmp_path) is None
+    assert safe_settings({"UV_NO_CONFIG": "0"}, tmp_path / "home", tmp_path) is None
 
 
 def test_of_settings_with_a_proxy_all_but_the_proxy_is_left(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_of_settings_with_a_proxy_all_but_the_proxy_is_left(tmp_path: Path) -> N
         encoding="utf-8",
     )
 
-    text = without_proxies({}, tmp_path / "home", project)
+    text = safe_settings({}, tmp_path / "home", project)
 
     assert text is not None
     assert tomllib.loads(text) == {

@@ -71,8 +71,12 @@ class Done:
         assert len(starts) == 1, self.err
         error, *rest = lines[starts[0] :]
         causes = []
-        while rest and rest[0].startswith("  cause: "):
-            causes.append(rest.pop(0).removeprefix("  cause: "))
+        while rest and rest[0].startswith("  "):
+            line = rest.pop(0)
+            if line.startswith("  cause: "):
+                causes.append(line.removeprefix("  cause: "))
+            else:
+                causes[-1] += f"\n{line}"  # An excerpt of a file, below its cause.
         hint = None
         if rest:
             blank, said, *more = rest

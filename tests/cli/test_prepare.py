@@ -261,7 +261,7 @@ def test_adopt_moves_a_real_venv_aside(warm: Machine, app: Path) -> None:
     done = warm.gpuenv(app, "prepare", "--adopt", "--target", TARGET)
     assert done.code == 0, done.err
     assert line_of(app / ".venv") == "cu13"
-    (aside,) = app.glob(".venv.before-gpuenv-*")
+    (aside,) = (app / ".gpuenv").glob("venv-before-*")
     assert (aside / "precious").exists()
     assert str(aside) in done.out
 

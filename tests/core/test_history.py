@@ -25,11 +25,11 @@ def prepared(profile: str, stamp: int = 1) -> Prepared:
         environment=f"envs/{profile}",
         stamp=(stamp, 0),
         inputs="0" * 64,
-        recipe={"extras": [profile]},
+        recipe={"folder": "app", "extras": [profile]},
     )
 
 
-ENTRY = to_json(History(), {"cu12": prepared("cu12")})["environments"]["envs/cu12"]
+ENTRY = to_json(History(), [prepared("cu12")])["environments"]["envs/cu12"]
 
 
 def activate(history: History, *profiles: str, automatic: bool = False) -> History:
@@ -99,29 +99,39 @@ def test_going_back_keeps_every_number(steps: list[Step], which: int) -> None:
     history = walk([("activate", "cu13", False), *steps])[-1]
     generation = history.generations[which % len(history.generations)]
     back = history.go_back(generation, generation.prepared)
-    assert back.generations == history.generations
+    numbers = [item.number for item in history.generations]
+    assert [item.number for item in back.generations] == numbers
     assert back.active == generation.number
+
+
+@given(STEPS, st.integers(0, 20))
+def test_going_back_is_a_choice_by_hand(steps: list[Step], which: int) -> None:
+    history = walk([("activate", "cu13", True), *steps])[-1]
+    generation = history.generations[which % len(history.generations)]
+    current = history.go_back(generation, generation.prepared).current
+    assert current is not None
+    assert not current.automatic
 
 
 @given(STEPS, st.frozensets(st.sampled_from(["cu13", "cu12", "cpu"])))
 def test_a_history_survives_being_written(steps: list[Step], names: frozenset[str]) -> None:
     history = walk(steps)[-1]
-    ready = {name: prepared(name) for name in names}
+    ready = tuple(prepared(name) for name in sorted(names))
     assert from_json(json.loads(json.dumps(to_json(history, ready)))) == (history, ready)
 
 
 @given(STEPS)
 def test_an_environment_is_written_once_however_often_it_was_active(steps: list[Step]) -> None:
     history = walk(steps)[-1]
-    written = to_json(history, {"cu12": prepared("cu12")})
+    written = to_json(history, [prepared("cu12")])
     used = {item.prepared.environment for item in history.generations} | {"envs/cu12"}
     assert set(written["environments"]) == used
 
 
 def test_an_environment_made_anew_is_written_as_it_is_now() -> None:
     history = activate(History(), "cu12", "cpu")
-    _, ready = from_json(to_json(history, {"cu12": prepared("cu12", stamp=7)}))
-    assert ready == {"cu12": prepared("cu12", stamp=7)}
+    _, ready = from_json(to_json(history, [prepared("cu12", stamp=7)]))
+    assert ready == (prepared("cu12", stamp=7),)
 
 
 @pytest.mark.parametrize(

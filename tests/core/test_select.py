@@ -579,12 +579,19 @@ def test_the_json_form_has_the_promised_fields() -> None:
     ],
 )
 def test_one_line_says_why_a_profile_fits(machine: Host, words: str) -> None:
-    assert explain(choose(machine).chosen, machine) == words
+    assert explain(choose(machine).chosen, machine, FACTS) == words
 
 
-def test_a_cpu_that_was_asked_for_says_that_no_cuda_was() -> None:
+def test_what_was_asked_for_says_so() -> None:
     machine = host("580.95.05", "13.0", "9.0")
-    assert explain(choose(machine, forced="cpu").chosen, machine) == "no CUDA profile was chosen"
+    chosen = choose(machine, forced="cpu").chosen
+    assert explain(chosen, machine, FACTS, forced=True) == "as asked for"
+
+
+def test_code_that_a_gpu_only_may_run_is_not_claimed() -> None:
+    machine = host("620.1", "15.0", "15.0")
+    why = explain(choose(machine).chosen, machine, FACTS)
+    assert why == "driver `620.1`, runs CUDA `15.0`"
 
 
 # Laws
