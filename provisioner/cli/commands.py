@@ -83,6 +83,14 @@ def _nvml() -> Any:  # noqa: ANN401 - pynvml has no types
     return load()
 
 
+def _end_as_interrupted() -> None:
+    """End on SIGTERM and SIGHUP as on Ctrl-C: what runs for us ends too, nothing half is left."""
+    import signal
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+
+
 def _home() -> Path:
     try:
         return Path.home()
@@ -224,6 +232,7 @@ def lock(session: Session, *, upgrade: bool) -> None:
     from provisioner.cli.render import render_lock
     from provisioner.workflow.lock import lock as verb
 
+    _end_as_interrupted()
     result = verb(session.world, session.options, upgrade=upgrade)
     session.show(result.to_json(), render_lock(result))
 
@@ -240,6 +249,7 @@ def prepare(session: Session, **wishes: bool) -> None:
     from provisioner.cli.render import render_prepare
     from provisioner.workflow.prepare import prepare as verb
 
+    _end_as_interrupted()
     result = verb(session.world, session.options, Wishes(**wishes))
     session.show(result.to_json(), render_prepare(result))
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.errors import NotPreparedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+
+_RECIPE: Final = frozenset({"folder", "lock", "lock_hash", "lock_stamp", "python"})
+"""What has to be known of how an environment was made."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,6 +170,8 @@ def from_json(data: Mapping[str, Any]) -> tuple[History, tuple[Prepared, ...]]:
     every = {}
     for environment, item in data["environments"].items():
         inode, nanoseconds = item["stamp"]
+        if missing := _RECIPE - item["recipe"].keys():
+            raise KeyError(*sorted(missing))
         every[environment] = Prepared(
             profile=item["profile"],
             environment=environment,

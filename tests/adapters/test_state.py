@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FLIPS = 200
+RECIPE = {
+    "folder": "app",
+    "lock": "uv.lock",
+    "lock_hash": "",
+    "lock_stamp": [],
+    "python": "python",
+}
 
 
 @pytest.fixture
@@ -46,7 +53,9 @@ def environment(tmp_path: Path, name: str) -> Path:
 
 def prepared(path: Path) -> Prepared:
     """What is known of an environment."""
-    return Prepared(profile=path.name, environment=str(path), stamp=(1, 2), inputs="i", recipe={})
+    return Prepared(
+        profile=path.name, environment=str(path), stamp=(1, 2), inputs="i", recipe=RECIPE
+    )
 
 
 def history(*paths: Path) -> History:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -18,6 +18,14 @@ from provisioner.core.history import (
 )
 from provisioner.errors import NotPreparedError
 
+RECIPE: Final[dict[str, Any]] = {
+    "folder": "app",
+    "lock": "uv.lock",
+    "lock_hash": "",
+    "lock_stamp": [],
+    "python": "python",
+}
+
 
 def prepared(profile: str, stamp: int = 1) -> Prepared:
     return Prepared(
@@ -25,7 +33,7 @@ def prepared(profile: str, stamp: int = 1) -> Prepared:
         environment=f"envs/{profile}",
         stamp=(stamp, 0),
         inputs="0" * 64,
-        recipe={"folder": "app", "extras": [profile]},
+        recipe={**RECIPE, "extras": [profile]},
     )
 
 
