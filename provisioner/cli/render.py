@@ -176,6 +176,8 @@ def render_prepare(result: PrepareResult) -> str:
             f"{_count(result.reused)} are held in {result.store}, "
             f"{size_text(result.free_bytes)} are free there"
         )
+        if total > result.free_bytes:
+            lines.append("warning: that is more than is free")
         return "\n".join(lines)
     if result.nothing_to_do:
         lines.append(f"prepared are {', '.join(result.prepared)}; nothing to do")

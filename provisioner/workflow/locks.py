@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from provisioner.adapters import pip, uv_settings
@@ -28,7 +28,10 @@ _SEVERAL: Final = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Locked:
-    """A profile's lock: its PEP 751 text, the file that it is from, and what it means."""
+    """A profile's lock: its PEP 751 text, the file that it is from, and what it means.
+
+    `written` is whether this run made the file, or changed it.
+    """
 
     candidate: Candidate
     text: str
@@ -68,7 +71,8 @@ def make_locks(job: Job, workshop: Workshop, *, upgrade: bool = False) -> tuple[
     if job.wishes.dry_run and not place.uv_lock.exists():
         message = f"there is no `{place.uv_lock.name}` yet, and `--dry-run` writes nothing"
         raise LockError(message, hint="`gpuenv lock` makes it", code="lock-missing")
-    if upgrade or not place.uv_lock.exists():
+    written = upgrade or not place.uv_lock.exists()
+    if written:
         _refuse_offline(job, place.uv_lock)
         try:
             with workshop.resolving() as uv:
@@ -76,7 +80,8 @@ def make_locks(job: Job, workshop: Workshop, *, upgrade: bool = False) -> tuple[
         except ToolError as error:
             error.hint = error.hint or _conflicts_hint(job)
             raise
-    return tuple(_exported(job, workshop, candidate) for candidate in job.candidates)
+    locks = (_exported(job, workshop, candidate) for candidate in job.candidates)
+    return tuple(replace(item, written=written) for item in locks)
 
 
 def _conflicts_hint(job: Job) -> str | None:
@@ -140,7 +145,8 @@ def _resolved(job: Job, workshop: Workshop, candidate: Candidate, *, upgrade: bo
     text = signed(text, resolution)
     if not job.wishes.dry_run:
         write_whole(path, text)
-    return _locked(job, candidate, text, path, by_uv=False)
+    locked = _locked(job, candidate, text, path, by_uv=False)
+    return replace(locked, written=not job.wishes.dry_run)
 
 
 def _refuse_offline(job: Job, path: Path) -> None:

@@ -164,7 +164,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         workshop.pull.fetch(plan)
         if job.wishes.fetch_only or job.not_here:
             why = (job.not_here,) if job.not_here else ()
-            return replace(_result(job, workshop, plan), notes=why)
+            return replace(_result(job, workshop, plan), notes=(*_written(locks), *why))
         prepared = _build(job, workshop, state, locks)
         history = _activate(job, state.history, prepared)
         result = _with_active(_result(job, workshop, plan), states, history, prepared)
@@ -188,7 +188,13 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         aside = states.move_aside()
     if history.current:
         states.flip(job.place.home / history.current.prepared.environment)
-    return replace(result, notes=(f"moved the old `.venv` to `{aside}`",) if aside else ())
+    moved = (f"moved the old `.venv` to `{aside}`",) if aside else ()
+    return replace(result, notes=(*_written(locks), *moved))
+
+
+def _written(locks: tuple[Locked, ...]) -> tuple[str, ...]:
+    names = dict.fromkeys(locked.path.name for locked in locks if locked.written)
+    return tuple(f"wrote `{name}`, to be committed" for name in names)
 
 
 def _build(
