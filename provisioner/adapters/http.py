@@ -195,9 +195,11 @@ def _mounts(
         host = part.strip().lstrip(".")
         if host == "*":
             return {}
-        if host.count(":") > 1 and not host.startswith("["):
-            mounts[f"all://[{host}]"] = None  # An IPv6 address.
-        elif host and "/" not in host:  # httpx knows no networks such as 10.0.0.0/8.
+        if not host or "/" in host:
+            continue  # httpx knows no networks such as 10.0.0.0/8.
+        if host.count(":") > 1:  # An IPv6 address.
+            mounts[f"all://{host}" if host.startswith("[") else f"all://[{host}]"] = None
+        else:
             mounts[f"all://{host}"] = None
             mounts[f"all://*.{host}"] = None
     return mounts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,11 +52,13 @@ def find_home(folder: Path, *, is_project: bool) -> Path:
 
     A member of a workspace that was prepared has a pointer to the workspace's root.
     """
-    try:
-        return Path((folder / ".gpuenv" / "home").read_text(encoding="utf-8").strip())
-    except OSError:
-        pass
-    if not is_project or (folder / ".gpuenv").is_dir():
+    pointer = folder / ".gpuenv" / "home"
+    if pointer.is_file():
+        text = pointer.read_text(encoding="utf-8", errors="replace").strip()
+        home = Path(os.path.normpath(folder / text))
+        if text and (home / "pyproject.toml").is_file():
+            return home
+    elif not is_project or (folder / ".gpuenv").is_dir():
         return folder
     return read_place(folder, is_project=True).home
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = 1
 POINTER: Final = "home"
+_LAST: Final = frozenset({"request", "inputs", "blobs", "result"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +76,8 @@ class StateFolder:
         """Let a member of the workspace find this state without reading the workspace."""
         folder = member / self._folder.name
         _make_folder(folder)
-        write_whole(folder / POINTER, f"{self.home}\n")
+        # Relative, so that a copy of the workspace does not lead into the original.
+        write_whole(folder / POINTER, f"{os.path.relpath(self.home, member)}\n")
 
     def read(self) -> State:
         """What is remembered; an empty state where nothing is.
@@ -108,6 +110,8 @@ class StateFolder:
             # A copy of the project, or it was moved: its environments belong to the old place.
             return State(target=data["target"])
         history, prepared = from_json(data)
+        if data["last"] is not None and not data["last"].keys() >= _LAST:
+            raise KeyError(*sorted(_LAST - data["last"].keys()))
         return State(history=history, prepared=prepared, target=data["target"], last=data["last"])
 
     def write(self, state: State) -> None:

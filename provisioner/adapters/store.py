@@ -225,13 +225,13 @@ class Store:
                 return None
             digest = head["digest"]
             return StoredPage(
-                url=head["url"],
-                headers=head["headers"],
-                stored=head["stored"],
+                url=str(head["url"]),
+                headers={str(name): str(value) for name, value in head["headers"].items()},
+                stored=float(head["stored"]),
                 body=b"" if digest else self._page(key, f".{head['body']}").read_bytes(),
                 digest=Digest.parse(digest) if digest else None,
             )
-        except (FileNotFoundError, KeyError, TypeError, ValueError):
+        except (FileNotFoundError, AttributeError, KeyError, TypeError, ValueError):
             return None  # A page can be asked for again, unlike a state.
 
     def keep_page(self, key: str, page: StoredPage) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote, urlsplit
 
-from provisioner.core.urls import origin
+from provisioner.core.urls import credentials_in, origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -76,9 +76,9 @@ def settings_files(variables: Mapping[str, str], home: Path, folder: Path) -> tu
 
 
 def _all_settings(
-    variables: Mapping[str, str], home: Path, folder: Path
+    variables: Mapping[str, str], home: Path, folder: Path, into: Path | None = None
 ) -> Iterator[Mapping[str, Any]]:
-    """The settings that count, the strongest first."""
+    """The settings that count, the strongest first, with paths as `into` sees them."""
     nearest = False
     for path in settings_files(variables, home, folder):
         in_project = path.parent == folder or path.parent in folder.parents
@@ -87,7 +87,7 @@ def _all_settings(
         found = _settings(path)
         if found is not None:
             nearest = nearest or in_project
-            yield _anchored(found, path.parent)
+            yield _anchored(found, path.parent, into) if into else found
 
 
 def proxies(variables: Mapping[str, str], home: Path, folder: Path) -> dict[str, str]:
@@ -100,14 +100,17 @@ def proxies(variables: Mapping[str, str], home: Path, folder: Path) -> dict[str,
     }
 
 
-def safe_settings(variables: Mapping[str, str], home: Path, folder: Path) -> str | None:
-    """All settings as one `uv.toml` without what must not count; None where nothing is.
+def safe_settings(variables: Mapping[str, str], home: Path, folder: Path, into: Path) -> str | None:
+    """All settings as one `uv.toml` in `into`, without what must not count.
+
+    None where there is nothing to leave out. Paths stay relative, since uv writes them into
+    locks as they are.
 
     A proxy in a settings file is stronger than the variables that send uv through the
     gateway, and `[pip] target` and its like send packages into another environment. Only
     another settings file, which replaces all of them, is stronger still.
     """
-    merged = _merged(_all_settings(variables, home, folder))
+    merged = _merged(_all_settings(variables, home, folder, into))
     pip = merged.get("pip")
     redirected = isinstance(pip, dict) and bool(_REDIRECTING & pip.keys())
     if not redirected and not any(merged.get(key) for key in _PROXIES):
@@ -151,12 +154,13 @@ def index_credentials(
     """
     found: dict[str, tuple[str, str]] = {}
     for name, url in _indexes(variables, home, folder):
-        parts = urlsplit(url)
+        place = origin(url)
+        user, password = credentials_in(url).get(place, ("", ""))
         prefix = f"UV_INDEX_{re.sub('[^A-Za-z0-9]', '_', name).upper()}"
-        user = variables.get(f"{prefix}_USERNAME") or unquote(parts.username or "")
-        password = variables.get(f"{prefix}_PASSWORD") or unquote(parts.password or "")
-        if user or password:
-            found.setdefault(origin(url), (user, password))
+        user = variables.get(f"{prefix}_USERNAME") or user
+        password = variables.get(f"{prefix}_PASSWORD") or password
+        if place and (user or password):
+            found.setdefault(place, (user, password))
     return found
 
 
@@ -191,8 +195,8 @@ def _names_default(settings: Mapping[str, Any]) -> bool:
     )
 
 
-def _anchored(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Settings whose relative paths are made absolute: they are relative to their file."""
+def _anchored(settings: Mapping[str, Any], folder: Path, into: Path) -> dict[str, Any]:
+    """Settings of a file in `folder` whose relative paths hold for one in `into`."""
 
     def anchor(value: object) -> object:
         if isinstance(value, list):
@@ -201,14 +205,14 @@ def _anchored(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             return {**value, "url": anchor(value["url"])} if "url" in value else value
         if not isinstance(value, str) or "://" in value or Path(value).is_absolute():
             return value
-        return str(folder / value)
+        return os.path.relpath(folder / value, into)
 
     anchored = {
         key: anchor(value) if key in (*_PATHS, "index") else value
         for key, value in settings.items()
     }
     if isinstance(pip := settings.get("pip"), dict):
-        anchored["pip"] = _anchored(pip, folder)
+        anchored["pip"] = _anchored(pip, folder, into)
     return anchored
 
 

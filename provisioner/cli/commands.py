@@ -56,6 +56,7 @@ class Session:
             now=time.time,
             nvml=_nvml,
             progress=self.progress,
+            guard=_end_as_interrupted,
         )
 
     def show(self, data: dict[str, Any], text: str) -> None:
@@ -115,6 +116,10 @@ def _common(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def called(**values: Any) -> Any:  # noqa: ANN401 - click's own
+        context = click.get_current_context()
+        called_with = context.find_object(Called) or Called()
+        called_with.command = context.command.name or ""
+        called_with.as_json = values["as_json"]
         offline = values.pop("offline") or _switched_on("GPUENV_OFFLINE")
         project, store = values.pop("project"), values.pop("store")
         options = Options(
@@ -126,10 +131,6 @@ def _common(function: Callable[..., Any]) -> Callable[..., Any]:
             python=values.pop("python"),
             offline=offline,
         )
-        context = click.get_current_context()
-        called_with = context.find_object(Called) or Called()
-        called_with.command = context.command.name or ""
-        called_with.as_json = values["as_json"]
         session = Session(
             options,
             as_json=values.pop("as_json"),
@@ -232,7 +233,6 @@ def lock(session: Session, *, upgrade: bool) -> None:
     from provisioner.cli.render import render_lock
     from provisioner.workflow.lock import lock as verb
 
-    _end_as_interrupted()
     result = verb(session.world, session.options, upgrade=upgrade)
     session.show(result.to_json(), render_lock(result))
 
@@ -249,7 +249,6 @@ def prepare(session: Session, **wishes: bool) -> None:
     from provisioner.cli.render import render_prepare
     from provisioner.workflow.prepare import prepare as verb
 
-    _end_as_interrupted()
     result = verb(session.world, session.options, Wishes(**wishes))
     session.show(result.to_json(), render_prepare(result))
 

@@ -230,7 +230,8 @@ def render_status(result: StatusResult) -> str:
     if result.active is None:
         return "nothing is prepared here\n\nhint: `gpuenv prepare` comes first"
     how = "chosen automatically" if result.automatic else "chosen by hand"
-    lines = [f"{result.active} is active (generation {result.generation}, {how})"]
+    whose = f" of `{result.member}`" if result.member else ""
+    lines = [f"{result.active}{whose} is active (generation {result.generation}, {how})"]
     for name, path, condition in result.prepared:
         lines.append(f"  {name}: {condition}, {path}")
         if condition in {"changed", "outdated"}:

@@ -64,6 +64,14 @@ class History:
         """The active generation."""
         return next((item for item in self.generations if item.number == self.active), None)
 
+    def last_of(self, folder: str) -> Generation | None:
+        """What was last active for one project: the active generation, or an earlier one."""
+        current = self.current
+        if current and current.prepared.folder == folder:
+            return current
+        own = [item for item in self.generations if item.prepared.folder == folder]
+        return own[-1] if own else None
+
     def activate(self, prepared: Prepared, *, automatic: bool, now: int) -> History:
         """Append a generation; what is active already makes none, nor does its renewal."""
         known = self._renewed(prepared)

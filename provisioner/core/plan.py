@@ -132,6 +132,7 @@ def _known(lock: Pylock) -> Iterator[LockedFile]:
 
 
 def _file(item: PackageWheel | PackageSdist | PackageArchive, url: str) -> LockedFile:
+    """Raises ValueError where the URL, or the hash, is none."""
     sha256 = item.hashes.get("sha256")
     if sha256 is None:
         known = ", ".join(f"`{name}`" for name in item.hashes) or "none"

@@ -72,19 +72,30 @@ def read_manifest(data: Mapping[str, Any], origin: str) -> Manifest:
     workspace = table("tool", "uv", "workspace")
     groups = frozenset(map(normalise, table("dependency-groups")))
     default = uv.get("default-groups", ["dev"])
+
+    def texts(value: object, path: str) -> tuple[str, ...]:
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        message = f"`{origin}` is not valid"
+        raise GpuenvError(
+            message, causes=(f"`{path}`: expected a list of texts",), code="project-invalid"
+        )
+
     name = table("project").get("name")
     package = uv.get("package")
     return Manifest(
         name=normalise(name) if isinstance(name, str) else None,
         extras=frozenset(map(normalise, table("project", "optional-dependencies"))),
         groups=groups,
-        default_groups=groups & frozenset(map(normalise, default))
-        if isinstance(default, list)
-        else groups,
+        default_groups=groups
+        if default == "all"
+        else groups & frozenset(map(normalise, texts(default, "tool.uv.default-groups"))),
         is_project=bool(table("project") or groups or workspace or "build-system" in data),
         uses_uv="uv" in table("tool") and uv.get("managed", True) is not False,
         has_conflicts="conflicts" in uv,
         is_package=package if isinstance(package, bool) else "build-system" in data,
-        workspace_members=tuple(workspace.get("members", ())) if "workspace" in uv else None,
-        workspace_exclude=tuple(workspace.get("exclude", ())),
+        workspace_members=texts(workspace.get("members", []), "tool.uv.workspace.members")
+        if "workspace" in uv
+        else None,
+        workspace_exclude=texts(workspace.get("exclude", []), "tool.uv.workspace.exclude"),
     )

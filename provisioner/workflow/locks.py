@@ -87,10 +87,12 @@ def make_locks(job: Job, workshop: Workshop, *, upgrade: bool = False) -> tuple[
 def _conflicts_hint(job: Job) -> str | None:
     """What most likely lacks, where extras of several CUDA lines do not resolve together."""
     manifest = job.place.manifest
-    extras = sorted({name for one in job.selection.candidates for name in one.extras})
-    if manifest is None or manifest.has_conflicts or len(extras) < _SEVERAL:
+    candidates = job.selection.candidates
+    extras = sorted({("extra", name) for one in candidates for name in one.extras})
+    groups = sorted({("group", name) for one in candidates for name in one.groups})
+    if manifest is None or manifest.has_conflicts or len(extras + groups) < _SEVERAL:
         return None
-    items = ", ".join(f'{{ extra = "{name}" }}' for name in extras)
+    items = ", ".join(f'{{ {kind} = "{name}" }}' for kind, name in extras + groups)
     return f"extras that exclude each other need `conflicts = [[{items}]]` in `[tool.uv]`"
 
 

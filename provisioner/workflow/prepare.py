@@ -253,15 +253,10 @@ def _recipe(job: Job, locked: Locked) -> Recipe:
 
 def _activate(job: Job, history: History, prepared: dict[str, Prepared]) -> History:
     """The history with the choice active, or with what the user has switched to."""
-    current = history.current
+    last = history.last_of(str(job.place.folder))
     choice = job.selection.chosen.profile.name
-    keeps = (
-        current is not None
-        and current.prepared.folder == str(job.place.folder)
-        and not current.automatic
-        and job.options.profile is None
-    )
-    name = current.prepared.profile if current and keeps else choice
+    keeps = last is not None and not last.automatic and job.options.profile is None
+    name = last.prepared.profile if last and keeps else choice
     if name not in prepared:
         return history
     automatic = job.options.profile is None and not keeps

@@ -36,6 +36,7 @@ class ProfilesResult:
     def to_json(self) -> dict[str, Any]:
         """The fields of `profiles --json`."""
         return {
+            "target": self.target,
             "profiles": [
                 {
                     "name": item.name,
@@ -45,7 +46,7 @@ class ProfilesResult:
                     "reasons": list(item.reasons),
                 }
                 for item in self.profiles
-            ]
+            ],
         }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import NotPreparedError, UsageError
-from provisioner.workflow.place import state_of
+from provisioner.workflow.place import folder_of, state_of
 from provisioner.workflow.switch import find_prepared
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def command_environment(world: World, options: Options) -> dict[str, str]:
     state = state_of(world, options).read()
     if options.profile is not None:
         prepared = find_prepared(world, options, state, options.profile)
-    elif state.history.current is not None:
-        prepared = state.history.current.prepared
+    elif last := state.history.last_of(str(folder_of(world, options)[0])):
+        prepared = last.prepared
     else:
         message = "nothing is prepared here"
         raise NotPreparedError(message, hint="`gpuenv prepare` comes first")

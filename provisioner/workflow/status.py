@@ -20,7 +20,10 @@ Condition = Literal["intact", "outdated", "changed", "gone"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StatusResult:
-    """The active profile and generation, and the condition of every prepared environment."""
+    """The active profile and generation, and the condition of every prepared environment.
+
+    `member` is the folder of another member of the workspace, where `.venv` is its own.
+    """
 
     active: str | None
     generation: int | None
@@ -29,6 +32,7 @@ class StatusResult:
     link: str
     linked: bool
     foreign: bool
+    member: str | None
     prepared: tuple[tuple[str, str, Condition], ...]
     generations: tuple[Generation, ...]
     target: dict[str, Any] | None
@@ -76,6 +80,7 @@ class StatusResult:
                 for item in self.generations
             ],
             "target": self.target,
+            "member": self.member,
             "findings": [
                 {
                     "code": f"environment-{condition}",
@@ -102,6 +107,9 @@ def status(world: World, options: Options) -> StatusResult:
         automatic=current.automatic if current else False,
         link=str(states.link),
         linked=current is not None and str(linked) == current.prepared.environment,
+        member=current.prepared.folder
+        if current and current.prepared.folder != str(folder)
+        else None,
         foreign=states.is_foreign(is_ours, state.history),
         prepared=tuple(
             (name, item.environment, condition_of(item))

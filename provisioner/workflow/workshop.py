@@ -15,7 +15,7 @@ from provisioner.errors import GpuenvError, LockError, ToolError
 from provisioner.workflow.pull import FILES_AT_ONCE, Pull
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from provisioner.adapters.store import Store
@@ -38,6 +38,7 @@ def open_workshop(  # noqa: PLR0913 - what uv is given, and what it may reach
 
     `python` is the interpreter that uv is to use; `indexes` are those whose policies count.
     """
+    world.guard()
     where = (world.variables, world.home, folder)
     http = Http(
         {**world.variables, **uv_settings.proxies(*where)},
@@ -54,7 +55,7 @@ def open_workshop(  # noqa: PLR0913 - what uv is given, and what it may reach
             folder,
             pull,
             python=python,
-            settings=uv_settings.safe_settings(*where),
+            settings=lambda into: uv_settings.safe_settings(*where, into),
         )
     finally:
         http.close()
@@ -83,8 +84,8 @@ def git_variables(
 class Workshop:
     """Where uv works. The gateway costs a certificate, so it opens when it is needed.
 
-    `settings` is the text of a `uv.toml` that takes the place of the user's files, where
-    these would lead uv past the gateway.
+    `settings` gives, for a folder, the text of a `uv.toml` there that takes the place of the
+    user's files, where these would lead uv past the gateway.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Workshop:
         pull: Pull,
         *,
         python: str | None = None,
-        settings: str | None = None,
+        settings: Callable[[Path], str | None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._python = python
@@ -148,9 +149,9 @@ class Workshop:
             proxy = git.setting(self._folder, self._variables, "http.proxy")
             variables |= git_variables(self._variables, proxy, offline=self.pull.offline)
             variables |= gateway.variables
-            if self._settings is not None:
+            if settings := self._settings(gateway.folder):
                 file = gateway.folder / "uv.toml"
-                file.write_text(self._settings, encoding="utf-8")
+                file.write_text(settings, encoding="utf-8")
                 variables["UV_CONFIG_FILE"] = str(file)
             try:
                 yield Uv(self._program, self._folder, variables, self._python)

@@ -17,6 +17,7 @@ class World:
     """The process's surroundings, read once at the edge.
 
     `nvml` gives NVML's functions when they are needed; `now` is in seconds since the epoch.
+    `guard` is called before programs are started that have to end when this one is ended.
     """
 
     variables: Mapping[str, str]
@@ -25,6 +26,7 @@ class World:
     now: Callable[[], float]
     nvml: Callable[[], Any]
     progress: Progress = field(default_factory=Quiet)
+    guard: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.adapters.environment import discard, finish, is_ours, stamp
+from provisioner.adapters.environment import (
+    discard,
+    file_hash,
+    finish,
+    is_ours,
+    is_outdated,
+    lock_stamp,
+    stamp,
+)
 from provisioner.adapters.state import StateFolder
+from provisioner.core.history import Prepared
 from provisioner.errors import GpuenvError
 from tests.simulators.environment import clean_environment, uv_binary
 
@@ -171,3 +182,79 @@ def test_a_process_keeps_importing_from_the_environment_it_started_in(
     assert str(one) in file
     assert fresh.splitlines()[0] == "two"
     assert fresh.splitlines()[1].startswith("two ")
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    """A lock that an environment is made from."""
+    path = tmp_path / "uv.lock"
+    path.write_text("version = 1\n", encoding="utf-8")
+    return path
+
+
+def made_from(lock: Path) -> Prepared:
+    """An environment that was made from a lock as it is now."""
+    return Prepared(
+        profile="cu12",
+        environment="envs/cu12",
+        stamp=(1, 1),
+        inputs="i",
+        recipe={"lock": str(lock), "lock_stamp": lock_stamp(lock), "lock_hash": file_hash(lock)},
+    )
+
+
+def test_an_environment_whose_lock_is_as_it_was_is_not_outdated(lock: Path) -> None:
+    assert not is_outdated(made_from(lock))
+
+
+def test_a_lock_that_was_only_touched_outdates_nothing(lock: Path) -> None:
+    prepared = made_from(lock)
+
+    os.utime(lock, ns=(1, 1))
+
+    assert lock_stamp(lock) != prepared.recipe["lock_stamp"]
+    assert not is_outdated(prepared)
+
+
+@pytest.mark.parametrize("text", ["version = 2\n", "version = 1\nmore = 2\n", ""])
+def test_a_lock_with_another_content_outdates_what_was_made_from_it(text: str, lock: Path) -> None:
+    prepared = made_from(lock)
+
+    lock.write_text(text, encoding="utf-8")
+    os.utime(lock, ns=(1, 1))
+
+    assert is_outdated(prepared)
+
+
+def test_a_lock_that_is_gone_outdates_what_was_made_from_it(lock: Path) -> None:
+    prepared = made_from(lock)
+
+    lock.unlink()
+
+    assert is_outdated(prepared)
+
+
+def test_a_lock_that_came_back_with_the_same_content_outdates_nothing(lock: Path) -> None:
+    prepared = made_from(lock)
+    content = lock.read_bytes()
+    lock.unlink()
+
+    lock.write_bytes(content)
+    os.utime(lock, ns=(5, 5))
+
+    assert not is_outdated(prepared)
+
+
+def test_the_stamp_of_a_lock_survives_being_written_as_json(lock: Path) -> None:
+    os.utime(lock, ns=(7, 1_700_000_000_123_456_789))
+
+    assert lock_stamp(lock) == [len(lock.read_bytes()), 1_700_000_000_123_456_789]
+    lock.unlink()
+    assert lock_stamp(lock) == []
+
+
+def test_the_hash_of_a_file_is_its_sha256_and_that_of_none_is_empty(lock: Path) -> None:
+    assert file_hash(lock) == hashlib.sha256(lock.read_bytes()).hexdigest()
+    assert file_hash(lock.parent) == ""
+    lock.unlink()
+    assert file_hash(lock) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.server
 import socket
 import threading
@@ -339,3 +340,142 @@ def test_many_threads_share_one_client(wheel: Path, http_client: Http) -> None:
             thread.join()
 
     assert found == [wheel.read_bytes()] * 12
+
+
+class Encoder(http.server.BaseHTTPRequestHandler):
+    """Answers every request with one body, in an encoding that nobody asked for."""
+
+    server: EncodingServer
+
+    def do_GET(self) -> None:
+        """Answer."""
+        self.send_response(200)
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(self.server.sent)))
+        self.end_headers()
+        self.wfile.write(self.server.sent)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+        """Keep quiet."""
+
+
+class EncodingServer(http.server.ThreadingHTTPServer):
+    """A server that compresses whatever it is asked."""
+
+    def __init__(self, sent: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), Encoder)
+        self.sent = sent
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.server_address[1]}/"
+
+
+@contextmanager
+def encoding(sent: bytes) -> Iterator[EncodingServer]:
+    """A server that compresses, while the context lasts."""
+    with EncodingServer(sent) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_an_encoding_that_nobody_asked_for_is_undone_on_request(http_client: Http) -> None:
+    content = b"a page of an index\n" * 5000
+    with encoding(gzip.compress(content)) as server:
+        with http_client.get(server.url, decoded=True) as answer:
+            assert body(answer) == content
+        with http_client.get(server.url) as answer:
+            assert body(answer) == server.sent
+
+
+def test_an_encoding_that_is_not_what_it_says_is_a_network_error(http_client: Http) -> None:
+    with (
+        encoding(b"this is not gzip") as server,
+        http_client.get(server.url, decoded=True) as answer,
+        pytest.raises(NetworkError, match=server.url),
+    ):
+        body(answer)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:secret@index.test:port/",
+        "http://me:secret@in\x00dex.test/",
+        "http://me:secret@[::1/demo/",
+        "http://me:secret@index.test:99999999/",
+    ],
+)
+def test_a_url_that_is_none_is_a_network_error(url: str, http_client: Http) -> None:
+    with pytest.raises(NetworkError) as caught, http_client.get(url):
+        pytest.fail("nobody can have answered")
+
+    assert caught.value.causes
+    assert "secret" not in caught.value.message + "".join(caught.value.causes)
+
+
+@contextmanager
+def behind_proxy(tmp_path: Path, no_proxy: str) -> Iterator[tuple[Http, IndexSimulator]]:
+    """A client with a proxy, but for some hosts; and that proxy."""
+    with (
+        IndexSimulator() as proxy,
+        client(tmp_path, http_proxy=proxy.url, NO_PROXY=no_proxy) as made,
+    ):
+        yield made, proxy
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "host"),
+    [
+        ("::1", "[::1]"),
+        ("[::1]", "[::1]"),
+        ("a.test, ::1", "[::1]"),
+        (".example.test", "a.example.test"),
+        ("example.test", "a.example.test"),
+        ("example.test", "example.test"),
+        ("*", "a.example.test"),
+    ],
+)
+def test_a_host_of_no_proxy_is_asked_without_the_proxy(
+    no_proxy: str, host: str, tmp_path: Path
+) -> None:
+    with behind_proxy(tmp_path, no_proxy) as (direct, proxy):
+        with pytest.raises(NetworkError), direct.get(f"http://{host}:{free_port()}/demo/"):
+            pytest.fail("nobody can have answered")
+        assert proxy.requests == []
+
+
+@pytest.mark.parametrize("no_proxy", ["*", "127.0.0.1", "a.test,127.0.0.1", " 127.0.0.1 ,a.test"])
+def test_a_server_that_no_proxy_names_answers_itself(
+    no_proxy: str, wheel: Path, tmp_path: Path
+) -> None:
+    with IndexSimulator() as index, behind_proxy(tmp_path, no_proxy) as (direct, proxy):
+        index.publish(wheel)
+        with direct.get(index.file_url(WHEEL)) as answer:
+            assert body(answer) == wheel.read_bytes()
+        assert proxy.requests == []
+
+
+@pytest.mark.parametrize(
+    "no_proxy",
+    [
+        "::1",
+        "[::1]",
+        "[::1]:8080",
+        "fe80::/10",
+        "10.0.0.0/8",
+        ".example.test",
+        ",",
+        "a.test:80",
+        ".",
+    ],
+)
+def test_whatever_no_proxy_names_other_hosts_are_asked_through_the_proxy(
+    no_proxy: str, tmp_path: Path
+) -> None:
+    with behind_proxy(tmp_path, no_proxy) as (behind, proxy):
+        with behind.get("http://index.test/demo/") as answer:
+            body(answer)
+        assert [request.path for request in proxy.requests] == ["http://index.test/demo/"]

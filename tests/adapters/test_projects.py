@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from provisioner.adapters.projects import find_folder, find_home, load_manifest, read_place
+from provisioner.adapters.state import StateFolder
 from provisioner.errors import GpuenvError, UsageError
 from tests.simulators.environment import clean_environment, uv_binary
 
@@ -158,3 +160,75 @@ def test_a_project_that_is_not_valid_is_told_with_its_path(content: bytes, tmp_p
     assert caught.value.code == "project-invalid"
     assert str(tmp_path / "pyproject.toml") in caught.value.message
     assert caught.value.causes
+
+
+def test_the_home_of_a_prepared_member_is_found_without_reading_the_workspace(
+    tmp_path: Path,
+) -> None:
+    top = workspace(tmp_path / "top", '["packages/*"]')
+    member = project(top / "packages" / "a")
+    StateFolder(top).lead_from(member)
+    for folder in (top, member):
+        (folder / "pyproject.toml").write_text("[[[", encoding="utf-8")
+
+    assert find_home(member, is_project=True) == top
+
+
+def test_a_pointer_says_more_than_the_state_folder_that_it_lies_in(tmp_path: Path) -> None:
+    top = workspace(tmp_path / "top", '["packages/*"]')
+    member = project(top / "packages" / "a")
+    with StateFolder(member).hold(wait_seconds=0):
+        StateFolder(top).lead_from(member)
+
+    assert find_home(member, is_project=True) == top
+
+
+def test_the_members_of_a_copied_workspace_do_not_lead_into_the_original(tmp_path: Path) -> None:
+    top = workspace(tmp_path / "top", '["packages/*"]')
+    member = project(top / "packages" / "a")
+    StateFolder(top).lead_from(member)
+
+    copied = tmp_path / "copied"
+    shutil.copytree(top, copied)
+
+    assert find_home(copied / "packages" / "a", is_project=True) == copied
+
+
+def test_the_members_of_a_moved_workspace_find_it_again(tmp_path: Path) -> None:
+    top = workspace(tmp_path / "top", '["packages/*"]')
+    member = project(top / "packages" / "a")
+    StateFolder(top).lead_from(member)
+
+    moved = top.rename(tmp_path / "moved")
+
+    assert find_home(moved / "packages" / "a", is_project=True) == moved
+
+
+SETTINGS_ONLY = [
+    "",
+    "[tool.ruff]\nline-length = 100\n",
+    "[tool.uv]\nindex-url = 'https://a.test'\n",
+]
+
+
+@pytest.mark.parametrize("text", SETTINGS_ONLY)
+def test_a_pyproject_without_any_project_is_told_with_its_path(text: str, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
+
+    with pytest.raises(GpuenvError) as caught:
+        read_place(tmp_path, is_project=True)
+
+    assert caught.value.code == "project-invalid"
+    assert str(tmp_path / "pyproject.toml") in caught.value.message
+    assert caught.value.causes
+
+
+@pytest.mark.parametrize("text", SETTINGS_ONLY)
+def test_a_setup_script_beside_settings_makes_a_project(text: str, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
+    (tmp_path / "setup.py").write_text("", encoding="utf-8")
+
+    place = read_place(tmp_path, is_project=True)
+
+    assert (place.folder, place.home) == (tmp_path, tmp_path)
+    assert place.manifest is not None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from provisioner.adapters.projects import find_home
 from provisioner.adapters.state import State, StateFolder
 from provisioner.core.history import History, Prepared
 from provisioner.errors import GpuenvError, LockHeldError, PolicyError
@@ -215,7 +216,7 @@ def test_what_is_remembered_comes_back(state: StateFolder, tmp_path: Path) -> No
         history=history(one, two),
         prepared=(prepared(one), prepared(two)),
         target={"platform": {"system": "linux"}},
-        last={"profile": "one"},
+        last={"request": "r", "inputs": {}, "blobs": [], "result": {}},
     )
     with state.hold(wait_seconds=0):
         state.write(remembered)
@@ -276,8 +277,54 @@ def test_a_state_of_another_format_is_refused_with_both_numbers(state: StateFold
     with pytest.raises(GpuenvError) as caught:
         state.read()
 
+    assert caught.value.code == "state-format"
     assert "`1`" in caught.value.causes[0]
     assert "`7`" in caught.value.causes[0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[[[",
+        b"\xff\xfe",
+        b"[]",
+        b'"state"',
+        b'{"schema": 1}',
+        b'{"schema": 1, "home": "{home}", "target": null, "last": null}',
+        b'{"schema": 1, "home": "{home}", "environments": {}, "generations": [{"number": 1}]}',
+        b'{"schema": 1, "home": "{home}", "environments": {}, "generations": [], "prepared": [1]}',
+    ],
+)
+def test_a_damaged_state_is_told_and_never_taken_for_an_empty_one(
+    content: bytes, state: StateFolder
+) -> None:
+    file = state.home / ".gpuenv" / "state.json"
+    with state.hold(wait_seconds=0):
+        file.write_bytes(content.replace(b"{home}", str(state.home).encode()))
+
+    with pytest.raises(GpuenvError) as caught:
+        state.read()
+
+    assert caught.value.code == "state-damaged"
+    assert str(file) in caught.value.message
+    assert caught.value.causes
+    assert caught.value.hint
+
+
+def test_a_member_that_was_led_to_a_state_finds_it(state: StateFolder, tmp_path: Path) -> None:
+    member = tmp_path / "project" / "packages" / "a"
+    member.mkdir(parents=True)
+    # Neither file is read, since the pointer says enough.
+    for folder in (member, state.home):
+        (folder / "pyproject.toml").write_text("[[[", encoding="utf-8")
+
+    for _ in range(2):
+        state.lead_from(member)
+
+    assert find_home(member, is_project=True) == state.home
+    assert (member / ".gpuenv" / ".gitignore").read_text(encoding="utf-8") == "*\n"
+    assert not StateFolder(member).exists
 
 
 def test_git_ignores_the_folder_of_the_state_by_its_own_file(state: StateFolder) -> None:

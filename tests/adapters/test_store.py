@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from provisioner.adapters._files import write_whole
 from provisioner.adapters.store import Store, StoredPage, default_root
 from provisioner.core.digest import Digest
 from provisioner.errors import GpuenvError, IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 ROOT = Path(__file__).parents[2]
 CONTENT = b"the bytes of a wheel\n" * 1000
@@ -482,3 +484,84 @@ def test_the_store_lies_in_the_library_folder_of_macos(tmp_path: Path) -> None:
     library.mkdir(parents=True)
 
     assert default_root({}, tmp_path) == library / "gpuenv"
+
+
+WRITERS = 16
+ROUNDS = 10
+
+
+def at_once(act: Callable[[int], None]) -> None:
+    """Do something in many threads that begin together; the first failure is raised."""
+    gate = threading.Barrier(WRITERS)
+
+    def begin(number: int) -> None:
+        gate.wait()
+        act(number)
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        for done in [pool.submit(begin, number) for number in range(WRITERS)]:
+            done.result()
+
+
+def keep_at_once(store: Store, key: str, page: StoredPage) -> None:
+    """Keep one page in many threads."""
+    at_once(lambda _: store.keep_page(key, page))
+
+
+@pytest.mark.parametrize("before", [None, b"an older page"])
+def test_many_threads_that_keep_one_page_leave_it_whole(before: bytes | None, store: Store) -> None:
+    for turn in range(ROUNDS):
+        key = f"key {turn}"
+        page = StoredPage(url="u", headers={"etag": '"1"'}, stored=2.0, body=CONTENT)
+        if before is not None:
+            store.keep_page(key, StoredPage(url="u", headers={}, stored=1.0, body=before))
+
+        keep_at_once(store, key, page)
+
+        assert store.page(key) == page
+    assert len(list((store.root / "pages").iterdir())) == 2 * ROUNDS
+
+
+def test_many_threads_that_keep_different_pages_under_one_key_never_mix_them(store: Store) -> None:
+    bodies = [b"%d " % number * 1000 for number in range(WRITERS)]
+
+    def keep(number: int) -> None:
+        store.keep_page("key", StoredPage(url="u", headers={}, stored=1.0, body=bodies[number]))
+        found = store.page("key")
+        assert found is None or found.body in bodies
+
+    for _ in range(ROUNDS):
+        at_once(keep)
+
+    store.keep_page("key", StoredPage(url="u", headers={}, stored=2.0, body=b"the last"))
+    last = store.page("key")
+    assert last is not None
+    assert last.body == b"the last"
+
+
+def test_many_threads_that_write_one_file_leave_one_of_their_contents(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    contents = [f"{number} " * 10_000 for number in range(WRITERS)]
+
+    def write(number: int) -> None:
+        write_whole(path, contents[number])
+        assert path.read_text(encoding="utf-8") in contents
+
+    for _ in range(ROUNDS):
+        at_once(write)
+
+    assert [item.name for item in tmp_path.iterdir()] == ["state.json"]
+
+
+@pytest.mark.parametrize("head", [b"", b"[[[", b"\xff", b"[]", b"5", b"null", b'"x"', b"{}"])
+def test_a_page_whose_head_is_damaged_is_absent_and_can_be_kept_again(
+    head: bytes, store: Store
+) -> None:
+    page = StoredPage(url="u", headers={}, stored=1.0, body=b"body")
+    store.keep_page("key", page)
+    (file,) = (store.root / "pages").glob("*.json")
+    file.write_bytes(head)
+
+    assert store.page("key") is None
+    store.keep_page("key", page)
+    assert store.page("key") == page

@@ -315,3 +315,80 @@ def test_a_lock_without_packages_makes_an_empty_environment(project: Path, tmp_p
     uv_in(project).sync_lock(lock, tmp_path / "env", Path(sys.executable), editable=None)
 
     assert (tmp_path / "env" / "bin" / "python").exists()
+
+
+def test_default_groups_of_others_are_turned_off_in_uvs_words() -> None:
+    turned = Turned(extras=("cu12",), groups=("tools", "more"), without=("cu13", "cpu"))
+
+    assert turned.options == [
+        *("--extra", "cu12"),
+        *("--group", "tools"),
+        *("--group", "more"),
+        *("--no-group", "cu13"),
+        *("--no-group", "cpu"),
+    ]
+    assert Turned().options == []
+
+
+def test_a_default_group_that_is_turned_off_is_neither_exported_nor_installed(
+    project: Path, index: IndexSimulator, tmp_path: Path
+) -> None:
+    with (project / "pyproject.toml").open("a", encoding="utf-8") as file:
+        file.write('[tool.uv]\ndefault-groups = ["tools"]\n')
+    uv = uv_in(project, UV_DEFAULT_INDEX=index.index_url)
+    uv.lock()
+    lock = project / "uv.lock"
+
+    assert names(uv.export(Turned(), lock)) == {"base", "tool"}
+    assert names(uv.export(Turned(without=("tools",)), lock)) == {"base"}
+    uv.sync_project(Turned(without=("tools",)), tmp_path / "env", Path(sys.executable))
+    site = next((tmp_path / "env").glob("lib/*/site-packages"))
+    assert {path.name for path in site.glob("*.dist-info")} == {"base-1.0.dist-info"}
+
+
+def test_an_excerpt_of_a_file_stays_one_cause_with_its_lines(project: Path) -> None:
+    (project / "pyproject.toml").write_text(
+        '[project]\nname = "demo"\nversion = "1.0"\ndependencies = [\n', encoding="utf-8"
+    )
+
+    with pytest.raises(ToolError) as caught:
+        uv_in(project).lock()
+
+    causes = caught.value.causes
+    assert not any(cause.lower().startswith(("error:", "cause:", "caused by:")) for cause in causes)
+    (excerpt,) = [cause for cause in causes if "\n" in cause]
+    assert excerpt.startswith("TOML parse error at line 4")
+    # The mark has to stand below what it marks.
+    numbered, mark = excerpt.splitlines()[2:4]
+    assert numbered.strip() == "4 | dependencies = ["
+    assert numbered.index("|") == mark.index("|")
+    assert numbered.index("[") + 1 == mark.index("^")
+
+
+def test_causes_without_an_excerpt_are_a_line_each(
+    locked: Uv, index: IndexSimulator, tmp_path: Path
+) -> None:
+    index.fail("base-1.0-py3-none-any.whl", 404)
+
+    with pytest.raises(ToolError) as caught:
+        locked.sync_project(Turned(), tmp_path / "env", Path(sys.executable))
+
+    assert len(caught.value.causes) > 1
+    assert not any("\n" in cause for cause in caught.value.causes)
+
+
+def test_the_given_python_is_that_of_the_export_and_not_the_users(
+    locked: Uv, project: Path, tmp_path: Path
+) -> None:
+    # No Python is on this PATH, and the user's variable names none.
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    variables = clean_environment(tmp_path / "nobody", PATH=str(empty), UV_OFFLINE="1")
+    variables["UV_PYTHON"] = str(tmp_path / "nothing")
+    without = Uv(uv_binary(), project, variables)
+    given = Uv(uv_binary(), project, variables, sys.executable)
+
+    with pytest.raises(GpuenvError, match=r"uv\.lock"):
+        without.export(Turned(), project / "uv.lock")
+    assert names(given.export(Turned(), project / "uv.lock")) == {"base"}
+    assert names(locked.export(Turned(), project / "uv.lock")) == {"base"}

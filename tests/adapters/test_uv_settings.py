@@ -23,6 +23,7 @@ from tests.simulators.wheels import make_wheel
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import Any
 
 INDEX = "https://index.test/simple/"
 Files = dict[str, str]
@@ -186,7 +187,7 @@ def test_credentials_in_a_variable_are_found(tmp_path: Path) -> None:
 def test_settings_without_a_proxy_stay_the_users_own(tmp_path: Path) -> None:
     (tmp_path / "uv.toml").write_text('index-url = "https://index.test/"\n', encoding="utf-8")
 
-    assert safe_settings({"UV_NO_CONFIG": "0"}, tmp_path / "home", tmp_path) is None
+    assert safe_settings({"UV_NO_CONFIG": "0"}, tmp_path / "home", tmp_path, tmp_path) is None
 
 
 def test_of_settings_with_a_proxy_all_but_the_proxy_is_left(tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ def test_of_settings_with_a_proxy_all_but_the_proxy_is_left(tmp_path: Path) -> N
         encoding="utf-8",
     )
 
-    text = safe_settings({}, tmp_path / "home", project)
+    text = safe_settings({}, tmp_path / "home", project, tmp_path)
 
     assert text is not None
     assert tomllib.loads(text) == {
@@ -217,3 +218,142 @@ def test_of_settings_with_a_proxy_all_but_the_proxy_is_left(tmp_path: Path) -> N
         "https_proxy": "http://proxy.test:3128",
         "no_proxy": "a.test,b.test",
     }
+
+
+PROXY = 'https-proxy = "http://proxy.test:3128"\n'
+
+
+def safe(tmp_path: Path, files: Files, **variables: str) -> dict[str, Any]:
+    """What is left of settings."""
+    folder = write(tmp_path, files, INDEX)
+    text = safe_settings(variables, tmp_path / "home", folder, tmp_path / "new")
+    assert text is not None
+    return tomllib.loads(text)
+
+
+@pytest.mark.parametrize("name", ["uv.toml", "pyproject.toml"])
+def test_relative_paths_stay_relative_and_lead_to_the_same_place(name: str, tmp_path: Path) -> None:
+    table, pip = ("[tool.uv]\n", "tool.uv.pip") if name == "pyproject.toml" else ("", "pip")
+    index = "tool.uv.index" if name == "pyproject.toml" else "index"
+    text = (
+        f'{table}{PROXY}cache-dir = "cache"\nfind-links = ["wheels", "/srv/wheels", '
+        f'"https://a.test/wheels", "file:///srv/more"]\n'
+        f'index-url = "simple"\nextra-index-url = ["../more", "https://b.test/simple"]\n'
+        f'[[{index}]]\nname = "own"\nurl = "flat"\nformat = "flat"\n'
+        f'[[{index}]]\nurl = "https://c.test/simple"\n'
+        f'[{pip}]\nfind-links = ["for-pip"]\n'
+    )
+    assert safe(tmp_path, {f"work/{name}": text}) == {
+        "cache-dir": "../work/cache",
+        "find-links": [
+            "../work/wheels",
+            "/srv/wheels",
+            "https://a.test/wheels",
+            "file:///srv/more",
+        ],
+        "index-url": "../work/simple",
+        "extra-index-url": ["../more", "https://b.test/simple"],
+        "index": [
+            {"name": "own", "url": "../work/flat", "format": "flat"},
+            {"url": "https://c.test/simple"},
+        ],
+        "pip": {"find-links": ["../work/for-pip"]},
+    }
+
+
+def test_of_two_files_each_ones_paths_are_its_own(tmp_path: Path) -> None:
+    found = safe(
+        tmp_path,
+        {
+            "work/project/uv.toml": f'{PROXY}find-links = ["wheels"]\n',
+            "home/.config/uv/uv.toml": 'find-links = ["wheels"]\n',
+        },
+    )
+
+    assert found["find-links"] == [
+        "../work/project/wheels",
+        "../home/.config/uv/wheels",
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'target = "elsewhere"',
+        'prefix = "elsewhere"',
+        'python = "3.9"',
+        "no-deps = true",
+        "system = true",
+        "break-system-packages = true",
+        'python-platform = "windows"',
+        'python-version = "3.9"',
+        'extra = ["more"]',
+    ],
+)
+def test_what_would_send_packages_elsewhere_is_dropped(line: str, tmp_path: Path) -> None:
+    text = f'index-strategy = "first-index"\n[pip]\n{line}\nno-header = true\n'
+
+    assert safe(tmp_path, {"work/project/uv.toml": text}) == {
+        "index-strategy": "first-index",
+        "pip": {"no-header": True},
+    }
+
+
+def test_what_only_a_project_may_say_is_in_no_settings_file(tmp_path: Path) -> None:
+    text = (
+        f'[tool.uv]\n{PROXY}package = true\nmanaged = true\ndefault-groups = ["dev"]\n'
+        'offline = false\n[tool.uv.sources]\nx = { path = "x" }\n'
+        '[tool.uv.workspace]\nmembers = ["packages/*"]\n'
+    )
+
+    assert safe(tmp_path, {"work/project/pyproject.toml": text}) == {"offline": False}
+
+
+def test_settings_of_the_system_count_and_the_users_are_stronger(tmp_path: Path) -> None:
+    files = {
+        "system/uv/uv.toml": f'{PROXY}index-strategy = "unsafe-best-match"\nno-build = true\n',
+        "home/.config/uv/uv.toml": 'index-strategy = "first-index"\n',
+    }
+    folders = f"{tmp_path / 'nothing'}:{tmp_path / 'system'}"
+
+    found = safe(tmp_path, files, XDG_CONFIG_DIRS=folders)
+
+    assert found == {"index-strategy": "first-index", "no-build": True}
+    assert proxies({"XDG_CONFIG_DIRS": folders}, tmp_path / "home", tmp_path)["https_proxy"]
+
+
+def test_an_index_of_the_systems_settings_is_found_where_uv_finds_it(
+    tmp_path: Path, index: IndexSimulator
+) -> None:
+    files = {"system/uv/uv.toml": 'index-url = "{url}"\n'}
+    folder = write(tmp_path, files, index.index_url)
+    variables = variables_of(tmp_path, XDG_CONFIG_DIRS=str(tmp_path / "system"))
+
+    assert has_default_index(variables, tmp_path, folder)
+    assert takes_it_as_default(index, folder, variables)
+
+
+def test_the_real_uv_finds_with_safe_settings_what_it_finds_with_its_own(tmp_path: Path) -> None:
+    text = f'{PROXY}find-links = ["wheels"]\nno-index = true\n[pip]\ntarget = "elsewhere"\n'
+    folder = write(tmp_path, {"work/uv.toml": text}, INDEX)
+    make_wheel(tmp_path / "work" / "wheels", "base", "1.0")
+    variables = variables_of(tmp_path)
+    made = safe_settings(variables, tmp_path, folder, tmp_path)
+    assert made is not None
+    (tmp_path / "safe.toml").write_text(made, encoding="utf-8")
+
+    found = [
+        subprocess.run(
+            [uv_binary(), "pip", "compile", "-q", "--no-header", "-p", sys.executable, "-"],
+            input="base\n",
+            cwd=folder,
+            env={**variables, **more},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for more in ({}, {"UV_CONFIG_FILE": str(tmp_path / "safe.toml")})
+    ]
+
+    assert found[0] == found[1]
+    assert "base==1.0" in found[0]

@@ -14,7 +14,9 @@ from provisioner.core.history import (
     History,
     Prepared,
     from_json,
+    of_folder,
     to_json,
+    with_prepared,
 )
 from provisioner.errors import NotPreparedError
 
@@ -218,3 +220,91 @@ def test_an_unknown_generation_is_an_error_that_shows_the_known_ones() -> None:
     assert caught.value.code == "generation-unknown"
     assert caught.value.exit_code == 1
     assert caught.value.causes == ("generations are 1, 2, active is 2",)
+
+
+def of(folder: str, profile: str, inputs: str = "1", environment: str = "") -> Prepared:
+    """An environment that belongs to one project of a workspace."""
+    return Prepared(
+        profile=profile,
+        environment=environment or f"envs/{folder}-{profile}-{inputs}",
+        stamp=(1, 0),
+        inputs=inputs,
+        recipe={**RECIPE, "folder": folder},
+    )
+
+
+def test_every_project_of_a_workspace_has_prepared_profiles_of_its_own() -> None:
+    ready = (of("a", "cu12"), of("b", "cu12"), of("a", "cpu"))
+
+    assert of_folder(ready, "a") == {"cu12": of("a", "cu12"), "cpu": of("a", "cpu")}
+    assert of_folder(ready, "b") == {"cu12": of("b", "cu12")}
+    assert of_folder(ready, "c") == {}
+
+
+def test_what_one_project_prepares_anew_leaves_that_of_another() -> None:
+    old = (of("a", "cu12"), of("b", "cu12"), of("a", "cpu"))
+    new = [of("a", "cu12", "2"), of("a", "cu13", "2")]
+
+    ready = with_prepared(old, new)
+
+    assert of_folder(ready, "a") == {
+        "cu12": of("a", "cu12", "2"),
+        "cpu": of("a", "cpu"),
+        "cu13": of("a", "cu13", "2"),
+    }
+    assert of_folder(ready, "b") == {"cu12": of("b", "cu12")}
+    assert len(ready) == 4
+
+
+def test_prepared_environments_of_two_projects_survive_being_written() -> None:
+    ready = with_prepared((of("a", "cu12"),), (of("b", "cu12"),))
+
+    _, read = from_json(json.loads(json.dumps(to_json(History(), ready))))
+
+    assert read == ready
+
+
+def test_an_environment_is_like_another_of_the_same_profile_and_inputs() -> None:
+    one = of("a", "cu12", environment="envs/one")
+
+    assert one.is_like(of("a", "cu12", environment="envs/two"))
+    assert not one.is_like(of("a", "cu12", "2", environment="envs/one"))
+    assert not one.is_like(of("a", "cu13", environment="envs/one"))
+
+
+def test_other_inputs_for_the_same_profile_make_a_generation() -> None:
+    history = History()
+    for inputs in ("1", "2", "1"):
+        history = history.activate(of("a", "cu12", inputs), automatic=False, now=1)
+
+    assert numbers(history) == [1, 2, 3]
+
+
+def test_an_environment_made_again_makes_no_generation_and_replaces_the_lost_one() -> None:
+    lost, again = (of("a", "cu12", environment=name) for name in ("envs/lost", "envs/again"))
+    other = of("a", "cpu")
+    history = History()
+    for item in (lost, other, lost):
+        history = history.activate(item, automatic=False, now=1)
+
+    renewed = history.activate(again, automatic=False, now=2)
+
+    assert numbers(renewed) == [1, 2, 3]
+    assert renewed.active == 3
+    assert [item.prepared for item in renewed.generations] == [again, other, again]
+
+
+def test_a_rollback_is_by_hand_and_leaves_what_the_others_were() -> None:
+    history = activate(History(), "cu13", "cu12", "cpu", automatic=True)
+
+    back = history.go_back(history.find(1), prepared("cu13"))
+
+    assert [item.automatic for item in back.generations] == [False, True, True]
+    assert back.active == 1
+
+
+def test_an_automatic_choice_does_not_take_over_a_rollback() -> None:
+    history = activate(History(), "cu13", "cu12", automatic=True)
+    back = history.go_back(history.find(1), prepared("cu13"))
+
+    assert activate(back, "cu13", automatic=True) == back

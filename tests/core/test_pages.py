@@ -276,3 +276,30 @@ def test_a_pattern_binds_a_package_however_its_name_is_spelled(pattern: str) -> 
     index = Index(name="nvidia", url="https://pypi.nvidia.com/", packages=(pattern,))
     assert is_routed(f"https://pypi.nvidia.com/{name}/", [index])
     assert not is_routed(f"https://pypi.org/simple/{name}/", [index])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://pypi.org/simple/tensorrt-metadata/",
+        "https://pypi.org/simple/tensorrt-metadata",
+        "https://pypi.org/simple/TensorRT_Metadata/",
+        "https://pypi.nvidia.com/importlib-metadata/",
+    ],
+)
+def test_a_package_whose_name_ends_like_metadata_is_bound_like_any_other(url: str) -> None:
+    assert not is_routed(url, [NVIDIA, TORCH])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://pypi.nvidia.com/tensorrt-metadata/",
+        "https://pypi.org/simple/importlib-metadata/",
+        "https://files.example/tensorrt-1.0-py3-none-any.whl.metadata",
+        "https://pypi.nvidia.com/numpy/numpy-1.0-py3-none-any.whl.metadata",
+        "https://files.example/tensorrt-1.0-py3-none-any.whl.metadata?x=1",
+    ],
+)
+def test_metadata_of_a_file_is_bound_to_no_index(url: str) -> None:
+    assert is_routed(url, [NVIDIA, TORCH])

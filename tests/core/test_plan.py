@@ -253,3 +253,45 @@ def test_of_two_files_with_one_digest_the_first_is_fetched() -> None:
         for url in ("https://one.example/x.whl", "https://two.example/x.whl")
     )
     assert plan_fetch([first, second], ()).missing == (first,)
+
+
+# What an installer may take instead
+
+
+def test_every_wheel_and_source_distribution_is_known_for_other_targets_too() -> None:
+    found = read(
+        NATIVE,
+        package("mac", file("mac-1-py3-none-any.whl", 50), more="marker = \"os_name == 'nt'\""),
+        f'\n[[packages]]\nname = "y"\narchive = {file("y-1.tar.gz", 60)}\n',
+    )
+
+    assert [item.name for item in found.files] == [
+        "x-1-cp312-cp312-manylinux_2_28_x86_64.whl",
+        "y-1.tar.gz",
+    ]
+    assert {item.name: item.digest for item in found.known} == {
+        **{
+            f"x-1-{python}-{python}-{platform}.whl": digest(10 * row + column)
+            for row, python in enumerate(("cp311", "cp312", "cp313"))
+            for column, platform in enumerate(PLATFORMS)
+        },
+        "x-1.tar.gz": digest(99),
+        "mac-1-py3-none-any.whl": digest(50),
+        "y-1.tar.gz": digest(60),
+    }
+    assert set(found.files) <= set(found.known)
+
+
+def test_what_is_known_is_the_same_for_every_target() -> None:
+    assert read(NATIVE).known == read(NATIVE, platform=AARCH64).known
+
+
+@pytest.mark.parametrize("hashes", ['md5 = "00"', 'sha256 = "zz"'])
+def test_a_file_for_another_target_that_cannot_be_verified_is_just_not_known(hashes: str) -> None:
+    weak = f'{{url = "https://pypi.org/x-1-py3-none-win32.whl", hashes = {{{hashes}}}}}'
+    local = '{path = "x-1-py3-none-win_amd64.whl", hashes = {sha256 = "' + "0" * 64 + '"}}'
+
+    found = read(package("x", weak, local, file("x-1-py3-none-any.whl", 1)))
+
+    assert [item.name for item in found.known] == ["x-1-py3-none-any.whl"]
+    assert found.files == found.known

@@ -91,3 +91,65 @@ def test_a_table_that_is_something_else_is_named(data: dict[str, Any], path: str
         read_manifest(data, "app/pyproject.toml")
     assert caught.value.code == "project-invalid"
     assert caught.value.causes == (f"`{path}`: expected a table",)
+
+
+@pytest.mark.parametrize(
+    ("uv", "default"),
+    [
+        ({}, {"dev"}),
+        ({"default-groups": ["GPU_Tools", "cpu"]}, {"gpu-tools", "cpu"}),
+        ({"default-groups": ["cpu", "nowhere"]}, {"cpu"}),
+        ({"default-groups": []}, set()),
+        ({"default-groups": "all"}, {"dev", "gpu-tools", "cpu"}),
+    ],
+)
+def test_the_default_groups_are_those_that_uv_takes(uv: dict[str, Any], default: set[str]) -> None:
+    groups: dict[str, Any] = {"dev": [], "GPU.Tools": [], "cpu": []}
+    manifest = read_manifest({"dependency-groups": groups, "tool": {"uv": uv}}, "pyproject.toml")
+
+    assert manifest.default_groups == default
+    assert manifest.defined.default_groups == default
+
+
+def test_a_project_without_a_group_of_that_name_has_no_default_group() -> None:
+    manifest = read_manifest({"dependency-groups": {"cpu": []}}, "pyproject.toml")
+
+    assert manifest.default_groups == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("uv", "has"),
+    [({}, False), ({"conflicts": [[{"extra": "cu12"}, {"extra": "cu13"}]]}, True)],
+)
+def test_a_project_says_whether_its_extras_exclude_each_other(
+    uv: dict[str, Any], *, has: bool
+) -> None:
+    assert read_manifest({"tool": {"uv": uv}}, "pyproject.toml").has_conflicts is has
+
+
+@pytest.mark.parametrize(
+    ("uv", "uses_uv"), [({"managed": False}, False), ({"managed": True}, True)]
+)
+def test_a_project_that_uv_is_not_to_manage_does_not_use_uv(
+    uv: dict[str, Any], *, uses_uv: bool
+) -> None:
+    assert read_manifest({"tool": {"uv": uv}}, "pyproject.toml").uses_uv is uses_uv
+
+
+@pytest.mark.parametrize(
+    ("data", "is_project"),
+    [
+        ({}, False),
+        ({"tool": {"ruff": {"line-length": 100}}}, False),
+        ({"tool": {"uv": {"index-url": "https://index.test/"}}}, False),
+        ({"project": {"name": "app"}}, True),
+        ({"dependency-groups": {"dev": []}}, True),
+        ({"build-system": {"requires": []}}, True),
+        ({"build-system": {}}, True),
+        ({"tool": {"uv": {"workspace": {"members": ["packages/*"]}}}}, True),
+    ],
+)
+def test_a_file_of_settings_alone_describes_no_project(
+    data: dict[str, Any], *, is_project: bool
+) -> None:
+    assert read_manifest(data, "pyproject.toml").is_project is is_project

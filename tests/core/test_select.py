@@ -707,3 +707,49 @@ def test_a_candidate_without_reasons_is_accepted() -> None:
     assert Candidate(profile=profile).accepted
     driver = Driver(version=version("1"), cuda=None)
     assert judge(profile, replace(EMPTY, driver=driver), FACTS) == ()
+
+
+# Whose word counts
+
+
+def test_a_forced_line_that_fits_is_explained_by_what_speaks_for_it() -> None:
+    machine = host("580.95.05", "13.0", "9.0")
+    chosen = choose(machine, forced="cu12").chosen
+
+    assert explain(chosen, machine, FACTS, forced=True) == (
+        "driver `580.95.05`, runs CUDA `13.0`, CUDA 12 has code for compute capability `9.0`"
+    )
+
+
+def test_a_forced_line_that_does_not_fit_was_just_asked_for() -> None:
+    machine = host("535.54.03", "12.2", "9.0")
+    chosen = choose(machine, forced="cu13", obey=True).chosen
+
+    assert not chosen.accepted
+    assert explain(chosen, machine, FACTS, forced=True) == "as asked for"
+
+
+def test_default_groups_of_other_profiles_are_turned_off() -> None:
+    groups = frozenset({"cu12", "cu13", "dev"})
+    project = Defined(extras=frozenset(), groups=groups, default_groups=groups)
+
+    candidates = consider(SHIPPED, host("580.95.05", "13.0", "9.0"), FACTS, project)
+
+    without = {item.profile.name: item.without for item in candidates}
+    assert without["cu13"] == ("cu12",)
+    assert without["cu12"] == ("cu13",)
+    assert without["cpu"] == ("cu12", "cu13")
+
+
+def test_groups_that_are_no_default_need_not_be_turned_off() -> None:
+    project = defined(groups=("cu12", "cu13", "dev"))
+
+    candidates = consider(SHIPPED, host("580.95.05", "13.0", "9.0"), FACTS, project)
+
+    assert {item.without for item in candidates} == {()}
+
+
+def test_without_a_project_no_group_is_turned_off() -> None:
+    candidates = consider(SHIPPED, host("580.95.05", "13.0", "9.0"), FACTS, None)
+
+    assert {item.without for item in candidates} == {()}

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.core.urls import file_name, is_remote, origin, without_secrets
+from provisioner.core.urls import (
+    credentials_in,
+    file_name,
+    is_remote,
+    origin,
+    without_secrets,
+)
 
 WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 
@@ -92,3 +98,27 @@ def test_one_server_is_one_origin(other: str) -> None:
 )
 def test_another_scheme_host_or_port_is_another_origin(other: str) -> None:
     assert origin(other) != origin("https://pypi.org/simple/")
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("https://index.test/simple/", {}),
+        ("", {}),
+        ("https://me:secret@index.test/simple/", {"https://index.test:443": ("me", "secret")}),
+        ("http://me:secret@index.test:8080/", {"http://index.test:8080": ("me", "secret")}),
+        ("https://token@index.test/", {"https://index.test:443": ("token", "")}),
+        ("https://:secret@index.test/", {"https://index.test:443": ("", "secret")}),
+        ("https://me%40x:p%3Aw%2F@index.test/", {"https://index.test:443": ("me@x", "p:w/")}),
+    ],
+)
+def test_credentials_in_a_url_belong_to_its_origin(
+    url: str, found: dict[str, tuple[str, str]]
+) -> None:
+    assert credentials_in(url) == found
+
+
+@given(WORDS, WORDS)
+def test_credentials_come_out_of_a_url_as_they_went_in(user: str, password: str) -> None:
+    url = f"https://{quote(user, safe='')}:{quote(password, safe='')}@index.test/simple/"
+    assert credentials_in(url) == {origin("https://index.test"): (user, password)}

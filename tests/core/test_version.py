@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.core.version import ComputeCapability, DottedVersion
+from provisioner.core.version import ComputeCapability, DottedVersion, is_version
 
 PARTS = st.lists(st.integers(0, 999_999_999), min_size=1, max_size=6)
 
@@ -109,3 +109,17 @@ def test_compute_capabilities_order_by_major_then_minor() -> None:
 def test_anything_but_major_and_minor_is_no_compute_capability(text: str) -> None:
     with pytest.raises(ValueError, match="is not a compute capability"):
         ComputeCapability.parse(text)
+
+
+@pytest.mark.parametrize("text", ["12", "12.8", "570.124.06", "1.2.3.4.5.6", "0"])
+def test_digits_and_dots_are_a_version(text: str) -> None:
+    assert is_version(text)
+
+
+@given(st.text(max_size=12) | st.from_regex(r"[0-9.]{0,12}", fullmatch=True))
+def test_what_is_called_a_version_is_what_can_be_read_as_one(text: str) -> None:
+    if is_version(text):
+        assert str(DottedVersion.parse(text)) == text
+        return
+    with pytest.raises(ValueError, match="is not a version"):
+        DottedVersion.parse(text)

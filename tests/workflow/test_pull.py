@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import http.client
+import http.server
+import json
+import shutil
+import threading
 import time
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from provisioner.adapters.certificates import CertificateAuthority
-from provisioner.adapters.gateway import BodyAnswer, FileAnswer, Gateway, RelayAnswer, Request
+from provisioner.adapters.gateway import (
+    IMMUTABLE,
+    BodyAnswer,
+    FileAnswer,
+    Gateway,
+    RelayAnswer,
+    Request,
+)
 from provisioner.adapters.http import Http
 from provisioner.adapters.store import Store
 from provisioner.core.digest import Digest
@@ -26,7 +38,7 @@ from tests.simulators.index import HTML_TYPE, JSON_TYPE, IndexSimulator
 from tests.simulators.wheels import make_sdist, make_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tests.simulators.index import PublishedFile
@@ -772,3 +784,411 @@ def test_behind_the_gateway_every_client_together_fetches_a_file_once(
 
     assert bodies == [demo.read_bytes()] * 6
     assert index.gets(WHEEL) == 1
+
+
+@dataclass
+class Served:
+    """What a server sends for a path; 304 where a client names the same validator."""
+
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    status: int = 200
+
+
+class Answering(http.server.BaseHTTPRequestHandler):
+    """Answers what it was told to, and keeps the headers of every request."""
+
+    server: AnsweringServer
+
+    def do_GET(self) -> None:
+        """Answer."""
+        seen = {name.lower(): value for name, value in self.headers.items()}
+        self.server.seen.append((self.command, self.path, seen))
+        served = self.server.served.get(self.path, Served(status=404))
+        known = seen.get("if-none-match"), seen.get("if-modified-since")
+        same = served.headers.get("ETag"), served.headers.get("Last-Modified")
+        fresh = any(
+            one is not None and one == other for one, other in zip(known, same, strict=True)
+        )
+        body = b"" if fresh else served.body
+        self.send_response(304 if fresh else served.status)
+        for name, value in served.headers.items():
+            self.send_header(name, value)
+        if not fresh:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET  # noqa: N815 - the base's name
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+        """Keep quiet."""
+
+
+class AnsweringServer(http.server.ThreadingHTTPServer):
+    """A server that answers precisely what a test says."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answering)
+        self.served: dict[str, Served] = {}
+        self.seen: list[tuple[str, str, Mapping[str, str]]] = []
+
+    @property
+    def url(self) -> str:
+        """Its origin."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods of all requests."""
+        return [method for method, _, _ in self.seen]
+
+
+@contextmanager
+def answering() -> Iterator[AnsweringServer]:
+    """A server, while the context lasts."""
+    with AnsweringServer() as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+
+
+@pytest.fixture
+def server() -> Iterator[AnsweringServer]:
+    """A server that lacks everything so far."""
+    with answering() as started:
+        yield started
+
+
+@dataclass
+class Recorded(Quiet):
+    """A progress that remembers what was started and finished."""
+
+    names: dict[str, str] = field(default_factory=dict)
+    done: list[str] = field(default_factory=list)
+
+    def started(self, key: str, name: str, size: int | None) -> None:
+        """Remember it."""
+        del size
+        self.names[key] = name
+
+    def finished(self, key: str) -> None:
+        """Remember it."""
+        self.done.append(key)
+
+
+def sent_out(pull: Pull, url: str, headers: dict[str, str] | None = None) -> tuple[bytes, str]:
+    """The content and the cache-control of a file that is answered from the store."""
+    with pull.answer(Request(method="GET", url=url, headers=headers or {})) as reply:
+        assert isinstance(reply, FileAnswer)
+        return reply.path.read_bytes(), reply.cache_control
+
+
+# Pages that lead elsewhere, or are not as they were asked for
+
+
+def test_a_page_that_lies_elsewhere_leads_a_client_there_offline_too(
+    store: Store, pypi: IndexSimulator, demo: Path, tmp_path: Path
+) -> None:
+    pypi.publish(demo)
+    url = f"{pypi.url}/simple/Demo/"
+    with pull_of(store, tmp_path) as pull:
+        first = got(pull, url, JSON)
+        assert got(pull, page_url(pypi, "demo"), JSON)[0] == 200
+    pypi.reset_log()
+
+    with pull_of(store, tmp_path, offline=True) as pull:
+        again = got(pull, url, JSON)
+        assert got(pull, again[1]["location"], JSON)[0] == 200
+
+    assert first[0] == again[0] == 302
+    assert first[1]["location"] == again[1]["location"] == page_url(pypi, "demo")
+    assert pypi.requests == []
+
+
+def test_a_page_at_another_origin_leads_there_with_its_whole_url(
+    pull: Pull, server: AnsweringServer, pypi: IndexSimulator, demo: Path
+) -> None:
+    pypi.publish(demo)
+    target = page_url(pypi, "demo")
+    server.served["/demo/"] = Served(status=307, headers={"Location": target})
+
+    status, headers, _ = got(pull, f"{server.url}/demo/", JSON)
+
+    assert (status, headers["location"]) == (302, target)
+
+
+def test_a_page_that_moved_back_is_served_itself(pull: Pull, server: AnsweringServer) -> None:
+    html = {"Content-Type": "text/html"}
+    server.served["/demo/"] = Served(status=302, headers={"Location": "/moved/"})
+    server.served["/moved/"] = Served(b"moved", html)
+    assert got(pull, f"{server.url}/demo/")[0] == 302
+    server.served["/demo/"] = Served(b"back", html)
+
+    assert got(pull, f"{server.url}/demo/")[::2] == (200, b"back")
+
+
+def test_a_clients_date_is_not_passed_on_and_our_own_is(
+    pull: Pull, server: AnsweringServer
+) -> None:
+    date, other = "Mon, 01 Jan 2024 00:00:00 GMT", "Tue, 02 Jan 2024 00:00:00 GMT"
+    server.served["/demo/"] = Served(
+        b"page", {"Content-Type": "text/html", "Last-Modified": date, "Cache-Control": "no-cache"}
+    )
+
+    for client_date in (date, other, date):
+        asked = {"if-modified-since": client_date}
+        assert got(pull, f"{server.url}/demo/", asked)[::2] == (200, b"page")
+
+    dates = [headers.get("if-modified-since") for _, _, headers in server.seen]
+    assert dates == [None, date, date]
+
+
+def test_a_page_in_an_encoding_that_nobody_asked_for_is_undone_and_read(
+    store: Store, server: AnsweringServer, demo: Path, tmp_path: Path
+) -> None:
+    digest = hashlib.sha256(demo.read_bytes()).hexdigest()
+    page = f'<a href="{WHEEL}#sha256={digest}">demo</a>'.encode()
+    server.served["/demo/"] = Served(
+        gzip.compress(page), {"Content-Type": "text/html", "Content-Encoding": "gzip"}
+    )
+    server.served[f"/demo/{WHEEL}"] = Served(b"something else")
+    url = f"{server.url}/demo/"
+
+    for offline in (False, True):
+        with pull_of(store, tmp_path, offline=offline) as pull:
+            status, headers, body = got(pull, url, {"accept-encoding": "gzip"})
+            assert (status, body) == (200, page)
+            assert "content-encoding" not in headers
+            assert got(pull, f"{url}{WHEEL}")[0] == 424
+    assert "gzip" not in server.seen[0][2].get("accept-encoding", "")
+
+
+# Faults that nobody foresaw
+
+
+@pytest.mark.parametrize("head", ["", "[[[", "[]", "null", "{}", '{"url": "u", "headers": {}}'])
+def test_a_kept_page_that_is_damaged_is_asked_for_again(
+    head: str, pull: Pull, store: Store, index: IndexSimulator, demo: Path
+) -> None:
+    index.publish(demo)
+    first = got(pull, page_url(index, "demo"))
+    (file,) = (store.root / "pages").glob("*.json")
+    file.write_text(head, encoding="utf-8")
+
+    again = got(pull, page_url(index, "demo"))
+
+    assert (again[0], again[2]) == (200, first[2])
+    assert [request.status for request in index.requests] == [200, 200]
+    assert pull.failures == ()
+
+
+def test_a_kept_page_whose_parts_are_of_the_wrong_kind_is_asked_for_again(
+    pull: Pull, store: Store, index: IndexSimulator, demo: Path
+) -> None:
+    index.publish(demo)
+    got(pull, page_url(index, "demo"))
+    (file,) = (store.root / "pages").glob("*.json")
+    head = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**head, "headers": [], "stored": None}), encoding="utf-8")
+
+    assert got(pull, page_url(index, "demo"))[0] == 200
+    assert pull.failures == ()
+
+
+def test_a_fault_that_nobody_foresaw_is_a_failure_that_a_client_does_not_retry(
+    pull: Pull, store: Store, index: IndexSimulator, demo: Path
+) -> None:
+    index.publish(demo)
+    shutil.rmtree(store.root / "pages")
+    (store.root / "pages").write_text("no folder", encoding="utf-8")
+
+    status, _, body = got(pull, page_url(index, "demo"))
+
+    assert status == 424
+    assert b"the gateway could not answer" in body
+    (failure,) = pull.failures
+    assert failure.code == "gateway-failed"
+    assert "NotADirectoryError" in failure.causes[0]
+
+
+def test_a_url_that_is_none_is_a_failure_and_ends_nothing(
+    pull: Pull, index: IndexSimulator, demo: Path
+) -> None:
+    index.publish(demo)
+
+    for url in ("http://[::1/demo/", "http://index.test:port/demo/"):
+        assert got(pull, url)[0] == 424
+
+    assert len(pull.failures) == 2
+    assert got(pull, page_url(index, "demo"))[0] == 200
+
+
+# Files
+
+
+def test_two_files_of_one_name_are_fetched_and_told_apart(store: Store, tmp_path: Path) -> None:
+    with IndexSimulator() as one, IndexSimulator() as other:
+        made = [
+            make_wheel(tmp_path / str(size), "demo", "1.0", size=size) for size in (50_000, 60_000)
+        ]
+        files = [
+            locked(index, index.publish(path))
+            for index, path in zip((one, other), made, strict=True)
+        ]
+        progress = Recorded()
+        client = Http({"NETRC": str(tmp_path / "no-netrc")}, connections=16)
+        Pull(store, client, (), progress, offline=False).fetch(missing(*files))
+        client.close()
+
+    assert files[0].digest != files[1].digest
+    assert [store.blob(file.digest).read_bytes() for file in files] == [
+        path.read_bytes() for path in made
+    ]
+    assert list(progress.names.values()) == [WHEEL, WHEEL]
+    assert set(progress.done) == set(progress.names)
+
+
+def test_an_unhashed_file_is_fetched_anew_when_its_tag_changed(
+    pull: Pull, server: AnsweringServer
+) -> None:
+    path = "/helper-1.0.tar.gz"
+    server.served[path] = Served(b"<html>log in first</html>", {"ETag": '"1"'})
+    assert sent_out(pull, server.url + path)[0] == b"<html>log in first</html>"
+    server.served[path] = Served(b"the real file", {"ETag": '"2"'})
+
+    assert sent_out(pull, server.url + path)[0] == b"the real file"
+    assert sent_out(pull, server.url + path)[0] == b"the real file"
+
+    assert server.methods == ["GET", "HEAD", "GET", "HEAD"]
+
+
+@pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"1"'}])
+def test_an_unhashed_file_without_a_strong_tag_is_fetched_each_time(
+    headers: dict[str, str], pull: Pull, server: AnsweringServer
+) -> None:
+    path = "/helper-1.0.tar.gz"
+    for body in (b"one", b"two"):
+        server.served[path] = Served(body, headers)
+        assert sent_out(pull, server.url + path)[0] == body
+
+
+def test_an_unhashed_file_whose_server_is_gone_does_while_building_and_offline(
+    store: Store, tmp_path: Path
+) -> None:
+    with answering() as server:
+        url = f"{server.url}/helper-1.0.tar.gz"
+        server.served["/helper-1.0.tar.gz"] = Served(b"content", {"ETag": '"1"'})
+        with pull_of(store, tmp_path) as pull:
+            sent_out(pull, url)
+
+    with pull_of(store, tmp_path, offline=True) as pull:
+        assert sent_out(pull, url)[0] == b"content"
+    with pull_of(store, tmp_path) as pull:
+        assert sent_out(pull, url)[0] == b"content"
+        pull.resolving = True
+        assert got(pull, url)[0] == 424
+
+
+@pytest.mark.parametrize(
+    ("said", "told"), [({"Cache-Control": "max-age=60"}, "max-age=60"), ({}, "no-cache")]
+)
+def test_an_unhashed_file_lives_as_long_as_its_server_says(
+    said: dict[str, str], told: str, store: Store, server: AnsweringServer, tmp_path: Path
+) -> None:
+    server.served["/helper-1.0.tar.gz"] = Served(b"content", {"ETag": '"1"', **said})
+
+    for offline in (False, False, True):
+        with pull_of(store, tmp_path, offline=offline) as pull:
+            assert sent_out(pull, f"{server.url}/helper-1.0.tar.gz") == (b"content", told)
+
+
+def test_a_file_of_a_known_hash_never_changes_unless_a_rule_says_so(
+    store: Store, index: IndexSimulator, demo: Path, tmp_path: Path
+) -> None:
+    file = locked(index, index.publish(demo))
+    rule = Index(name="own", url=index.index_url, cache_control=CacheControl(files="max-age=5"))
+    other = Index(name="x", url="http://x.test/", cache_control=CacheControl(files="max-age=9"))
+    pages_only = replace(rule, cache_control=CacheControl(api="max-age=7"))
+    cases: list[tuple[tuple[Index, ...], str]] = [
+        ((), IMMUTABLE),
+        ((other,), IMMUTABLE),
+        ((pages_only,), IMMUTABLE),
+        ((other, rule), "max-age=5"),
+    ]
+
+    for indexes, told in cases:
+        with pull_of(store, tmp_path, *indexes) as pull:
+            pull.know([file])
+            assert sent_out(pull, file.url) == (demo.read_bytes(), told)
+
+
+@pytest.mark.parametrize("hashed", [True, False], ids=["hashed", "unhashed"])
+def test_a_failure_is_forgotten_once_the_client_got_the_file(
+    hashed: bool,  # noqa: FBT001 - pytest gives it by name
+    pull: Pull,
+    demo: Path,
+) -> None:
+    with IndexSimulator(credentials=("someone", "secret")) as index:
+        file = locked(index, index.publish(demo))
+        if hashed:
+            pull.know([file])
+
+        status, headers, _ = got(pull, file.url)
+        assert (status, "www-authenticate" in headers) == (401, True)
+        assert [error.code for error in pull.failures] == ["refused-by-server"]
+
+        allowed = {"authorization": basic("someone:secret")}
+        assert got(pull, file.url, allowed)[2] == demo.read_bytes()
+        assert pull.failures == ()
+
+
+def test_a_failure_of_another_file_is_not_forgotten(
+    pull: Pull, index: IndexSimulator, tmp_path: Path
+) -> None:
+    good, bad = (
+        locked(index, index.publish(make_wheel(tmp_path / "w", name, "1.0")))
+        for name in ("good", "bad")
+    )
+    pull.know([good, bad])
+    index.corrupt(bad.name)
+
+    assert got(pull, bad.url)[0] == 424
+    assert got(pull, good.url)[0] == 200
+
+    assert [error.code for error in pull.failures] == ["wrong-hash"]
+
+
+def test_damaged_blobs_are_named_and_dropped_and_fetched_again(
+    pull: Pull, store: Store, index: IndexSimulator, tmp_path: Path
+) -> None:
+    files = [
+        locked(index, index.publish(make_wheel(tmp_path / "w", name, "1.0"))) for name in NAMES[:4]
+    ]
+    pull.fetch(missing(*files))
+    damaged, intact = files[:2], files[2:]
+    for file in damaged:
+        blob = store.blob(file.digest)
+        blob.chmod(0o644)
+        blob.write_bytes(b"\0" + blob.read_bytes()[1:])
+
+    with pytest.raises(IntegrityError) as caught:
+        pull.blame_blobs(files)
+
+    assert (caught.value.exit_code, caught.value.code) == (4, "blob-damaged")
+    assert len(caught.value.causes) == 2
+    for file, cause in zip(damaged, caught.value.causes, strict=True):
+        assert file.name in cause
+        assert file.digest.hex in cause
+    assert blobs(store) == {file.digest.hex for file in intact}
+    pull.fetch(plan_fetch(files, store))
+    pull.blame_blobs(files)
+
+
+def test_a_blob_that_is_not_held_is_not_blamed(
+    pull: Pull, index: IndexSimulator, demo: Path
+) -> None:
+    pull.blame_blobs([locked(index, index.publish(demo))])
