@@ -206,7 +206,9 @@ def render_switch(result: SwitchResult) -> str:
             f"the environment of {result.to} had been changed; it was made again "
             "with 0 bytes from the network"
         )
-    if result.changed:
+    if result.changed and result.was == result.to:
+        lines.append(f"{result.to} is active (generation {result.generation})")
+    elif result.changed:
         lines.append(f"{result.was or 'nothing'} -> {result.to} (generation {result.generation})")
     else:
         lines.append(f"{result.to} is active already (generation {result.generation})")
