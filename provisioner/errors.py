@@ -127,3 +127,8 @@ class PolicyError(GpuenvError):
 
     exit_code = 8
     code = "forbidden"
+
+
+def said(error: OSError) -> str:
+    """What the operating system said, as a cause."""
+    return (error.strerror or str(error)).lower()

@@ -14,7 +14,7 @@ import httpx
 
 from provisioner import __version__
 from provisioner.core.urls import origin, without_secrets
-from provisioner.errors import GpuenvError, NetworkError
+from provisioner.errors import GpuenvError, NetworkError, said
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -168,7 +168,7 @@ def _certificates(variables: Mapping[str, str]) -> ssl.SSLContext:
         message = "the certificates to trust cannot be read"
         raise GpuenvError(
             message,
-            causes=(f"`SSL_CERT_FILE` is `{file}`: {(error.strerror or str(error)).lower()}",),
+            causes=(f"`SSL_CERT_FILE` is `{file}`: {said(error)}",),
             code="certificates-unreadable",
         ) from error
 

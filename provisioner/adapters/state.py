@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.adapters._files import locked, no_space, read_json, sync_folder, write_whole
 from provisioner.core.history import History, Prepared, from_json, to_json
-from provisioner.errors import GpuenvError, PolicyError
+from provisioner.errors import GpuenvError, PolicyError, said
 
 if TYPE_CHECKING:
     import subprocess
@@ -63,7 +63,7 @@ class StateFolder:
             _make_folder(self._folder)
         except OSError as error:
             message = f"cannot write to `{self.home}`"
-            raise GpuenvError(message, causes=((error.strerror or str(error)).lower(),)) from error
+            raise GpuenvError(message, causes=(said(error),)) from error
         with locked(self._folder / "lock", wait_seconds=wait_seconds, waiting=waiting):
             yield
 

@@ -19,7 +19,7 @@ from provisioner.adapters._files import (
     write_whole,
 )
 from provisioner.core.digest import Digest
-from provisioner.errors import GpuenvError, IntegrityError
+from provisioner.errors import GpuenvError, IntegrityError, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -141,7 +141,7 @@ class Store:
             message = f"cannot open the store `{self.root}`"
             raise GpuenvError(
                 message,
-                causes=((error.strerror or str(error)).lower(),),
+                causes=(said(error),),
                 hint="choose another folder with `--store` or `GPUENV_STORE`",
                 code="store-unusable",
             ) from error

@@ -10,7 +10,7 @@ import click
 
 from provisioner.cli.commands import Called, gpuenv
 from provisioner.cli.render import envelope, render_error
-from provisioner.errors import GpuenvError, SpaceError, UsageError
+from provisioner.errors import GpuenvError, SpaceError, UsageError, said
 
 INTERRUPTED = 130
 _ENDED_READER = 141
@@ -74,7 +74,7 @@ def _from_system(error: OSError) -> GpuenvError:
     """What the operating system refused, in the form of our messages."""
     from provisioner.adapters._files import NO_SPACE
 
-    words = (error.strerror or str(error)).lower()
+    words = said(error)
     message = f"`{error.filename}`: {words}" if error.filename else words
     kind = SpaceError if error.errno in NO_SPACE else GpuenvError
     return kind(message)

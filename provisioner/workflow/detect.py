@@ -20,7 +20,7 @@ from provisioner.core.target import (
     override_variables,
     parse_short,
 )
-from provisioner.errors import GpuenvError, TargetError
+from provisioner.errors import GpuenvError, TargetError, said
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,7 +98,7 @@ def save(target: Target, path: Path) -> None:
         path.write_text(json.dumps(target_to_json(target), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         message = f"cannot write `{path}`"
-        raise GpuenvError(message, causes=((error.strerror or str(error)).lower(),)) from error
+        raise GpuenvError(message, causes=(said(error),)) from error
 
 
 def _from_file(path: Path) -> Target:
@@ -108,7 +108,7 @@ def _from_file(path: Path) -> Target:
         message = f"there is no target `{path}`"
         raise TargetError(
             message,
-            causes=((error.strerror or str(error)).lower(),),
+            causes=(said(error),),
             hint="`gpuenv detect --save FILE` writes one; the short form has `=` in it",
         ) from error
     except ValueError as error:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from provisioner.errors import NotPreparedError, UsageError
+from provisioner.errors import NotPreparedError, UsageError, said
 from provisioner.workflow.place import folder_of, state_of
 from provisioner.workflow.switch import find_prepared
 
@@ -61,4 +61,4 @@ def replace_process(command: tuple[str, ...], variables: dict[str, str]) -> None
         os.execvpe(command[0], command, variables)  # noqa: S606 - the user's own command
     except OSError as error:
         message = f"cannot run `{command[0]}`"
-        raise UsageError(message, causes=((error.strerror or str(error)).lower(),)) from error
+        raise UsageError(message, causes=(said(error),)) from error

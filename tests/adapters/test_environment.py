@@ -19,7 +19,6 @@ from provisioner.adapters.environment import (
     lock_stamp,
     stamp,
 )
-from provisioner.adapters.state import StateFolder
 from provisioner.core.history import Prepared
 from provisioner.errors import GpuenvError
 from tests.simulators.environment import clean_environment, uv_binary
@@ -27,19 +26,7 @@ from tests.simulators.environment import clean_environment, uv_binary
 if TYPE_CHECKING:
     from pathlib import Path
 
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """The folder of a project."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def state(home: Path) -> StateFolder:
-    """The state of that project."""
-    return StateFolder(home)
+    from provisioner.adapters.state import StateFolder
 
 
 def site_of(environment: Path) -> Path:

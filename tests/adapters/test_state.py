@@ -30,20 +30,6 @@ RECIPE = {
 }
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """The folder of a project."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def state(home: Path) -> StateFolder:
-    """The state of that project."""
-    return StateFolder(home)
-
-
 def environment(tmp_path: Path, name: str) -> Path:
     """A folder that stands for an environment and tells its name."""
     path = tmp_path / "envs" / name
