@@ -67,11 +67,6 @@ class StateFolder:
         with locked(self._folder / "lock", wait_seconds=wait_seconds, waiting=waiting):
             yield
 
-    @property
-    def exists(self) -> bool:
-        """Whether anything was ever prepared here."""
-        return self._file.exists()
-
     def lead_from(self, member: Path) -> None:
         """Let a member of the workspace find this state without reading the workspace."""
         folder = member / self._folder.name

@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,13 +23,6 @@ if TYPE_CHECKING:
     from provisioner.workflow.progress import Progress
 
 _PATH = click.Path(path_type=Path)
-
-
-class Result(Protocol):
-    """What every verb returns."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The `data` of the JSON envelope."""
 
 
 @dataclass

@@ -137,9 +137,9 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
     from provisioner.workflow.locks import make_locks
     from provisioner.workflow.workshop import open_workshop
 
-    state = states.read()
-    state = replace(state, target=_remembered(job.world, job.options, job.target, state))
-    if not job.wishes.dry_run:
+    before = states.read()
+    state = replace(before, target=_remembered(job.world, job.options, job.target, before))
+    if state != before and not job.wishes.dry_run:
         # Now, so that a run that breaks off is gone on with for the same target.
         states.write(state)
     with open_workshop(

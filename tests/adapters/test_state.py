@@ -310,7 +310,7 @@ def test_a_member_that_was_led_to_a_state_finds_it(state: StateFolder, tmp_path:
 
     assert find_home(member, is_project=True) == state.home
     assert (member / ".gpuenv" / ".gitignore").read_text(encoding="utf-8") == "*\n"
-    assert not StateFolder(member).exists
+    assert not (member / ".gpuenv" / "state.json").exists()
 
 
 def test_git_ignores_the_folder_of_the_state_by_its_own_file(state: StateFolder) -> None:

@@ -29,30 +29,30 @@ INDEX = "https://index.test/simple/"
 Files = dict[str, str]
 
 NAMED: dict[str, Files] = {
-    "uv.toml": {"work/project/uv.toml": 'index-url = "{url}"\n'},
+    "uv.toml": {"area/project/uv.toml": 'index-url = "{url}"\n'},
     "an index that is the default": {
-        "work/project/uv.toml": '[[index]]\nurl = "{url}"\ndefault = true\n'
+        "area/project/uv.toml": '[[index]]\nurl = "{url}"\ndefault = true\n'
     },
-    "the project": {"work/project/pyproject.toml": '[tool.uv]\nindex-url = "{url}"\n'},
-    "the pip interface": {"work/project/pyproject.toml": '[tool.uv.pip]\nindex-url = "{url}"\n'},
-    "a folder above": {"work/uv.toml": 'index-url = "{url}"\n'},
+    "the project": {"area/project/pyproject.toml": '[tool.uv]\nindex-url = "{url}"\n'},
+    "the pip interface": {"area/project/pyproject.toml": '[tool.uv.pip]\nindex-url = "{url}"\n'},
+    "a folder above": {"area/uv.toml": 'index-url = "{url}"\n'},
     "the user": {"config/uv/uv.toml": 'index-url = "{url}"\n'},
     "the user beside the project": {
-        "work/project/uv.toml": "native-tls = false\n",
+        "area/project/uv.toml": "native-tls = false\n",
         "config/uv/uv.toml": 'index-url = "{url}"\n',
     },
 }
 NOT_NAMED: dict[str, Files] = {
     "nothing": {},
-    "an index that is none by default": {"work/project/uv.toml": '[[index]]\nurl = "{url}"\n'},
-    "another tool's table": {"work/project/pyproject.toml": '[tool.other]\nindex-url = "{url}"\n'},
+    "an index that is none by default": {"area/project/uv.toml": '[[index]]\nurl = "{url}"\n'},
+    "another tool's table": {"area/project/pyproject.toml": '[tool.other]\nindex-url = "{url}"\n'},
     "a folder above that a nearer file hides": {
-        "work/project/uv.toml": "native-tls = false\n",
-        "work/uv.toml": 'index-url = "{url}"\n',
+        "area/project/uv.toml": "native-tls = false\n",
+        "area/uv.toml": 'index-url = "{url}"\n',
     },
     "a project that its uv.toml hides": {
-        "work/project/uv.toml": "native-tls = false\n",
-        "work/project/pyproject.toml": '[tool.uv]\nindex-url = "{url}"\n',
+        "area/project/uv.toml": "native-tls = false\n",
+        "area/project/pyproject.toml": '[tool.uv]\nindex-url = "{url}"\n',
     },
 }
 
@@ -67,7 +67,7 @@ def index(tmp_path: Path) -> Iterator[IndexSimulator]:
 
 def write(tmp_path: Path, files: Files, url: str) -> Path:
     """Write the settings; the folder of the project."""
-    folder = tmp_path / "work" / "project"
+    folder = tmp_path / "area" / "project"
     folder.mkdir(parents=True)
     for name, text in files.items():
         path = tmp_path / name
@@ -154,7 +154,7 @@ def test_a_named_file_is_the_only_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["[[[", "index = 5\n", "pip = 5\n", 'index = ["x"]\n'])
 def test_settings_that_are_not_valid_are_left_to_uv(text: str, tmp_path: Path) -> None:
-    folder = write(tmp_path, {"work/project/uv.toml": text}, INDEX)
+    folder = write(tmp_path, {"area/project/uv.toml": text}, INDEX)
 
     assert not has_default_index({}, tmp_path, folder)
     assert index_credentials({}, tmp_path, folder) == {}
@@ -166,7 +166,7 @@ def test_credentials_belong_to_the_origin_of_their_index(tmp_path: Path) -> None
         '[[index]]\nurl = "https://someone:p%40ss@b.test:8443/simple"\n'
         '[[index]]\nurl = "https://c.test/simple"\n'
     )
-    folder = write(tmp_path, {"work/project/uv.toml": text}, INDEX)
+    folder = write(tmp_path, {"area/project/uv.toml": text}, INDEX)
     variables = {"UV_INDEX_OWN_USERNAME": "me", "UV_INDEX_OWN_PASSWORD": "secret"}
 
     assert index_credentials(variables, tmp_path, folder) == {
@@ -243,21 +243,21 @@ def test_relative_paths_stay_relative_and_lead_to_the_same_place(name: str, tmp_
         f'[[{index}]]\nurl = "https://c.test/simple"\n'
         f'[{pip}]\nfind-links = ["for-pip"]\n'
     )
-    assert safe(tmp_path, {f"work/{name}": text}) == {
-        "cache-dir": "../work/cache",
+    assert safe(tmp_path, {f"area/{name}": text}) == {
+        "cache-dir": "../area/cache",
         "find-links": [
-            "../work/wheels",
+            "../area/wheels",
             "/srv/wheels",
             "https://a.test/wheels",
             "file:///srv/more",
         ],
-        "index-url": "../work/simple",
+        "index-url": "../area/simple",
         "extra-index-url": ["../more", "https://b.test/simple"],
         "index": [
-            {"name": "own", "url": "../work/flat", "format": "flat"},
+            {"name": "own", "url": "../area/flat", "format": "flat"},
             {"url": "https://c.test/simple"},
         ],
-        "pip": {"find-links": ["../work/for-pip"]},
+        "pip": {"find-links": ["../area/for-pip"]},
     }
 
 
@@ -265,13 +265,13 @@ def test_of_two_files_each_ones_paths_are_its_own(tmp_path: Path) -> None:
     found = safe(
         tmp_path,
         {
-            "work/project/uv.toml": f'{PROXY}find-links = ["wheels"]\n',
+            "area/project/uv.toml": f'{PROXY}find-links = ["wheels"]\n',
             "home/.config/uv/uv.toml": 'find-links = ["wheels"]\n',
         },
     )
 
     assert found["find-links"] == [
-        "../work/project/wheels",
+        "../area/project/wheels",
         "../home/.config/uv/wheels",
     ]
 
@@ -293,7 +293,7 @@ def test_of_two_files_each_ones_paths_are_its_own(tmp_path: Path) -> None:
 def test_what_would_send_packages_elsewhere_is_dropped(line: str, tmp_path: Path) -> None:
     text = f'index-strategy = "first-index"\n[pip]\n{line}\nno-header = true\n'
 
-    assert safe(tmp_path, {"work/project/uv.toml": text}) == {
+    assert safe(tmp_path, {"area/project/uv.toml": text}) == {
         "index-strategy": "first-index",
         "pip": {"no-header": True},
     }
@@ -306,7 +306,7 @@ def test_what_only_a_project_may_say_is_in_no_settings_file(tmp_path: Path) -> N
         '[tool.uv.workspace]\nmembers = ["packages/*"]\n'
     )
 
-    assert safe(tmp_path, {"work/project/pyproject.toml": text}) == {"offline": False}
+    assert safe(tmp_path, {"area/project/pyproject.toml": text}) == {"offline": False}
 
 
 def test_settings_of_the_system_count_and_the_users_are_stronger(tmp_path: Path) -> None:
@@ -335,8 +335,8 @@ def test_an_index_of_the_systems_settings_is_found_where_uv_finds_it(
 
 def test_the_real_uv_finds_with_safe_settings_what_it_finds_with_its_own(tmp_path: Path) -> None:
     text = f'{PROXY}find-links = ["wheels"]\nno-index = true\n[pip]\ntarget = "elsewhere"\n'
-    folder = write(tmp_path, {"work/uv.toml": text}, INDEX)
-    make_wheel(tmp_path / "work" / "wheels", "base", "1.0")
+    folder = write(tmp_path, {"area/uv.toml": text}, INDEX)
+    make_wheel(tmp_path / "area" / "wheels", "base", "1.0")
     variables = variables_of(tmp_path)
     made = safe_settings(variables, tmp_path, folder, tmp_path)
     assert made is not None
