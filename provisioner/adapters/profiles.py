@@ -6,7 +6,7 @@ import json
 import re
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from provisioner.core.facts import Facts, read_facts
 from provisioner.core.profile import Profile, is_profile, read_profile
@@ -15,6 +15,7 @@ from provisioner.errors import ProfileError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from provisioner.core.artefact_facts import ArtefactFacts
 
 _MEANT = re.compile(r"^(schema|cuda)\s*:", re.MULTILINE)
 
@@ -74,10 +75,25 @@ def _load(path: Path) -> Profile | None:
 
 
 def load_facts(folder: Path) -> Facts:
-    """Read the compatibility tables."""
+    """Read the small compatibility tables, which every selection needs."""
+    return read_facts(
+        _table(folder, "driver_floors"),
+        _table(folder, "toolkit_code"),
+        architectures=_table(folder, "architectures"),
+        driver_branches=_table(folder, "driver_branches"),
+        forward_compat=_table(folder, "forward_compat"),
+        toolkit_drivers=_table(folder, "toolkit_drivers"),
+        torch_builds=_table(folder, "torch_builds"),
+    )
 
-    def table(name: str) -> dict[str, object]:
-        loaded: dict[str, object] = json.loads((folder / name).read_text(encoding="utf-8"))
-        return loaded
 
-    return read_facts(table("driver_floors.json"), table("toolkit_code.json"))
+def load_artefact_facts(folder: Path) -> ArtefactFacts:
+    """Read the tables of what is in packages, which only judging packages needs."""
+    from provisioner.core.artefact_facts import TABLES, read_artefact_facts
+
+    return read_artefact_facts({name: _table(folder, name) for name in TABLES})
+
+
+def _table(folder: Path, name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    return loaded

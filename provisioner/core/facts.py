@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from provisioner.core.coverage import Code, parse_code
 from provisioner.core.version import ComputeCapability, DottedVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from provisioner.core.host import System
+
+_T = TypeVar("_T")
+
+_EMPTY: Final[Mapping[str, Any]] = {"rows": ()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +29,7 @@ class DriverFloor:
     whole_major: bool
     linux: DottedVersion
     windows: DottedVersion
+    source: str = ""
 
     def for_system(self, system: System) -> DottedVersion:
         """The floor in the numbering of that system's drivers."""
@@ -36,6 +42,84 @@ class ToolkitCode:
 
     cuda: DottedVersion
     capabilities: tuple[ComputeCapability, ...]
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Architecture:
+    """When a compute capability came and went.
+
+    Driver branches are numbers such as `580`, toolkits major versions; None: it is not known,
+    or came before the tables begin, or has not gone. `tegra`: it is only in chips whose driver
+    is part of their system (Jetson), not the one for other GPUs.
+    """
+
+    compute_capability: ComputeCapability
+    first_driver_branch: int | None = None
+    last_driver_branch: int | None = None
+    last_toolkit_major: int | None = None
+    tegra: bool = False
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DriverBranch:
+    """The CUDA version of the user-mode driver that a driver branch brings."""
+
+    branch: int
+    cuda: DottedVersion
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForwardCompat:
+    """The driver branches on which the compatibility package of a CUDA version runs."""
+
+    cuda: DottedVersion
+    branches: tuple[int, ...]
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolkitDriver:
+    """The driver that came with a toolkit, in each system's numbering."""
+
+    toolkit: DottedVersion
+    linux: DottedVersion | None
+    windows: DottedVersion | None
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TorchBuild:
+    """The code in PyTorch's builds of one index, from one minor version to another.
+
+    `label` is the index's (`cu128`); `first` and `last` are PyTorch's (`2.8`), None: open.
+    """
+
+    label: str
+    first: DottedVersion | None
+    last: DottedVersion | None
+    systems: tuple[str, ...]
+    machine: str
+    code: Code
+    confidence: str = ""
+    source: str = ""
+
+    @property
+    def cuda(self) -> DottedVersion:
+        """The CUDA version that the builds are for."""
+        return cuda_of_label(self.label)
+
+    def fits(self, label: str, machine: str, system: str) -> bool:
+        """Whether it is of that index, machine and system."""
+        return self.label == label and self.machine == machine and system in self.systems
+
+    def holds(self, version: DottedVersion) -> bool:
+        """Whether a version of PyTorch is meant."""
+        minor = (*version.key, 0)[:2]
+        first = self.first is None or (*self.first.key, 0)[:2] <= minor
+        return first and (self.last is None or minor <= (*self.last.key, 0)[:2])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +128,12 @@ class Facts:
 
     floors: tuple[DriverFloor, ...]
     toolkits: tuple[ToolkitCode, ...]
+    architectures: tuple[Architecture, ...] = ()
+    branches: tuple[DriverBranch, ...] = ()
+    forward_compat: tuple[ForwardCompat, ...] = ()
+    compat_brands: frozenset[str] = frozenset()
+    toolkit_drivers: tuple[ToolkitDriver, ...] = ()
+    torch_builds: tuple[TorchBuild, ...] = ()
 
     def floor(self, cuda: DottedVersion) -> DriverFloor | None:
         """The driver floor of a CUDA line (`12`) or minor version (`12.8`)."""
@@ -74,28 +164,229 @@ class Facts:
         """The newest compute capability in the tables."""
         return max(item for row in self.toolkits for item in row.capabilities)
 
+    def architecture(self, capability: ComputeCapability) -> Architecture | None:
+        """What is known of a compute capability."""
+        return next(
+            (row for row in self.architectures if row.compute_capability == capability), None
+        )
 
-def read_facts(driver_floors: Mapping[str, Any], toolkit_code: Mapping[str, Any]) -> Facts:
-    """Make the tables from `driver_floors.json` and `toolkit_code.json`."""
-    floors: Sequence[Mapping[str, Any]] = driver_floors["rows"]
-    toolkits: Sequence[Mapping[str, Any]] = toolkit_code["rows"]
+    def known_to(self, branch: int) -> tuple[ComputeCapability, ...]:
+        """The compute capabilities, Tegra's aside, that a driver branch drives, ascending."""
+        return tuple(
+            sorted(
+                row.compute_capability
+                for row in self.architectures
+                if not row.tegra
+                and (row.first_driver_branch is None or row.first_driver_branch <= branch)
+                and (row.last_driver_branch is None or branch <= row.last_driver_branch)
+            )
+        )
+
+    @property
+    def newest_branch(self) -> int:
+        """The newest driver branch in the tables; 0: there is none."""
+        return max((row.branch for row in self.branches), default=0)
+
+    def branch(self, driver: DottedVersion) -> int | None:
+        """The driver branch of a driver; None: it is older or newer than the tables.
+
+        A driver between two branches (`572.60`: Windows counts on within a branch) belongs to
+        the lower one.
+        """
+        if driver.major > self.newest_branch:
+            return None
+        known = [row.branch for row in self.branches if row.branch <= driver.major]
+        return max(known, default=None)
+
+    def natural_cuda(self, driver: DottedVersion) -> DottedVersion | None:
+        """The CUDA version of the user-mode driver that came with a kernel driver.
+
+        None: the driver is older or newer than the tables.
+        """
+        branch = self.branch(driver)
+        return next((row.cuda for row in self.branches if row.branch == branch), None)
+
+    def compat(self, cuda: DottedVersion) -> tuple[ForwardCompat, ...]:
+        """The forward compatibility packages of a CUDA line or minor version, newest first."""
+        fitting = [row for row in self.forward_compat if cuda.covers(row.cuda)]
+        return tuple(sorted(fitting, key=lambda row: row.cuda, reverse=True))
+
+    def compat_branches(self, cuda: DottedVersion) -> tuple[int, ...]:
+        """The driver branches on which a compatibility package of a CUDA line runs, ascending.
+
+        None of them: nothing is known of such a package. It goes by branch, not by "this one
+        and newer ones".
+        """
+        return tuple(sorted({item for row in self.compat(cuda) for item in row.branches}))
+
+    def driver_for(self, cuda: DottedVersion, system: System) -> DottedVersion | None:
+        """The lowest driver that brings a CUDA line with it, in that system's numbering."""
+        known = [
+            version
+            for row in self.toolkit_drivers
+            if cuda.covers(row.toolkit)
+            and (version := row.windows if system == "windows" else row.linux)
+        ]
+        return min(known, default=None)
+
+    def torch_code(self, label: str, version: str | None, machine: str, system: str) -> Code | None:
+        """The code in PyTorch's builds of an index (`cu128`); None: the tables have none.
+
+        Without a version, that of all versions of the index together. A version newer than the
+        tables has the code of the newest known one.
+        """
+        fitting = [row for row in self.torch_builds if row.fits(label, machine, system)]
+        if version is not None:
+            row = self.torch_build(label, version, machine, system)
+            fitting = [row] if row else []
+        code = None
+        for row in fitting:
+            code = row.code if code is None else code | row.code
+        return code
+
+    def torch_build(self, label: str, version: str, machine: str, system: str) -> TorchBuild | None:
+        """What is known of one version of PyTorch from one index."""
+        parsed = leading_version(version)
+        fitting = [row for row in self.torch_builds if row.fits(label, machine, system)]
+        if parsed is None or not fitting:
+            return None
+        found = next((row for row in fitting if row.holds(parsed)), None)
+        newest = fitting[-1]
+        if found is None and newest.last is not None and newest.last < parsed:
+            return newest
+        return found
+
+
+def cuda_of_label(label: str) -> DottedVersion:
+    """The CUDA version that a label such as `cu128` means: its last digit is the minor version.
+
+    Raises:
+        ValueError: it is no such label.
+    """
+    digits = label.removeprefix("cu")
+    if not label.startswith("cu") or not digits.isdecimal() or len(digits) < 2:  # noqa: PLR2004
+        message = f"`{label}` is not a label such as `cu128`"
+        raise ValueError(message)
+    return DottedVersion.parse(f"{digits[:-1]}.{digits[-1]}")
+
+
+def leading_version(text: str) -> DottedVersion | None:
+    """The numbers that a version begins with: `2.8` of `2.8.0+cu128`, or None."""
+    numbers = []
+    for part in text.partition("+")[0].split(".")[:2]:
+        digits = ""
+        for character in part:
+            if not ("0" <= character <= "9"):
+                break
+            digits += character
+        if not digits:
+            break
+        numbers.append(digits[:9])
+    return DottedVersion.parse(".".join(numbers)) if numbers else None
+
+
+def read_facts(  # noqa: PLR0913 - one for each file
+    driver_floors: Mapping[str, Any],
+    toolkit_code: Mapping[str, Any],
+    *,
+    architectures: Mapping[str, Any] = _EMPTY,
+    driver_branches: Mapping[str, Any] = _EMPTY,
+    forward_compat: Mapping[str, Any] = _EMPTY,
+    toolkit_drivers: Mapping[str, Any] = _EMPTY,
+    torch_builds: Mapping[str, Any] = _EMPTY,
+) -> Facts:
+    """Make the tables from the JSON files of the same names."""
+    versions: dict[str, DottedVersion] = {}
+    capabilities: dict[str, ComputeCapability] = {}
+
+    def version(text: str) -> DottedVersion:
+        if text not in versions:
+            versions[text] = DottedVersion.parse(text)
+        return versions[text]
+
+    def capability(text: str) -> ComputeCapability:
+        if text not in capabilities:
+            capabilities[text] = ComputeCapability.parse(text)
+        return capabilities[text]
+
     return Facts(
-        floors=tuple(
-            DriverFloor(
-                cuda=DottedVersion.parse(row["cuda"]),
+        floors=_rows(
+            driver_floors,
+            lambda row, source: DriverFloor(
+                cuda=version(row["cuda"]),
                 whole_major=row["minor_version_compatibility"],
-                linux=DottedVersion.parse(row["linux"]),
-                windows=DottedVersion.parse(row["windows"]),
-            )
-            for row in floors
+                linux=version(row["linux"]),
+                windows=version(row["windows"]),
+                source=source,
+            ),
         ),
-        toolkits=tuple(
-            ToolkitCode(
-                cuda=DottedVersion.parse(row["cuda"]),
-                capabilities=tuple(
-                    ComputeCapability.parse(item) for item in row["compute_capabilities"]
-                ),
-            )
-            for row in toolkits
+        toolkits=_rows(
+            toolkit_code,
+            lambda row, source: ToolkitCode(
+                cuda=version(row["cuda"]),
+                capabilities=tuple(map(capability, row["compute_capabilities"])),
+                source=source,
+            ),
+        ),
+        architectures=_rows(
+            architectures,
+            lambda row, source: Architecture(
+                compute_capability=capability(row["compute_capability"]),
+                first_driver_branch=_number(row["first_driver_branch"]),
+                last_driver_branch=_number(row["last_driver_branch"]),
+                last_toolkit_major=_number(row["last_toolkit_major"]),
+                tegra=row.get("tegra", False),
+                source=source,
+            ),
+        ),
+        branches=_rows(
+            driver_branches,
+            lambda row, source: DriverBranch(
+                branch=int(row["branch"]), cuda=version(row["cuda"]), source=source
+            ),
+        ),
+        forward_compat=_rows(
+            forward_compat,
+            lambda row, source: ForwardCompat(
+                cuda=version(row["cuda"]), branches=tuple(row["branches"]), source=source
+            ),
+        ),
+        compat_brands=frozenset(forward_compat.get("brands", ())),
+        toolkit_drivers=_rows(
+            toolkit_drivers,
+            lambda row, source: ToolkitDriver(
+                toolkit=version(row["toolkit"]),
+                linux=version(row["linux"]) if row["linux"] else None,
+                windows=version(row["windows"]) if row["windows"] else None,
+                source=source,
+            ),
+        ),
+        torch_builds=_rows(
+            torch_builds,
+            lambda row, source: TorchBuild(
+                label=row["index"],
+                first=version(row["first"]) if row["first"] else None,
+                last=version(row["last"]) if row["last"] else None,
+                systems=tuple(row["systems"]),
+                machine=row["machine"],
+                code=parse_code(row["architectures"]),
+                confidence=row.get("confidence", ""),
+                source=source,
+            ),
         ),
     )
+
+
+def _rows(table: Mapping[str, Any], make: Callable[[Mapping[str, Any], str], _T]) -> tuple[_T, ...]:
+    """Each row with the whole text of the source that it names."""
+    sources = table.get("sources", {})
+    return tuple(make(row, _source(row, sources)) for row in table["rows"])
+
+
+def _source(row: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+    key = row.get("source", "")
+    return sources.get(key, key)
+
+
+def _number(text: str | None) -> int | None:
+    return None if text is None else int(text)

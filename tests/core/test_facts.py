@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from provisioner.core.facts import Facts, read_facts
-from tests.core.examples import capability, version
+from provisioner.core.coverage import Code
+from provisioner.core.facts import Facts, cuda_of_label, leading_version, read_facts
+from tests.core.examples import capability, shipped_facts, version
+
+if TYPE_CHECKING:
+    from provisioner.core.host import System
 
 FLOORS: dict[str, Any] = {
+    "sources": {"minor": "https://example.test/minor"},
     "rows": [
         {
+            "source": "minor",
             "cuda": "12.0",
             "minor_version_compatibility": True,
             "linux": "525.60.13",
@@ -23,7 +29,7 @@ FLOORS: dict[str, Any] = {
             "linux": "440.33",
             "windows": "441.22",
         },
-    ]
+    ],
 }
 CODE: dict[str, Any] = {
     "rows": [
@@ -87,3 +93,157 @@ def test_a_line_that_no_table_knows_has_no_code() -> None:
 
 def test_the_newest_compute_capability_is_the_greatest_of_any_row() -> None:
     assert FACTS.newest_capability == capability("12.0")
+
+
+def test_a_rule_holds_the_whole_text_of_its_source() -> None:
+    floor = FACTS.floor(version("12"))
+    assert floor is not None
+    assert floor.source == "https://example.test/minor"
+
+
+@pytest.mark.parametrize(
+    ("driver", "branch", "cuda"),
+    [
+        ("580.95.05", 580, "13.0"),
+        ("570.124.06", 570, "12.8"),
+        ("450.80.02", 450, "11.0"),
+        ("572.60", 570, "12.8"),  # Windows counts on within a branch.
+        ("617.14", 617, "13.4"),
+        ("440.33", None, None),
+        ("618.01", None, None),
+    ],
+)
+def test_a_driver_brings_the_cuda_of_its_branch(
+    driver: str, branch: int | None, cuda: str | None
+) -> None:
+    facts = shipped_facts()
+    assert facts.branch(version(driver)) == branch
+    natural = facts.natural_cuda(version(driver))
+    assert (None if natural is None else str(natural)) == cuda
+
+
+def test_the_newest_branch_is_the_greatest_number() -> None:
+    assert shipped_facts().newest_branch == 617
+    assert FACTS.newest_branch == 0
+
+
+@pytest.mark.parametrize(
+    ("cuda", "system", "driver"),
+    [
+        ("13", "linux", "580.65.06"),
+        ("12", "linux", "525.60.13"),
+        ("12", "windows", "527.41"),
+        ("12.9", "linux", "575.51.03"),
+        ("13", "windows", None),  # CUDA 13 for Windows comes without a driver.
+        ("14", "linux", None),
+    ],
+)
+def test_the_lowest_driver_that_brings_a_line(
+    cuda: str, system: System, driver: str | None
+) -> None:
+    found = shipped_facts().driver_for(version(cuda), system)
+    assert (None if found is None else str(found)) == driver
+
+
+def test_forward_compatibility_goes_by_branch() -> None:
+    facts = shipped_facts()
+    assert facts.compat_branches(version("12.8")) == (470, 535, 550, 560, 565)
+    assert 545 not in facts.compat_branches(version("12"))
+    assert facts.compat_branches(version("13.5")) == ()
+    assert [str(row.cuda) for row in facts.compat(version("12"))] == ["12.9", "12.8"]
+
+
+def test_forward_compatibility_is_not_for_geforce() -> None:
+    assert "geforce" not in shipped_facts().compat_brands
+    assert "tesla" in shipped_facts().compat_brands
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last", "tegra"),
+    [
+        ("7.0", 384, 580, False),
+        ("9.0", 520, None, False),
+        ("10.0", 570, None, False),
+        ("12.1", 575, None, False),
+        ("3.7", None, 470, False),
+        ("11.0", 580, None, True),
+        ("8.7", None, None, True),
+    ],
+)
+def test_a_gpu_is_driven_from_its_first_branch_to_its_last(
+    text: str, first: int | None, last: int | None, *, tegra: bool
+) -> None:
+    known = shipped_facts().architecture(capability(text))
+    assert known is not None
+    assert (known.first_driver_branch, known.last_driver_branch) == (first, last)
+    assert known.tegra is tegra
+    assert known.source
+
+
+def test_an_unknown_gpu_has_no_row() -> None:
+    assert shipped_facts().architecture(capability("99.0")) is None
+
+
+@pytest.mark.parametrize(
+    ("branch", "oldest", "newest"),
+    [(470, "3.0", "8.6"), (535, "5.0", "9.0"), (580, "5.0", "12.1"), (590, "7.5", "12.1")],
+)
+def test_a_driver_branch_knows_the_gpus_of_its_time(branch: int, oldest: str, newest: str) -> None:
+    known = shipped_facts().known_to(branch)
+    assert (str(known[0]), str(known[-1])) == (oldest, newest)
+    assert capability("8.7") not in known
+
+
+def test_one_version_of_pytorch_has_its_own_code_and_an_index_that_of_all() -> None:
+    facts = shipped_facts()
+    old = facts.torch_code("cu128", "2.10.0", "x86_64", "linux")
+    new = facts.torch_code("cu128", "2.11.0+cu128", "x86_64", "linux")
+    every = facts.torch_code("cu128", None, "x86_64", "linux")
+    assert old is not None
+    assert new is not None
+    assert every is not None
+    assert "7.0" in old.sass
+    assert "7.0" not in new.sass
+    assert "7.0" in every.sass
+    assert every.ptx == ("12.0",)
+
+
+@pytest.mark.parametrize(
+    ("label", "text", "machine", "system"),
+    [
+        ("cu128", None, "riscv64", "linux"),
+        ("cu128", "2.6.0", "x86_64", "linux"),
+        ("cu128", "nightly", "x86_64", "linux"),
+        ("cu99", None, "x86_64", "linux"),
+        ("cu130", None, "aarch64", "windows"),
+    ],
+)
+def test_builds_that_no_table_has_are_unknown(
+    label: str, text: str | None, machine: str, system: str
+) -> None:
+    assert shipped_facts().torch_code(label, text, machine, system) is None
+
+
+def test_a_version_of_pytorch_newer_than_the_tables_has_the_code_of_the_newest() -> None:
+    facts = shipped_facts()
+    assert facts.torch_code("cu126", "2.99.0", "aarch64", "linux") == Code(sass=("8.0", "9.0"))
+
+
+@pytest.mark.parametrize(("label", "cuda"), [("cu128", "12.8"), ("cu92", "9.2"), ("cu118", "11.8")])
+def test_the_last_digit_of_a_label_is_the_minor_version(label: str, cuda: str) -> None:
+    assert cuda_of_label(label) == version(cuda)
+
+
+@pytest.mark.parametrize("label", ["cpu", "cu", "cu1", "xpu", "128", "cuda12"])
+def test_what_is_no_label_is_refused(label: str) -> None:
+    with pytest.raises(ValueError, match="is not a label"):
+        cuda_of_label(label)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("2.8.0+cu128", "2.8"), ("2.10.0rc1", "2.10"), ("3", "3"), ("2.x", "2"), ("", None)],
+)
+def test_a_version_begins_with_its_numbers(text: str, expected: str | None) -> None:
+    found = leading_version(text)
+    assert (None if found is None else str(found)) == expected
