@@ -1,182 +1,150 @@
-"""The NVIDIA driver and its GPUs, asked through NVML (nvidia-ml-py)."""
+"""The NVIDIA driver and its GPUs, asked through NVML (nvidia-ml-py) in a child process."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.core.host import Driver, Finding, Gpu
-from provisioner.core.version import ComputeCapability, DottedVersion
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-ABSENT_CODES: Final = ("NVML_ERROR_LIBRARY_NOT_FOUND", "NVML_ERROR_DRIVER_NOT_LOADED")
-"""The two failures that mean "no driver here"; every other one is a finding."""
-
-_INIT_FINDINGS: Final = {
-    "NVML_ERROR_LIB_RM_VERSION_MISMATCH": (
-        "version-mismatch",
-        "restart the machine, so that the updated driver is loaded",
-    ),
-    "NVML_ERROR_NO_PERMISSION": ("nvml-failed", "run as a user who may use the GPU"),
-}
-_GPU_FINDINGS: Final = {
-    "NVML_ERROR_GPU_IS_LOST": ("gpu-lost", "restart the machine"),
-    "NVML_ERROR_RESET_REQUIRED": ("gpu-lost", "reset the GPU with `nvidia-smi --gpu-reset`"),
-    "NVML_ERROR_NO_PERMISSION": ("no-permission", "give this user access to the GPU"),
-}
+LIBRARY: Final = "libnvidia-ml.so.1"
+_LIBCUDA: Final = "libcuda.so.1"
+_MOST_GPUS: Final = 1024
+_MOST_PARTS: Final = 64
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reading:
-    """What NVML said."""
+def ask(
+    nvml: Any,  # noqa: ANN401 - a module
+    say: Callable[[dict[str, Any]], None],
+    *,
+    before_cuda: Callable[[], None] = lambda: None,
+    libcuda: Callable[[], str | None] = lambda: None,
+) -> None:
+    """Ask for the driver's versions and every GPU, and say each answer.
 
-    driver: Driver | None = None
-    gpus: tuple[Gpu, ...] = ()
-    findings: tuple[Finding, ...] = ()
-
-
-def load() -> Any:  # noqa: ANN401 - a module, or a simulator with the same functions
-    """The real NVML; nothing is asked of the driver yet."""
-    import pynvml
-
-    return pynvml
-
-
-def read(nvml: Any) -> Reading:  # noqa: ANN401 - see load
-    """Ask for the driver's versions and every GPU.
-
-    `nvml` is `pynvml`, or something with the same functions. One GPU that fails, or one
-    call, does not hide the rest.
+    `nvml` is `pynvml`, or something with the same functions; `libcuda` names the file that
+    NVML asked for the CUDA version. NVML is not shut down: the process ends, and that is one
+    call less that may hang.
     """
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        if error.value in {getattr(nvml, name) for name in ABSENT_CODES}:
-            return Reading()
-        code, hint = _known(nvml, error, _INIT_FINDINGS, "nvml-failed")
-        return Reading(
-            findings=(
-                Finding(code=code, message=f"NVML does not start: {_said(error)}", hint=hint),
-            )
-        )
-    try:
-        return _read_started(nvml)
-    finally:
-        _quietly(nvml, nvml.nvmlShutdown)
-
-
-def _read_started(nvml: Any) -> Reading:  # noqa: ANN401
-    findings: list[Finding] = []
-    version = cuda = None
-    try:
-        version = DottedVersion.parse(_text(nvml.nvmlSystemGetDriverVersion()))
-    except (nvml.NVMLError, ValueError) as error:
-        findings.append(
-            Finding(code="driver-unreadable", message=f"no driver version: {_said(error)}")
-        )
-    try:
-        number, finding = _cuda(nvml)
-        cuda = DottedVersion.parse(f"{number // 1000}.{number % 1000 // 10}")
-        findings += [finding] if finding else []
-    except nvml.NVMLError as error:
-        findings.append(
-            Finding(code="driver-unreadable", message=f"no CUDA driver version: {_said(error)}")
-        )
-    gpus: tuple[Gpu, ...] = ()
-    try:
-        count = nvml.nvmlDeviceGetCount()
-    except nvml.NVMLError as error:
-        findings.append(
-            Finding(code="gpus-unreadable", message=f"NVML counts no GPUs: {_said(error)}")
-        )
+    asker = _Asker(nvml, say)
+    if not asker.ask("nvmlInit", lambda: nvml.nvmlInit() and None):
+        return
+    asker.ask("nvmlSystemGetDriverVersion", nvml.nvmlSystemGetDriverVersion)
+    before_cuda()
+    if asker.ask("nvmlSystemGetCudaDriverVersion_v2", nvml.nvmlSystemGetCudaDriverVersion_v2):
+        say({"libcuda": libcuda()})
     else:
-        gpus = tuple(_gpu(nvml, index, findings) for index in range(count))
-        if gpus and all(gpu.compute_capability is None for gpu in gpus):
-            findings.append(
-                Finding(
-                    code="gpus-unreadable",
-                    message=f"none of {len(gpus)} GPU tells its compute capability",
-                    hint="`GPUENV_GPUS=9.0` sets it by hand",
-                )
-            )
-    return Reading(driver=Driver(version=version, cuda=cuda), gpus=gpus, findings=tuple(findings))
+        asker.ask("nvmlSystemGetCudaDriverVersion", nvml.nvmlSystemGetCudaDriverVersion)
+    if asker.ask("nvmlDeviceGetCount", nvml.nvmlDeviceGetCount):
+        for index in range(min(asker.value, _MOST_GPUS)):
+            _ask_gpu(asker, nvml, index)
 
 
-def _cuda(nvml: Any) -> tuple[int, Finding | None]:  # noqa: ANN401
-    """CUDA version as NVML's number (12080 for 12.8), v2 first.
+def _ask_gpu(asker: _Asker, nvml: Any, index: int) -> None:  # noqa: ANN401
+    where = {"gpu": index}
+    handle = None
 
-    v2 asks `libcuda.so.1`; v1 answers without it, with a version that is known to work
-    (nvml.h, nvmlSystemGetCudaDriverVersion).
-    """
-    try:
-        return int(nvml.nvmlSystemGetCudaDriverVersion_v2()), None
-    except nvml.NVMLError as error:
-        number = int(nvml.nvmlSystemGetCudaDriverVersion())
-        if error.value != nvml.NVML_ERROR_LIBRARY_NOT_FOUND:
-            return number, None
-        return number, Finding(
-            code="driver-no-compute-lib",
-            message="the driver's `libcuda.so.1` is missing",
-            hint="in a container, ask for the `compute` capability too",
-        )
-
-
-def _gpu(nvml: Any, index: int, findings: list[Finding]) -> Gpu:  # noqa: ANN401
-    try:
+    def find() -> None:
+        nonlocal handle
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    except nvml.NVMLError as error:
-        code, hint = _known(nvml, error, _GPU_FINDINGS, "gpu-failed")
-        findings.append(
-            Finding(code=code, message=f"GPU {index} cannot be used: {_said(error)}", hint=hint)
-        )
-        return Gpu(index=index)
-    capability = None
-    try:
-        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
-        capability = ComputeCapability(major, minor)
-    except nvml.NVMLError as error:
-        code, hint = _known(nvml, error, _GPU_FINDINGS, "gpu-failed")
-        findings.append(
-            Finding(
-                code=code,
-                message=f"GPU {index} does not tell its compute capability: {_said(error)}",
-                hint=hint,
+
+    if not asker.ask("nvmlDeviceGetHandleByIndex", find, **where):
+        return
+    for call, get in (
+        ("nvmlDeviceGetCudaComputeCapability", nvml.nvmlDeviceGetCudaComputeCapability),
+        ("nvmlDeviceGetUUID", nvml.nvmlDeviceGetUUID),
+        ("nvmlDeviceGetName", nvml.nvmlDeviceGetName),
+        ("nvmlDeviceGetMemoryInfo", lambda gpu: int(nvml.nvmlDeviceGetMemoryInfo(gpu).total)),
+        ("nvmlDeviceGetBrand", nvml.nvmlDeviceGetBrand),
+        ("nvmlDeviceGetPciInfo", lambda gpu: _text(nvml.nvmlDeviceGetPciInfo(gpu).busId)),
+    ):
+        asker.ask(call, partial(get, handle), **where)
+    on = asker.ask("nvmlDeviceGetMigMode", lambda: nvml.nvmlDeviceGetMigMode(handle), **where)
+    if not (on and asker.value[0]):
+        return
+    call = "nvmlDeviceGetMaxMigDeviceCount"
+    if asker.ask(call, lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(handle), **where):
+        for part in range(min(asker.value, _MOST_PARTS)):
+            asker.ask(
+                "nvmlDeviceGetMigDeviceHandleByIndex",
+                partial(_find_part, nvml, handle, part),
+                **where,
+                part=part,
             )
-        )
-    uuid = _quietly(nvml, nvml.nvmlDeviceGetUUID, handle)
-    name = _quietly(nvml, nvml.nvmlDeviceGetName, handle)
-    memory = _quietly(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
-    return Gpu(
-        index=index,
-        uuid=None if uuid is None else _text(uuid),
-        name=None if name is None else _text(name),
-        compute_capability=capability,
-        memory_bytes=None if memory is None else int(memory.total),
-    )
 
 
-def _quietly(nvml: Any, call: Any, *arguments: object) -> Any:  # noqa: ANN401
-    """A fact that nothing depends on; None where it is not to be had."""
-    try:
-        return call(*arguments)
-    except nvml.NVMLError:
-        return None
+def _find_part(nvml: Any, handle: Any, part: int) -> None:  # noqa: ANN401
+    nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, part)
 
 
-def _known(
-    nvml: Any,  # noqa: ANN401
-    error: Any,  # noqa: ANN401
-    table: dict[str, tuple[str, str]],
-    otherwise: str,
-) -> tuple[str, str | None]:
-    for name, known in table.items():
-        if error.value == getattr(nvml, name):
-            return known
-    return otherwise, None
+class _Asker:
+    """Says each call before it is made, and its answer."""
+
+    def __init__(self, nvml: Any, say: Callable[[dict[str, Any]], None]) -> None:  # noqa: ANN401
+        self._nvml = nvml
+        self._say = say
+        self.value: Any = None
+
+    def ask(self, call: str, get: Callable[[], Any], **where: int) -> bool:
+        """Whether there was an answer, which is then `value`."""
+        self._say({"call": call, **where})
+        try:
+            self.value = _plain(get())
+        except self._nvml.NVMLError as error:
+            answer = {"error": int(error.value), "said": str(error)}
+        except ValueError as error:
+            # pynvml decodes names, and a broken one must not hide the rest.
+            answer = {"said": str(error)}
+        else:
+            self._say({"call": call, **where, "value": self.value})
+            return True
+        self._say({"call": call, **where, **answer})
+        return False
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    return _text(value) if isinstance(value, bytes) else value
 
 
 def _text(value: str | bytes) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def _said(error: Exception) -> str:
-    return str(error).rstrip(".")
+def main(arguments: list[str]) -> None:
+    """Run in the child: the time limit, and the candidates for each of the two libraries."""
+    import json
+
+    from provisioner.adapters._library import finish, load, loaded_path, start
+
+    seconds, candidates, of_cuda = json.loads(arguments[0])
+    say = start(seconds)
+
+    def before_cuda() -> None:
+        paths = [path for path in of_cuda if path != _LIBCUDA]
+        if of_cuda[:1] != [_LIBCUDA] and paths:
+            # What NVML loads by name is then what is loaded already.
+            say({"call": "dlopen"})
+            load(paths)
+
+    def libcuda() -> str | None:
+        found = loaded_path("libcuda.so")
+        if found is None and _LIBCUDA in of_cuda:
+            say({"call": "dlopen"})
+            load([_LIBCUDA])
+            found = loaded_path("libcuda.so")
+        return found
+
+    try:
+        say({"call": "dlopen"})
+        why = load(candidates)
+        if why is not None:
+            say({"call": "nvmlInit", "error": 12, "said": why})
+        else:
+            say({"library": loaded_path("libnvidia-ml.so")})
+            import pynvml
+
+            ask(pynvml, say, before_cuda=before_cuda, libcuda=libcuda)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told of
+        finish(say, error)
+    finish(say)

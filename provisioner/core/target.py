@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
+from provisioner.core.findings import ABSENT as ABSENT_CODES
+from provisioner.core.findings import found
 from provisioner.core.host import Driver, Finding, Gpu, Host, Target, with_absence_findings
 from provisioner.core.version import ComputeCapability, DottedVersion
 from provisioner.errors import TargetError
@@ -180,21 +182,23 @@ def apply_overrides(host: Host, overrides: Mapping[str, tuple[str, str]]) -> Hos
         value = read("cuda", _version_or_absent)
         present = value != ABSENT and (present or "driver" not in overrides)
         cuda = value if isinstance(value, DottedVersion) else None
+    compat = host.driver.compat if host.driver and not {"driver", "cuda"} & set(overrides) else None
     gpus = host.gpus
     if "gpus" in overrides:
         gpus = _gpus(read("gpus", _capabilities) or ())  # type: ignore[arg-type]
     if faults:
         message = "an override is not valid"
         raise TargetError(message, causes=tuple(faults))
+    contradictions = _contradictions(host, overrides, version, cuda, gpus)
     sources = dict(host.sources)
     sources.update((fact, f"overridden by `{name}`") for fact, (name, _) in overrides.items())
     replaced = {code for fact in overrides for code in _ABOUT[fact]}
     kept = tuple(finding for finding in host.findings if finding.code not in replaced)
     changed = replace(
         host,
-        driver=Driver(version=version, cuda=cuda) if present else None,
+        driver=Driver(version=version, cuda=cuda, compat=compat) if present else None,
         gpus=gpus,
-        findings=kept,
+        findings=(*kept, *contradictions),
         sources=tuple(sorted(sources.items())),
     )
     if present and not gpus and "gpus" not in overrides and not changed.broken:
@@ -203,19 +207,45 @@ def apply_overrides(host: Host, overrides: Mapping[str, tuple[str, str]]) -> Hos
     return with_absence_findings(changed)
 
 
-def _gpus_unknown(message: str) -> Finding:
-    return Finding(
-        code="gpus-unknown",
-        message=f"{message}, so that only the driver decides",
-        hint="name the compute capabilities, as in `gpus=9.0` or `GPUENV_GPUS=9.0`",
+def _contradictions(
+    host: Host,
+    overrides: Mapping[str, tuple[str, str]],
+    version: DottedVersion | None,
+    cuda: DottedVersion | None,
+    gpus: tuple[Gpu, ...],
+) -> tuple[Finding, ...]:
+    """The overrides that say something else than the machine does, where it says anything."""
+    driver = host.driver
+    facts: dict[str, tuple[object, object]] = {
+        "driver": (driver and driver.version, version),
+        "cuda": (driver and driver.cuda, cuda),
+        "gpus": (_capabilities_text(host.gpus), _capabilities_text(gpus)),
+    }
+    return tuple(
+        found(
+            "override-contradicts",
+            f"`{overrides[fact][0]}` says `{told or 'none'}`, this machine has `{real}`",
+        )
+        for fact, (real, told) in facts.items()
+        if fact in overrides and real and real != told
     )
 
 
-_ABSENCE: Final = frozenset({"no-gpu", "gpu-no-driver", "driver-no-device"})
+def _capabilities_text(gpus: tuple[Gpu, ...]) -> str:
+    """The compute capabilities in the short form, whatever order the GPUs have."""
+    known = sorted(gpu.compute_capability for gpu in gpus if gpu.compute_capability)
+    return "+".join(map(str, known))
+
+
+def _gpus_unknown(message: str) -> Finding:
+    return found("gpus-unknown", f"{message}, so that only the driver decides")
+
+
 _ABOUT: Final = {
-    "driver": _ABSENCE | {"version-mismatch", "nvml-failed", "driver-unreadable"},
-    "cuda": _ABSENCE | {"version-mismatch", "nvml-failed", "driver-no-compute-lib"},
-    "gpus": _ABSENCE | {"gpus-unreadable", "gpu-lost", "gpu-failed", "no-permission"},
+    "driver": ABSENT_CODES | {"version-mismatch", "nvml-failed", "driver-unreadable"},
+    "cuda": ABSENT_CODES | {"version-mismatch", "nvml-failed", "driver-no-compute-lib"},
+    "gpus": ABSENT_CODES
+    | {"gpus-unreadable", "gpu-lost", "gpu-failed", "no-permission", "no-mig-instance"},
 }
 """The findings that no longer hold when a fact is replaced."""
 

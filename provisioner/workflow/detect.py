@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.core.host import (
-    Host,
-    Target,
-    target_from_json,
-    target_to_json,
-    with_absence_findings,
-)
+from provisioner.core.host import Host, Target
 from provisioner.core.target import (
     apply_overrides,
     apply_short,
@@ -20,22 +15,27 @@ from provisioner.core.target import (
     override_variables,
     parse_short,
 )
+from provisioner.core.target_json import target_from_json, target_to_json
 from provisioner.errors import GpuenvError, TargetError, said
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from provisioner.workflow.world import Options, World
 
 HERE: Final = "here"
 """The target that means this machine, for a project that remembers another one."""
 
 
-def detect(world: World, options: Options, *, remembered: dict[str, Any] | None = None) -> Target:
+def detect(
+    world: World,
+    options: Options,
+    *,
+    remembered: dict[str, Any] | None = None,
+    fresh: bool = False,
+) -> Target:
     """The target that the user names, else the remembered one, else this machine.
 
     A fact that a variable overrides counts for this machine, which is then not forgotten
-    for a remembered target.
+    for a remembered target. `fresh` asks this machine anew.
 
     Raises:
         TargetError: the target, or an override, is not valid.
@@ -43,16 +43,31 @@ def detect(world: World, options: Options, *, remembered: dict[str, Any] | None 
     overrides = override_variables(world.variables)
     named = named_target(world, options)
     if remembered is not None and counts(world, options, remembered):
+        # The tables judged it when it was named.
         target = target_from_json(remembered, ".gpuenv/state.json")
-    elif named is None or named == HERE:
-        target = Target(host=apply_overrides(detect_host(world), overrides))
+        return replace(target, python=options.python) if options.python else target
+    if named is None or named == HERE:
+        target = Target(host=apply_overrides(detect_host(world, fresh=fresh), overrides))
     elif is_short(named):
         short = parse_short(named)
-        here = platform_only() if short.names_gpu_facts else detect_host(world)
+        here = (
+            platform_only(world.root) if short.names_gpu_facts else detect_host(world, fresh=fresh)
+        )
         target = apply_short(short, here)
     else:
         target = _from_file(world.folder / named)
+    target = replace(target, host=_judged(target.host))
     return replace(target, python=options.python) if options.python else target
+
+
+def _judged(host: Host) -> Host:
+    """The host with what the tables say of its driver."""
+    from provisioner.adapters.profiles import load_facts, shipped_folder
+    from provisioner.core.compat import driver_findings
+
+    if host.driver is None and host.platform.kind != "jetson":
+        return host
+    return driver_findings(host, load_facts(shipped_folder() / "facts"))
 
 
 def named_target(world: World, options: Options) -> str | None:
@@ -66,26 +81,23 @@ def counts(world: World, options: Options, remembered: dict[str, Any] | None) ->
     return named is None and remembered is not None and not override_variables(world.variables)
 
 
-def detect_host(world: World) -> Host:
-    """Ask this machine for its driver and GPUs."""
-    from provisioner.adapters import nvml
+def detect_host(world: World, *, fresh: bool = False) -> Host:
+    """This machine with its driver and GPUs; `fresh`: whatever is remembered of it.
 
-    reading = nvml.read(world.nvml())
-    host = replace(
-        platform_only(),
-        driver=reading.driver,
-        gpus=reading.gpus,
-        findings=reading.findings,
-        sources=(("driver", "nvml"), ("gpus", "nvml"), ("platform", "this machine")),
-    )
-    return with_absence_findings(host)
+    Raises:
+        TargetError: the root to look at is not there.
+        UsageError: the time limit of the probes is not one.
+    """
+    from provisioner.workflow.probe import probe_or_remember
+
+    return probe_or_remember(world, fresh=fresh)
 
 
-def platform_only() -> Host:
+def platform_only(root: Path = Path("/")) -> Host:
     """This machine without its driver and GPUs."""
     from provisioner.adapters.machine import this_platform
 
-    return Host(platform=this_platform(), sources=(("platform", "this machine"),))
+    return Host(platform=this_platform(root), sources=(("platform", "this machine"),))
 
 
 def save(target: Target, path: Path) -> None:

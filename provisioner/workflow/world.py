@@ -3,51 +3,66 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from provisioner.core.policy import ALL, GpuPolicy
 from provisioner.workflow.progress import Progress, Quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
+
+    from provisioner.core.host import Target
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
     """The process's surroundings, read once at the edge.
 
-    `nvml` gives NVML's functions when they are needed; `now` is in seconds since the epoch.
-    `guard` is called before programs are started that have to end when this one is ended.
+    `now` is in seconds since the epoch. `guard` is called before programs are started that
+    have to end when this one is ended. `root` is where the files lie that tell of the driver
+    and the GPUs: another one than `/` is another machine's, such as a host's at `/host`.
     """
 
     variables: Mapping[str, str]
     home: Path
     folder: Path
     now: Callable[[], float]
-    nvml: Callable[[], Any]
     progress: Progress = field(default_factory=Quiet)
     guard: Callable[[], None] = lambda: None
+    root: Path = Path("/")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """The options that all commands share; None where the user named none."""
+    """The options that all commands share; None where the user named none.
+
+    `targets` are several targets at once, which only some commands take; `target` is one.
+    """
 
     project: Path | None = None
     store: Path | None = None
     profile: str | None = None
     force: bool = False
     target: str | None = None
+    targets: tuple[str, ...] = ()
+    gpu_policy: GpuPolicy = ALL
     python: str | None = None
     offline: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wishes:
-    """What `prepare` alone is asked."""
+    """What `prepare` alone is asked.
+
+    `remember`: the named target counts from now on. `also` are other targets that a lock which
+    gpuenv makes has to hold for.
+    """
 
     only: bool = False
     every: bool = False
     fetch_only: bool = False
     dry_run: bool = False
     adopt: bool = False
+    remember: bool = True
+    also: tuple[Target, ...] = ()

@@ -8,23 +8,27 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from provisioner.adapters.nvml import Reading, read
-from provisioner.core.host import BROKEN
+from provisioner.adapters.nvml import ask
+from provisioner.core.detection import combine
+from provisioner.core.evidence import Asked, Evidence, Files, read_lines
+from provisioner.core.host import BROKEN, Host
+from tests.core.examples import LINUX
 from tests.simulators.environment import clean_environment
 from tests.simulators.libnvml import NoCompilerError, build_libnvml, libnvml_environment
 from tests.simulators.nvml import FailureKey, NvmlSimulator, SimulatedGpu
 
 ROOT = Path(__file__).parents[2]
 GPUS = (
-    SimulatedGpu("NVIDIA H100", "GPU-1", 85_520_809_984, (9, 0)),
-    SimulatedGpu("NVIDIA RTX PRO 6000", "GPU-2", 102_641_958_912, (12, 0)),
+    SimulatedGpu("NVIDIA H100", "GPU-1", 85_520_809_984, (9, 0), pci="00000000:01:00.0"),
+    SimulatedGpu("NVIDIA RTX PRO 6000", "GPU-2", 102_641_958_912, (12, 0), pci="00000000:02:00.0"),
 )
-PERMISSION, LIBRARY_NOT_FOUND, FUNCTION_NOT_FOUND, GPU_IS_LOST = 4, 12, 13, 15
+NOT_SUPPORTED, PERMISSION, LIBRARY_NOT_FOUND, FUNCTION_NOT_FOUND, GPU_IS_LOST = 3, 4, 12, 13, 15
 
 
 def failing(failures: dict[FailureKey, int]) -> NvmlSimulator:
@@ -32,12 +36,24 @@ def failing(failures: dict[FailureKey, int]) -> NvmlSimulator:
     return NvmlSimulator(gpus=GPUS, failures=failures)
 
 
-def codes(reading: Reading) -> list[str]:
+def asked(nvml: NvmlSimulator) -> Asked:
+    """What the probe would have written, read back."""
+    lines: list[dict[str, Any]] = []
+    ask(nvml, lines.append)
+    return read_lines(json.loads(json.dumps(lines)))
+
+
+def read(nvml: NvmlSimulator) -> Host:
+    """The host that is made of NVML's answers alone."""
+    return combine(Evidence(platform=LINUX, files=Files(), nvml=asked(nvml)))
+
+
+def codes(reading: Host) -> list[str]:
     """The codes of what was found."""
     return [finding.code for finding in reading.findings]
 
 
-def capabilities(reading: Reading) -> list[str | None]:
+def capabilities(reading: Host) -> list[str | None]:
     """The compute capability of each GPU, as it is written."""
     told = (gpu.compute_capability for gpu in reading.gpus)
     return [None if one is None else str(one) for one in told]
@@ -48,7 +64,7 @@ def detect(folder: Path, **variables: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "provisioner", "detect", "--json"],
         cwd=ROOT,
-        env=clean_environment(folder, **variables),
+        env=clean_environment(folder, XDG_CACHE_HOME=str(folder / "cache"), **variables),
         capture_output=True,
         text=True,
         check=False,
@@ -73,6 +89,10 @@ def test_every_fact_of_a_healthy_machine_is_read() -> None:
     ] == [
         (0, "NVIDIA H100", "GPU-1", 85_520_809_984, "9.0"),
         (1, "NVIDIA RTX PRO 6000", "GPU-2", 102_641_958_912, "12.0"),
+    ]
+    assert [(gpu.brand, gpu.pci, gpu.mig, gpu.status) for gpu in reading.gpus] == [
+        ("nvidia", "0000:01:00.0", None, "ok"),
+        ("nvidia", "0000:02:00.0", None, "ok"),
     ]
     assert reading.findings == ()
 
@@ -146,7 +166,10 @@ def test_a_driver_version_that_cannot_be_read_hides_nothing_else(
 
 @pytest.mark.parametrize("code", [LIBRARY_NOT_FOUND, 9])
 def test_no_library_and_no_loaded_driver_mean_absent(code: int) -> None:
-    assert read(failing({"nvmlInit": code})) == Reading()
+    reading = read(failing({"nvmlInit": code}))
+
+    assert (reading.driver, reading.gpus) == (None, ())
+    assert codes(reading) == ["no-gpu"]
 
 
 @pytest.mark.parametrize(
@@ -253,20 +276,143 @@ def test_a_driver_without_gpus_is_whole() -> None:
     reading = read(NvmlSimulator(gpus=()))
 
     assert reading.driver is not None
-    assert (reading.gpus, reading.findings) == ((), ())
+    assert reading.gpus == ()
+    assert codes(reading) == ["driver-no-device"]
 
 
-def test_nvml_is_closed_again_whatever_fails_inside() -> None:
-    nvml = failing({"nvmlSystemGetDriverVersion": 999, "nvmlDeviceGetCount": 999})
-
-    read(nvml)
-
-    assert nvml.references == 0
-    assert nvml.count("nvmlShutdown") == 1
+def test_every_code_that_pynvml_has_no_name_for_is_survived() -> None:
+    for code in (19, *range(21, 31), 998):
+        reading = read(failing({("nvmlDeviceGetHandleByIndex", 0): code}))
+        assert codes(reading) == ["gpu-failed"], code
+        assert capabilities(reading) == [None, "12.0"]
 
 
-def test_a_shutdown_that_fails_loses_nothing() -> None:
-    assert capabilities(read(failing({"nvmlShutdown": 999}))) == ["9.0", "12.0"]
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [(PERMISSION, "no-permission"), (GPU_IS_LOST, "lost"), (16, "lost"), (999, "failed")],
+)
+def test_a_gpu_that_cannot_be_used_says_so_in_its_status(code: int, status: str) -> None:
+    reading = read(failing({("nvmlDeviceGetHandleByIndex", 1): code}))
+
+    assert [gpu.status for gpu in reading.gpus] == ["ok", status]
+
+
+def test_a_gpu_that_is_lost_while_it_is_asked_keeps_what_it_said() -> None:
+    reading = read(failing({("nvmlDeviceGetMemoryInfo", 1): GPU_IS_LOST}))
+
+    assert capabilities(reading) == ["9.0", "12.0"]
+    assert reading.gpus[1].status == "lost"
+    assert codes(reading) == ["gpu-lost"]
+
+
+def test_a_question_that_is_not_supported_makes_no_gpu_unusable() -> None:
+    function = "nvmlDeviceGetCudaComputeCapability"
+    reading = read(failing({(function, 1): NOT_SUPPORTED}))
+
+    assert [gpu.status for gpu in reading.gpus] == ["ok", "ok"]
+    assert codes(reading) == ["gpu-failed"]
+    assert reading.findings[0].hint is not None
+    assert "GPUENV_GPUS" in reading.findings[0].hint
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [(0, "unknown"), (2, "tesla"), (5, "geforce"), (12, "quadrortx"), (13, "nvidiartx")],
+)
+def test_brands_are_named_as_nvidias_images_name_them(number: int, name: str) -> None:
+    (gpu,) = read(NvmlSimulator(gpus=(SimulatedGpu(brand=number),))).gpus
+
+    assert gpu.brand == name
+
+
+def test_a_brand_that_is_not_known_yet_is_left_out() -> None:
+    (gpu,) = read(NvmlSimulator(gpus=(SimulatedGpu(brand=77),))).gpus
+
+    assert gpu.brand is None
+
+
+def test_a_device_that_is_no_cuda_gpu_does_not_count() -> None:
+    npu = SimulatedGpu("NVIDIA NPU", "GPU-9", brand=19)
+    call = "nvmlDeviceGetCudaComputeCapability"
+    nvml = NvmlSimulator(gpus=(*GPUS, npu), failures={(call, 2): NOT_SUPPORTED})
+
+    reading = read(nvml)
+
+    assert capabilities(reading) == ["9.0", "12.0"]
+    assert reading.findings == ()
+
+
+@pytest.mark.parametrize(("mig", "counted"), [(None, None), (-1, None), (1, 1), (7, 7)])
+def test_mig_devices_are_counted_where_mig_is_on(mig: int | None, counted: int | None) -> None:
+    reading = read(NvmlSimulator(gpus=(SimulatedGpu(mig=mig),)))
+
+    assert [gpu.mig for gpu in reading.gpus] == [counted]
+    assert capabilities(reading) == ["9.0"]
+    assert reading.findings == ()
+
+
+def test_a_gpu_in_mig_mode_without_a_device_is_found() -> None:
+    reading = read(NvmlSimulator(gpus=(SimulatedGpu(mig=0), SimulatedGpu(mig=2))))
+
+    assert [gpu.mig for gpu in reading.gpus] == [0, 2]
+    assert codes(reading) == ["no-mig-instance"]
+    assert "GPU 0" in reading.findings[0].message
+
+
+def test_mig_devices_that_this_user_may_not_use_are_not_missing() -> None:
+    call = "nvmlDeviceGetMigDeviceHandleByIndex"
+    nvml = NvmlSimulator(gpus=(SimulatedGpu(mig=3),), failures={call: PERMISSION})
+
+    assert codes(read(nvml)) == ["no-permission"]
+
+
+def test_a_mig_slice_whose_parent_hides_its_memory_is_whole() -> None:
+    call = "nvmlDeviceGetMemoryInfo"
+    nvml = NvmlSimulator(gpus=(SimulatedGpu(mig=1),), failures={call: PERMISSION})
+
+    reading = read(nvml)
+
+    assert capabilities(reading) == ["9.0"]
+    assert (reading.gpus[0].memory_bytes, reading.findings) == (None, ())
+
+
+@pytest.mark.parametrize("number", [0, -1, 12, 999, 99_999, 2**31 - 1])
+def test_a_cuda_number_that_cannot_be_is_dropped_and_told(number: int) -> None:
+    reading = read(NvmlSimulator(cuda=number))
+
+    assert reading.driver is not None
+    assert reading.driver.cuda is None
+    assert codes(reading) == ["implausible-value"]
+    assert f"`{number}`" in reading.findings[0].message
+
+
+@pytest.mark.parametrize("capability", [(0, 0), (-1, 0), (100, 0), (9, 10), (9999, 9999)])
+def test_a_compute_capability_that_cannot_be_is_dropped_and_told(
+    capability: tuple[int, int],
+) -> None:
+    gpus = (replace(GPUS[0], compute_capability=capability), GPUS[1])
+
+    reading = read(NvmlSimulator(gpus=gpus))
+
+    assert capabilities(reading) == [None, "12.0"]
+    assert codes(reading) == ["implausible-value"]
+
+
+def test_each_call_is_told_before_it_is_made() -> None:
+    lines: list[dict[str, Any]] = []
+
+    class Recorder(NvmlSimulator):
+        """Compares each call with the line before it."""
+
+        def _enter(self, function: str, *arguments: object, **named: Any) -> None:  # noqa: ANN401
+            assert lines[-1]["call"] == function
+            assert "value" not in lines[-1]
+            super()._enter(function, *arguments, **named)
+
+    nvml = Recorder(gpus=(SimulatedGpu(mig=1),))
+    ask(nvml, lines.append)
+
+    assert nvml.count("nvmlDeviceGetMigMode") == 1
 
 
 @pytest.fixture(scope="module")
@@ -291,13 +437,17 @@ def test_the_real_binding_reads_a_machine_through_the_librarys_functions(
 
     data = detect(tmp_path, **variables)
 
-    assert data["driver"] == {"version": "570.124.06", "cuda": "12.8"}
+    assert data["driver"] == {"version": "570.124.06", "cuda": "12.8", "compat": None}
     assert data["gpus"][0] == {
         "index": 0,
         "uuid": "GPU-1",
         "name": "NVIDIA H100",
         "compute_capability": "9.0",
         "memory_bytes": 85_520_809_984,
+        "brand": "nvidia",
+        "pci": "0000:01:00.0",
+        "mig": None,
+        "status": "ok",
     }
     assert data["gpus"][1]["compute_capability"] is None
     assert [finding["code"] for finding in data["findings"]] == ["gpu-lost"]

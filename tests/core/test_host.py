@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from provisioner.core.findings import BROKEN_UNTOLD
 from provisioner.core.host import (
     BROKEN,
+    Compat,
     Driver,
     Finding,
     Gpu,
@@ -19,14 +21,21 @@ from provisioner.core.host import (
     Libc,
     Platform,
     Target,
-    target_from_json,
-    target_to_json,
     with_absence_findings,
 )
 from provisioner.core.select import consider, select
+from provisioner.core.target_json import target_from_json, target_to_json
 from provisioner.core.version import ComputeCapability, DottedVersion
 from provisioner.errors import TargetError
-from tests.core.examples import EMPTY, LINUX, capability, shipped_facts, shipped_profiles, version
+from tests.core.examples import (
+    EMPTY,
+    LINUX,
+    capability,
+    host,
+    shipped_facts,
+    shipped_profiles,
+    version,
+)
 
 VERSIONS = st.lists(st.integers(0, 999), min_size=1, max_size=4).map(
     lambda parts: DottedVersion.parse(".".join(map(str, parts)))
@@ -39,6 +48,7 @@ PLATFORMS = st.builds(
     machine=TEXTS,
     kind=st.sampled_from(["linux", "wsl2", "jetson", "macos", "windows"]),
     libc=st.none() | LIBCS,
+    container=st.none() | TEXTS,
 )
 CAPABILITIES = st.builds(ComputeCapability, st.integers(0, 999), st.integers(0, 99))
 GPUS = st.builds(
@@ -48,12 +58,28 @@ GPUS = st.builds(
     name=st.none() | TEXTS,
     compute_capability=st.none() | CAPABILITIES,
     memory_bytes=st.none() | st.integers(0, 2**48),
+    brand=st.none() | TEXTS,
+    pci=st.none() | TEXTS,
+    mig=st.none() | st.integers(0, 7),
+    status=st.sampled_from(["ok", "lost", "no-permission", "failed"]),
+)
+COMPATS = st.builds(
+    Compat,
+    cuda=st.none() | VERSIONS,
+    branches=st.lists(st.integers(1, 999), max_size=4).map(tuple),
+    path=st.none() | TEXTS,
+)
+DRIVERS = st.builds(
+    Driver,
+    version=st.none() | VERSIONS,
+    cuda=st.none() | VERSIONS,
+    compat=st.none() | COMPATS,
 )
 HOSTS = st.builds(
     Host,
     platform=PLATFORMS,
-    driver=st.none() | st.builds(Driver, version=st.none() | VERSIONS, cuda=st.none() | VERSIONS),
-    gpus=st.lists(GPUS, max_size=4).map(tuple),
+    driver=st.none() | DRIVERS,
+    gpus=st.lists(GPUS, max_size=4, unique_by=lambda gpu: gpu.index).map(tuple),
     findings=st.lists(
         st.builds(Finding, code=TEXTS, message=TEXTS, hint=st.none() | TEXTS), max_size=3
     ).map(tuple),
@@ -68,8 +94,13 @@ SAVED: dict[str, Any] = {
         "machine": "x86_64",
         "class": "wsl2",
         "libc": ["glibc", "2.35"],
+        "container": "docker",
     },
-    "driver": {"version": "572.60", "cuda": "12.8"},
+    "driver": {
+        "version": "572.60",
+        "cuda": "12.8",
+        "compat": {"cuda": "13.0", "branches": [570, 580], "path": "/compat/libcuda.so.1"},
+    },
     "gpus": [
         {
             "index": 0,
@@ -77,6 +108,10 @@ SAVED: dict[str, Any] = {
             "name": "NVIDIA H100",
             "compute_capability": "9.0",
             "memory_bytes": 85520809984,
+            "brand": "nvidia",
+            "pci": "0000:01:00.0",
+            "mig": 2,
+            "status": "ok",
         },
         {
             "index": 1,
@@ -84,6 +119,10 @@ SAVED: dict[str, Any] = {
             "name": None,
             "compute_capability": None,
             "memory_bytes": None,
+            "brand": None,
+            "pci": None,
+            "mig": None,
+            "status": "lost",
         },
     ],
     "findings": [{"code": "gpu-lost", "message": "GPU 1 cannot be used", "hint": None}],
@@ -92,8 +131,18 @@ SAVED: dict[str, Any] = {
 }
 TARGET = Target(
     host=Host(
-        platform=Platform(system="linux", machine="x86_64", kind="wsl2", libc=("glibc", "2.35")),
-        driver=Driver(version=version("572.60"), cuda=version("12.8")),
+        platform=Platform(
+            system="linux",
+            machine="x86_64",
+            kind="wsl2",
+            libc=("glibc", "2.35"),
+            container="docker",
+        ),
+        driver=Driver(
+            version=version("572.60"),
+            cuda=version("12.8"),
+            compat=Compat(cuda=version("13.0"), branches=(570, 580), path="/compat/libcuda.so.1"),
+        ),
         gpus=(
             Gpu(
                 index=0,
@@ -101,8 +150,11 @@ TARGET = Target(
                 name="NVIDIA H100",
                 compute_capability=capability("9.0"),
                 memory_bytes=85520809984,
+                brand="nvidia",
+                pci="0000:01:00.0",
+                mig=2,
             ),
-            Gpu(index=1),
+            Gpu(index=1, status="lost"),
         ),
         findings=(Finding(code="gpu-lost", message="GPU 1 cannot be used"),),
         sources=(("driver", "nvml"),),
@@ -260,6 +312,56 @@ def test_a_host_with_a_broken_driver_tells_what_is_broken(code: str) -> None:
     broken = Finding(code=code, message="NVML does not start")
     host = EMPTY.with_findings(Finding(code="no-gpu", message="none"), broken)
     assert host.broken == (broken,)
+
+
+@pytest.mark.parametrize("code", sorted(BROKEN_UNTOLD))
+def test_a_probe_that_failed_breaks_only_what_it_left_unknown(code: str) -> None:
+    finding = Finding(code=code, message="NVML did not answer")
+    told = host("580.65.06", None, "9.0").with_findings(finding)
+    assert told.broken == ()
+    assert replace(told, gpus=(Gpu(index=0),)).broken == (finding,)
+    assert replace(told, driver=None).broken == (finding,)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"colour": "red"}, "`colour`: unknown"),
+        ({"sources": 3}, "`sources`: expected an object, got int"),
+        ({"gpus": [{"index": 1}, {"index": 1}]}, "`gpus[1].index`: `1` is `gpus[0]`'s too"),
+        ({"driver": {"version": "580", "cude": "13.0"}}, "`driver.cude`: unknown"),
+        ({"driver": {"compat": {"note": 1}}}, "`driver.compat.note`: unknown"),
+        ({"driver": {"compat": 13}}, "`driver.compat`: expected an object, got int"),
+        (
+            {"driver": {"compat": {"branches": ["580"]}}},
+            "`driver.compat.branches`: expected a list of integers",
+        ),
+        ({"gpus": [{"capability": "9.0"}]}, "`gpus[0].capability`: unknown"),
+        ({"platform": {**SAVED["platform"], "arch": "x"}}, "`platform.arch`: unknown"),
+        ({"findings": [{"code": "x", "level": 1}]}, "`findings[0].level`: unknown"),
+        (
+            {"gpus": [{"status": "sad"}]},
+            "`gpus[0].status`: `sad` is none of `ok`, `lost`, `no-permission`, `failed`",
+        ),
+    ],
+)
+def test_what_a_target_does_not_have_is_refused_with_its_path(
+    change: dict[str, Any], fault: str
+) -> None:
+    assert faults({**SAVED, **change}) == (fault,)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("Orin (nvgpu)", "integrated"),
+        ("NVIDIA Thor", "integrated"),
+        ("NVIDIA RTX 6000", "discrete"),
+        (None, "discrete"),
+    ],
+)
+def test_the_integrated_gpu_of_a_tegra_is_known_by_its_name(name: str | None, kind: str) -> None:
+    assert Gpu(index=0, name=name).integrated is (kind == "integrated")
 
 
 def test_absence_is_not_brokenness() -> None:

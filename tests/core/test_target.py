@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from provisioner.core.host import (
     BROKEN,
+    Compat,
     Driver,
     Finding,
     Gpu,
@@ -276,7 +277,7 @@ def test_all_three_facts_together_replace_the_whole_stack() -> None:
 def test_an_empty_override_of_the_driver_means_absent(variable: str, text: str) -> None:
     changed = overridden(HERE, **{variable: text})
     assert changed.driver is None
-    assert codes(changed) == ["gpu-no-driver"]
+    assert codes(changed) == ["override-contradicts", "gpu-no-driver"]
     assert choose(changed).chosen.profile.name == "cpu"
 
 
@@ -284,7 +285,7 @@ def test_an_empty_override_of_the_driver_means_absent(variable: str, text: str) 
 def test_an_empty_override_of_the_gpus_means_absent(text: str) -> None:
     changed = overridden(HERE, GPUENV_GPUS=text)
     assert changed.gpus == ()
-    assert codes(changed) == ["driver-no-device"]
+    assert codes(changed) == ["override-contradicts", "driver-no-device"]
     assert choose(changed).chosen.profile.name == "cpu"
 
 
@@ -326,6 +327,56 @@ def test_the_sources_say_what_was_overridden_by_which_variable(
     assert {key: sources[key] for key in dict(HERE.sources) if key != fact} == {
         key: source for key, source in HERE.sources if key != fact
     }
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("GPUENV_DRIVER", "580", "`GPUENV_DRIVER` says `580`, this machine has `570.124.06`"),
+        ("GPUENV_DRIVER", "none", "`GPUENV_DRIVER` says `none`, this machine has `570.124.06`"),
+        ("GPUENV_CUDA", "13.0", "`GPUENV_CUDA` says `13.0`, this machine has `12.8`"),
+        ("CONDA_OVERRIDE_CUDA", "", "`CONDA_OVERRIDE_CUDA` says `none`, this machine has `12.8`"),
+        ("GPUENV_GPUS", "8.0", "`GPUENV_GPUS` says `8.0`, this machine has `7.0+9.0`"),
+    ],
+)
+def test_an_override_that_contradicts_the_hardware_is_obeyed_and_shown(
+    variable: str, text: str, message: str
+) -> None:
+    changed = overridden(HERE, **{variable: text})
+    told = [item.message for item in changed.findings if item.code == "override-contradicts"]
+    assert told == [message]
+    assert changed.broken == ()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("GPUENV_DRIVER", "570.124.06"),
+        ("GPUENV_CUDA", "12.8"),
+        ("GPUENV_CUDA", "12.8.0"),
+        ("GPUENV_GPUS", "9.0+7.0"),
+        ("GPUENV_GPUS", "7.0+9.0"),
+    ],
+)
+def test_an_override_that_says_what_the_hardware_says_contradicts_nothing(
+    variable: str, text: str
+) -> None:
+    assert codes(overridden(HERE, **{variable: text})) == []
+
+
+def test_an_override_of_what_nobody_knows_contradicts_nothing() -> None:
+    changed = overridden(EMPTY, GPUENV_DRIVER="580", GPUENV_CUDA="13.0", GPUENV_GPUS="9.0")
+    assert codes(changed) == []
+
+
+def test_a_compatibility_package_stays_while_only_the_gpus_are_overridden() -> None:
+    package = Compat(cuda=version("13.0"), branches=(570,))
+    driver = Driver(version=version("570.124.06"), cuda=version("13.0"), compat=package)
+    machine = replace(HERE, driver=driver)
+    assert overridden(machine, GPUENV_GPUS="8.0").driver == driver
+    changed = overridden(machine, GPUENV_CUDA="12.8").driver
+    assert changed is not None
+    assert changed.compat is None
 
 
 def test_all_faults_of_overrides_are_told_at_once() -> None:

@@ -1,25 +1,36 @@
 /* A stand-in for libnvidia-ml.so.1, as far as pynvml asks which GPUs there are.
  *
- * The environment describes the machine and is read at each call:
+ * A file, which SIM_NVML_FILE names, describes the machine and is read at each call; the
+ * first line of a kind counts, but for lines of GPUs, of which there is one each:
  *
- *   SIM_NVML_DRIVER      version of the driver, 580.65.06 if unset
- *   SIM_NVML_CUDA        1000 * major + 10 * minor, 13000 if unset
- *   SIM_NVML_GPUS        name|uuid|memory in bytes|9.0;... none if unset
- *   SIM_NVML_INIT_ERROR  code that opening NVML answers with
- *   SIM_NVML_FAILURES    function=code;function@index=code;...
- *                        (function names as in pynvml, without _v2)
+ *   driver 580.65.06          the version of the driver
+ *   cuda 13000                1000 * major + 10 * minor, or `libcuda`: ask libcuda.so.1
+ *   gpu name|uuid|memory in bytes|9.0|brand|PCI address|MIG devices, -1: off, empty: none
+ *   fail function[@index] 15  the code that a function answers, at large or for one GPU
+ *   hang function[@index]     never answer
+ *   crash function[@index]    abort
+ *   log PATH                  where each call is written down
+ *
+ * Function names are as in pynvml, without _v2 but for the CUDA version.
  */
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SUCCESS 0
 #define UNINITIALIZED 1
 #define INVALID_ARGUMENT 2
+#define NOT_SUPPORTED 3
+#define NOT_FOUND 6
 #define INSUFFICIENT_SIZE 7
+#define LIBRARY_NOT_FOUND 12
 #define MAX_GPUS 64
+#define MAX_MIG_DEVICES 7
 #define FIELD 256
+#define LINE 1024
 
 typedef struct {
     char name[FIELD];
@@ -27,6 +38,9 @@ typedef struct {
     unsigned long long memory;
     int major;
     int minor;
+    int brand;
+    char pci[FIELD];
+    char mig[FIELD];
 } gpu_t;
 
 typedef struct {
@@ -38,65 +52,103 @@ typedef struct {
     unsigned long long total, reserved, free, used;
 } memory_v2_t;
 
+typedef struct {
+    char legacy[16];
+    unsigned int domain, bus, device, id, subsystem;
+    char address[32];
+} pci_t;
+
 /* Handles point here, and are never followed. */
 static char handles[MAX_GPUS];
 static int references = 0;
 
-static const char *setting(const char *name, const char *otherwise) {
-    const char *value = getenv(name);
-    return value != NULL && *value != '\0' ? value : otherwise;
+/* Copies the rest of the nth line of a kind; whether there is one. */
+static int find(const char *kind, int nth, char *to) {
+    const char *path = getenv("SIM_NVML_FILE");
+    FILE *file = path != NULL ? fopen(path, "r") : NULL;
+    size_t length = strlen(kind);
+    int found = 0;
+    char line[LINE];
+    if (file == NULL) {
+        return 0;
+    }
+    while (!found && fgets(line, sizeof line, file) != NULL) {
+        line[strcspn(line, "\n")] = '\0';
+        if (strncmp(line, kind, length) == 0 && line[length] == ' ' && nth-- == 0) {
+            strcpy(to, line + length + 1);
+            found = 1;
+        }
+    }
+    fclose(file);
+    return found;
 }
 
-/* Copies up to any of the stops; returns where it stopped. */
-static const char *take(const char *from, const char *stops, char *to) {
-    size_t length = strcspn(from, stops);
+/* Copies up to the next bar; returns where to go on. */
+static const char *take(const char *from, char *to) {
+    size_t length = strcspn(from, "|");
     size_t kept = length < FIELD - 1 ? length : FIELD - 1;
     memcpy(to, from, kept);
     to[kept] = '\0';
-    from += length;
-    return *from == '|' ? from + 1 : from;
+    return from[length] == '|' ? from + length + 1 : from + length;
 }
 
 static unsigned int gpus(gpu_t *into) {
-    const char *at = setting("SIM_NVML_GPUS", "");
     unsigned int count = 0;
-    char number[FIELD];
-    while (*at != '\0' && count < MAX_GPUS) {
+    char line[LINE], number[FIELD];
+    while (count < MAX_GPUS && find("gpu", (int)count, line)) {
         gpu_t *gpu = &into[count++];
+        const char *at = line;
         memset(gpu, 0, sizeof *gpu);
-        at = take(at, "|;", gpu->name);
-        at = take(at, "|;", gpu->uuid);
-        at = take(at, "|;", number);
+        at = take(at, gpu->name);
+        at = take(at, gpu->uuid);
+        at = take(at, number);
         gpu->memory = strtoull(number, NULL, 10);
-        at = take(at, "|;", number);
+        at = take(at, number);
         sscanf(number, "%d.%d", &gpu->major, &gpu->minor);
-        at += strcspn(at, ";");
-        if (*at == ';') {
-            at++;
-        }
+        at = take(at, number);
+        gpu->brand = atoi(number);
+        at = take(at, gpu->pci);
+        take(at, gpu->mig);
     }
     return count;
 }
 
-static int failure(const char *function, int index) {
-    const char *at = setting("SIM_NVML_FAILURES", "");
-    char general[FIELD], special[FIELD], key[FIELD];
-    snprintf(general, sizeof general, "%s", function);
+/* Whether a line of a kind names the function, at large or for this GPU; what follows it. */
+static int named(const char *kind, const char *function, int index, char *rest) {
+    char line[LINE], key[LINE], special[LINE];
+    int nth = 0;
     snprintf(special, sizeof special, "%s@%d", function, index);
-    while (*at != '\0') {
-        at = take(at, "=;", key);
-        if (*at == '=') {
-            int code = atoi(++at);
-            if (strcmp(key, general) == 0 || (index >= 0 && strcmp(key, special) == 0)) {
-                return code;
-            }
-        }
-        at += strcspn(at, ";");
-        if (*at == ';') {
-            at++;
+    while (find(kind, nth++, line)) {
+        size_t length = strcspn(line, " ");
+        memcpy(key, line, length);
+        key[length] = '\0';
+        if (strcmp(key, function) == 0 || (index >= 0 && strcmp(key, special) == 0)) {
+            strcpy(rest, line[length] == ' ' ? line + length + 1 : "");
+            return 1;
         }
     }
-    return SUCCESS;
+    return 0;
+}
+
+/* Writes a call down, hangs or crashes in it if it has to; the code that it answers. */
+static int failure(const char *function, int index) {
+    char rest[LINE];
+    if (find("log", 0, rest)) {
+        FILE *log = fopen(rest, "a");
+        if (log != NULL) {
+            fprintf(log, "%s\n", function);
+            fclose(log);
+        }
+    }
+    if (named("hang", function, index, rest)) {
+        for (;;) {
+            pause();
+        }
+    }
+    if (named("crash", function, index, rest)) {
+        abort();
+    }
+    return named("fail", function, index, rest) ? atoi(rest) : SUCCESS;
 }
 
 static int enter(const char *function, int index) {
@@ -135,11 +187,8 @@ static int device(const char *function, const char *handle, gpu_t *found) {
 }
 
 int nvmlInitWithFlags(unsigned int flags) {
-    int code = atoi(setting("SIM_NVML_INIT_ERROR", "0"));
+    int code = failure("nvmlInit", -1);
     (void)flags;
-    if (code == SUCCESS) {
-        code = failure("nvmlInit", -1);
-    }
     if (code == SUCCESS) {
         references++;
     }
@@ -178,15 +227,31 @@ const char *nvmlErrorString(int code) {
 }
 
 int nvmlSystemGetDriverVersion(char *version, unsigned int length) {
+    char text[LINE] = "580.65.06";
     int code = enter("nvmlSystemGetDriverVersion", -1);
-    return code != SUCCESS ? code
-                           : answer_text(setting("SIM_NVML_DRIVER", "580.65.06"), version, length);
+    find("driver", 0, text);
+    return code != SUCCESS ? code : answer_text(text, version, length);
+}
+
+/* As NVML does it: libcuda is loaded by its name. */
+static int ask_libcuda(int *version) {
+    void *library = dlopen("libcuda.so.1", RTLD_NOW);
+    int (*ask)(int *) = NULL;
+    if (library != NULL) {
+        *(void **)&ask = dlsym(library, "cuDriverGetVersion");
+    }
+    return ask != NULL && ask(version) == 0 ? SUCCESS : LIBRARY_NOT_FOUND;
 }
 
 static int cuda_version(const char *function, int *version) {
+    char text[LINE] = "13000";
     int code = enter(function, -1);
+    find("cuda", 0, text);
+    if (code == SUCCESS && strcmp(text, "libcuda") == 0) {
+        return ask_libcuda(version);
+    }
     if (code == SUCCESS) {
-        *version = atoi(setting("SIM_NVML_CUDA", "13000"));
+        *version = atoi(text);
     }
     return code;
 }
@@ -267,4 +332,59 @@ int nvmlDeviceGetCudaComputeCapability(const char *handle, int *major, int *mino
         *minor = gpu.minor;
     }
     return code;
+}
+
+int nvmlDeviceGetBrand(const char *handle, unsigned int *brand) {
+    gpu_t gpu;
+    int code = device("nvmlDeviceGetBrand", handle, &gpu);
+    if (code == SUCCESS) {
+        *brand = (unsigned int)gpu.brand;
+    }
+    return code;
+}
+
+int nvmlDeviceGetPciInfo_v3(const char *handle, pci_t *pci) {
+    gpu_t gpu;
+    int code = device("nvmlDeviceGetPciInfo", handle, &gpu);
+    if (code == SUCCESS) {
+        memset(pci, 0, sizeof *pci);
+        snprintf(pci->address, sizeof pci->address, "%.31s", gpu.pci);
+    }
+    return code;
+}
+
+int nvmlDeviceGetMigMode(const char *handle, unsigned int *current, unsigned int *pending) {
+    gpu_t gpu;
+    int code = device("nvmlDeviceGetMigMode", handle, &gpu);
+    if (code != SUCCESS) {
+        return code;
+    }
+    if (gpu.mig[0] == '\0') {
+        return NOT_SUPPORTED;
+    }
+    *current = *pending = atoi(gpu.mig) >= 0;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetMaxMigDeviceCount(const char *handle, unsigned int *count) {
+    gpu_t gpu;
+    int code = device("nvmlDeviceGetMaxMigDeviceCount", handle, &gpu);
+    if (code == SUCCESS) {
+        *count = MAX_MIG_DEVICES;
+    }
+    return code;
+}
+
+int nvmlDeviceGetMigDeviceHandleByIndex(const char *handle, unsigned int index,
+                                        const char **mig_device) {
+    gpu_t gpu;
+    int code = device("nvmlDeviceGetMigDeviceHandleByIndex", handle, &gpu);
+    if (code != SUCCESS) {
+        return code;
+    }
+    if ((int)index >= atoi(gpu.mig)) {
+        return NOT_FOUND;
+    }
+    *mig_device = handle;
+    return SUCCESS;
 }

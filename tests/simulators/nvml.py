@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FailureKey = str | tuple[str, int]
 
+MOST_MIG_DEVICES = 7
+
 # Handles are pointers that nobody follows; this keeps them from being null.
 _FIRST_HANDLE = 0x1000
 
@@ -36,6 +38,10 @@ class SimulatedGpu:
         memory_bytes: Its whole memory.
         compute_capability: Major and minor.
         used_bytes: How much of the memory is taken.
+        brand: NVML's number of it.
+        pci: The address on the bus, as NVML writes it.
+        mig: None where there is no such thing, -1 where it is off, else the
+            number of MIG devices.
     """
 
     name: str = "NVIDIA H100 80GB HBM3"
@@ -43,6 +49,9 @@ class SimulatedGpu:
     memory_bytes: int = 85_520_809_984
     compute_capability: tuple[int, int] = (9, 0)
     used_bytes: int = 0
+    brand: int = 14
+    pci: str = "00000000:01:00.0"
+    mig: int | None = None
 
 
 @dataclass(frozen=True)
@@ -185,6 +194,38 @@ class NvmlSimulator:
     ) -> tuple[int, int]:
         """Return major and minor of the compute capability."""
         return self._device("nvmlDeviceGetCudaComputeCapability", handle).compute_capability
+
+    def nvmlDeviceGetBrand(self, handle: Any) -> int:  # noqa: ANN401 - as untyped as pynvml
+        """Return the number of the brand."""
+        return self._device("nvmlDeviceGetBrand", handle).brand
+
+    def nvmlDeviceGetPciInfo(self, handle: Any) -> Any:  # noqa: ANN401 - as untyped as pynvml
+        """Return pynvml's structure with ``busId``."""
+        gpu = self._device("nvmlDeviceGetPciInfo", handle)
+        return pynvml.nvmlPciInfo_t(busId=gpu.pci.encode())
+
+    def nvmlDeviceGetMigMode(self, device: Any) -> list[int]:  # noqa: ANN401 - as untyped as pynvml
+        """Return the current and the pending mode."""
+        gpu = self._device("nvmlDeviceGetMigMode", device)
+        if gpu.mig is None:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return [int(gpu.mig >= 0)] * 2
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, device: Any) -> int:  # noqa: ANN401 - see above
+        """Return how many MIG devices there may be."""
+        self._device("nvmlDeviceGetMaxMigDeviceCount", device)
+        return MOST_MIG_DEVICES
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(
+        self,
+        device: Any,  # noqa: ANN401 - as untyped as pynvml
+        index: int,
+    ) -> Any:  # noqa: ANN401 - as untyped as pynvml
+        """Return a handle of a MIG device."""
+        gpu = self._device("nvmlDeviceGetMigDeviceHandleByIndex", device)
+        if index >= (gpu.mig or 0):
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+        return device
 
     def _device(self, function: str, handle: object) -> SimulatedGpu:
         value = ctypes.cast(handle, ctypes.c_void_p).value  # type: ignore[arg-type]

@@ -85,7 +85,7 @@ def probe(home: Path, variables: dict[str, str]) -> dict[str, Any]:
 def test_functions_are_those_of_pynvml() -> None:
     simulator = NvmlSimulator()
     names = [name for name in dir(NvmlSimulator) if name.startswith("nvml")]
-    assert len(names) == 12
+    assert len(names) == 17
     for name in names:
         real = inspect.signature(getattr(pynvml, name)).parameters
         simulated = inspect.signature(getattr(simulator, name)).parameters
