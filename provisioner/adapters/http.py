@@ -48,7 +48,12 @@ class Http:
         *,
         connections: int,
         credentials: Mapping[str, tuple[str, str]] | None = None,
+        tries: int = TRIES,
+        connect_seconds: float = _CONNECT_SECONDS,
     ) -> None:
+        """`connections` are how many at once; `tries` and `connect_seconds` are per request."""
+        self._tries = tries
+        self._connect_seconds = connect_seconds
         self._variables = variables
         self._credentials = credentials or {}
         self._connections = connections
@@ -97,8 +102,8 @@ class Http:
 
     def _send(self, client: httpx.Client, request: httpx.Request) -> httpx.Response:
         """Send until an answer comes that is worth keeping, with growing pauses."""
-        for attempt in range(1, TRIES + 1):
-            last = attempt == TRIES
+        for attempt in range(1, self._tries + 1):
+            last = attempt == self._tries
             try:
                 response = client.send(request, stream=True)
             except (httpx.TransportError, ssl.SSLError):
@@ -122,7 +127,7 @@ class Http:
                     mounts=_mounts(self._variables, context, limits),
                     trust_env=False,
                     follow_redirects=True,
-                    timeout=httpx.Timeout(_STALL_SECONDS, connect=_CONNECT_SECONDS, pool=None),
+                    timeout=httpx.Timeout(_STALL_SECONDS, connect=self._connect_seconds, pool=None),
                     limits=limits,
                     headers={"user-agent": f"gpuenv/{__version__}"},
                 )

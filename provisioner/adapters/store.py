@@ -145,6 +145,28 @@ class Store:
                 hint="choose another folder with `--store` or `GPUENV_STORE`",
                 code="store-unusable",
             ) from error
+        self._expect(found)
+
+    def check(self) -> None:
+        """Look whether the store could be opened, and make nothing.
+
+        Raises:
+            GpuenvError: it is of another format, or cannot be written.
+        """
+        version = self.root / "VERSION"
+        if version.exists():
+            self._expect(version.read_text(encoding="utf-8").strip())
+        folder = next(path for path in (self.root, *self.root.parents) if path.exists())
+        if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+            message = f"cannot open the store `{self.root}`"
+            raise GpuenvError(
+                message,
+                causes=(f"`{folder}` is no folder that this user may write to",),
+                hint="choose another folder with `--store` or `GPUENV_STORE`",
+                code="store-unusable",
+            )
+
+    def _expect(self, found: str) -> None:
         if found != FORMAT:
             message = f"the store `{self.root}` has another format"
             raise GpuenvError(

@@ -72,7 +72,8 @@ class Question:
 
     `source` is a file of requirements, or `-` for the text `given`. `name` is what the
     lock is called; versions of the `old` one are kept where they still fit, unless
-    `upgrade` is set. `default_index` may hold a password, which no command line must.
+    `upgrade` is set. `constraints` bound versions without asking for a package.
+    `default_index` may hold a password, which no command line must.
     """
 
     source: str
@@ -82,6 +83,7 @@ class Question:
     old: str | None
     python: str
     options: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
     default_index: str | None = None
     upgrade: bool = False
 
@@ -121,6 +123,16 @@ class Uv:
         self._variables = {name: value for name, value in variables.items() if name not in SCRUBBED}
         if python is not None:
             self._variables["UV_PYTHON"] = python
+
+    def version(self) -> str:
+        """What uv says that it is.
+
+        Raises:
+            ToolError: it does not run.
+        """
+        found = self._run(["--version"])
+        self._expect(found, f"`{self._program}` does not run")
+        return found.stdout.split()[1] if len(found.stdout.split()) > 1 else found.stdout.strip()
 
     def find_python(self, request: str | None) -> Path:
         """The Python that uv would take for the project.
@@ -206,6 +218,10 @@ class Uv:
             words = ["pip", "compile", "--universal", "--format", "pylock.toml", "--no-header"]
             words += ["--python-version", question.python, "-q", "-o", str(output)]
             words += ["--upgrade"] if question.upgrade else []
+            if question.constraints:
+                bounds = Path(folder) / "constraints.txt"
+                bounds.write_text("\n".join(question.constraints) + "\n", encoding="utf-8")
+                words += ["--constraints", str(bounds)]
             words += [
                 *Turned(question.turned.extras, question.turned.groups).options,
                 *question.options,

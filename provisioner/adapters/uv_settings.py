@@ -164,6 +164,11 @@ def index_credentials(
     return found
 
 
+def index_urls(variables: Mapping[str, str], home: Path, folder: Path) -> tuple[str, ...]:
+    """The indexes that variables and settings files name, each once."""
+    return tuple(dict.fromkeys(url for _, url in _indexes(variables, home, folder)))
+
+
 def _indexes(variables: Mapping[str, str], home: Path, folder: Path) -> Iterator[tuple[str, str]]:
     for variable in ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL"):
         for word in variables.get(variable, "").split():

@@ -14,6 +14,7 @@ import click
 
 from provisioner import __version__
 from provisioner.cli.render import envelope
+from provisioner.core.policy import parse_policy
 from provisioner.errors import GpuenvError, UsageError
 from provisioner.workflow.world import Options, Wishes, World
 
@@ -47,9 +48,9 @@ class Session:
             home=_home(),
             folder=Path.cwd(),
             now=time.time,
-            nvml=_nvml,
             progress=self.progress,
             guard=_end_as_interrupted,
+            root=Path(os.environ.get("GPUENV_ROOT") or "/").absolute(),
         )
 
     def show(self, data: dict[str, Any], text: str) -> None:
@@ -69,12 +70,6 @@ class Session:
         from provisioner.cli.progress import Lines, Terminal
 
         return Terminal() if sys.stderr.isatty() and not self.verbose else Lines()
-
-
-def _nvml() -> Any:  # noqa: ANN401 - pynvml has no types
-    from provisioner.adapters.nvml import load
-
-    return load()
 
 
 def _end_as_interrupted() -> None:
@@ -115,12 +110,18 @@ def _common(function: Callable[..., Any]) -> Callable[..., Any]:
         called_with.as_json = values["as_json"]
         offline = values.pop("offline") or _switched_on("GPUENV_OFFLINE")
         project, store = values.pop("project"), values.pop("store")
+        targets = values.pop("target")
+        if len(targets) > 1 and called_with.command not in _TAKE_TARGETS:
+            message = f"`gpuenv {called_with.command}` takes one `--target`"
+            raise UsageError(message, hint="`gpuenv select` and `gpuenv prepare` take several")
         options = Options(
             project=project.resolve() if project else None,
             store=store.absolute() if store else None,
             profile=values.pop("profile"),
             force=values.pop("force"),
-            target=values.pop("target"),
+            target=targets[0] if len(targets) == 1 else None,
+            targets=targets if len(targets) > 1 else (),
+            gpu_policy=parse_policy(values.pop("gpu_policy")),
             python=values.pop("python"),
             offline=offline,
         )
@@ -140,6 +141,8 @@ def _common(function: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
+_TAKE_TARGETS = frozenset({"select", "prepare"})
+
 _OPTIONS = (
     click.option(
         "--project",
@@ -158,9 +161,17 @@ _OPTIONS = (
     click.option(
         "--target",
         metavar="FILE|SHORT",
+        multiple=True,
         help="Provision for another machine: a file of `detect --save`, or like "
         "driver=580.65.06,cuda=13.0,gpus=9.0+8.0,python=3.12; `here` forgets a remembered "
-        "one [variable: GPUENV_TARGET].",
+        "one; select and prepare take several [variable: GPUENV_TARGET].",
+    ),
+    click.option(
+        "--gpu-policy",
+        default="all",
+        metavar="all|any|best|LIST",
+        help="The GPUs that a profile has to run on: all, any one, the best, or those of a list "
+        "of indexes and UUIDs [default: all].",
     ),
     click.option("--python", metavar="3.12", help="The Python to provision for."),
     click.option("--offline", is_flag=True, help="Use no network [variable: GPUENV_OFFLINE]."),
@@ -187,7 +198,7 @@ def gpuenv() -> None:
 def detect(session: Session, save: Path | None) -> None:
     """Show the driver, the GPUs, and what is wrong with them."""
     from provisioner.cli.render import render_target
-    from provisioner.core.host import target_to_json
+    from provisioner.core.target_json import target_to_json
     from provisioner.workflow import detect as verb
 
     target = verb.detect(session.world, session.options)
@@ -211,10 +222,20 @@ def profiles(session: Session) -> None:
 @_common
 def select(session: Session) -> None:
     """Show which profile would be chosen, and why not the others."""
-    from provisioner.cli.render import render_selection
-    from provisioner.workflow.profiles import choose_profile
+    from provisioner.cli.render import render_candidates, render_selection, render_selections
+    from provisioner.errors import SelectionError
+    from provisioner.workflow.profiles import choose_for_targets, choose_profile
 
-    result = choose_profile(session.world, session.options)
+    if session.options.targets:
+        several = choose_for_targets(session.world, session.options)
+        session.show(several.to_json(), render_selections(several))
+        return
+    try:
+        result = choose_profile(session.world, session.options)
+    except SelectionError as error:
+        if error.data and not (session.as_json or session.quiet):
+            click.echo("\n".join(render_candidates(error.data)))
+        raise
     session.show(result.to_json(), render_selection(result))
 
 
@@ -237,11 +258,16 @@ def lock(session: Session, *, upgrade: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Show what would be fetched.")
 @click.option("--adopt", is_flag=True, help="Move a `.venv` that is not ours aside.")
 @_common
-def prepare(session: Session, **wishes: bool) -> None:
+def prepare(session: Session, **wishes: Any) -> None:  # noqa: ANN401 - flags
     """Get the right CUDA environment, and every other one that the host can run."""
-    from provisioner.cli.render import render_prepare
+    from provisioner.cli.render import render_prepare, render_prepared_targets
     from provisioner.workflow.prepare import prepare as verb
+    from provisioner.workflow.prepare import prepare_for_targets
 
+    if session.options.targets:
+        several = prepare_for_targets(session.world, session.options, Wishes(**wishes))
+        session.show(several.to_json(), render_prepared_targets(several))
+        return
     result = verb(session.world, session.options, Wishes(**wishes))
     session.show(result.to_json(), render_prepare(result))
 
@@ -285,6 +311,21 @@ def status(session: Session) -> None:
         session.show(result.to_json(), render_status(result))
     if damage:
         raise damage
+
+
+@gpuenv.command()
+@_common
+def doctor(session: Session) -> None:
+    """Show what is wrong on this machine for `prepare`, and how to mend it."""
+    from provisioner.cli.render import render_doctor
+    from provisioner.workflow.doctor import doctor as verb
+
+    result = verb(session.world, session.options)
+    failure = result.failure()
+    if not (failure and session.as_json):
+        session.show(result.to_json(), render_doctor(result))
+    if failure:
+        raise failure
 
 
 @gpuenv.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -28,7 +28,7 @@ class Lines:
 
     def planned(self, files: int, size: int) -> None:
         """Say how much is to come."""
-        click.echo(f"fetching {files_text(files, size)}", err=True)
+        click.echo(f"fetching {files_text(files, size or None)}", err=True)
 
     def started(self, key: str, name: str, size: int | None) -> None:  # noqa: ARG002 - Progress
         """Begin to count."""

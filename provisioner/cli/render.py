@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from provisioner.core.select import OUT_OF_QUESTION
 from provisioner.core.sizes import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from provisioner.core.host import Target
-    from provisioner.core.select import Selection
     from provisioner.errors import GpuenvError
+    from provisioner.workflow.doctor import DoctorResult
     from provisioner.workflow.lock import LockResult
-    from provisioner.workflow.prepare import Count, PrepareResult
-    from provisioner.workflow.profiles import ProfilesResult, SelectResult
+    from provisioner.workflow.prepare import Count, PreparedTargets, PrepareResult
+    from provisioner.workflow.profiles import ProfilesResult, SelectionsResult, SelectResult
     from provisioner.workflow.status import StatusResult
     from provisioner.workflow.switch import SwitchResult
 
@@ -96,6 +98,10 @@ def render_target(target: Target) -> str:
     return "\n".join(lines)
 
 
+def _without_findings(target: Target) -> Target:
+    return replace(target, host=replace(target.host, findings=()))
+
+
 def target_text(data: dict[str, Any]) -> str:
     """A saved target in the short form."""
     driver = data.get("driver") or {}
@@ -125,21 +131,49 @@ def render_selection(result: SelectResult) -> str:
     chosen = selection.chosen
     turned = [*chosen.extras, *chosen.groups]
     extras = f" with {', '.join(f'`{name}`' for name in turned)}" if turned else ""
-    others = [candidate.profile.name for candidate in selection.usable[1:]]
     lines = [*_for_target(result.target), f"{chosen.profile.name}{extras}: {result.why}"]
-    if others:
-        lines.append(f"also usable: {', '.join(others)}")
-    lines += _indented("rejected", _rejections(selection))
-    lines += _indented("warning", (warning.message for warning in selection.warnings))
+    data = result.to_json()
+    lines += [*render_candidates(data), *_reasons("warning", data["warnings"])]
     return "\n".join(lines)
 
 
-def _rejections(selection: Selection) -> list[str]:
-    return [
-        "; ".join(reason.message for reason in candidate.reasons)
-        for candidate in selection.candidates
-        if not candidate.accepted
+def render_selections(result: SelectionsResult) -> str:
+    """`select` with several targets."""
+    return "\n\n".join(f"target {name}\n{render_selection(one)}" for name, one in result.targets)
+
+
+def render_candidates(data: dict[str, Any]) -> list[str]:
+    """Each profile as chosen, usable or rejected: the rule with its numbers, source and remedy.
+
+    `data` is that of `select --json`, which an error has too.
+    """
+    candidates = data.get("candidates", [])
+    other = [
+        item["profile"]
+        for item in candidates
+        if any(reason["code"] in OUT_OF_QUESTION for reason in item["reasons"])
     ]
+    told = [item for item in candidates if item["profile"] not in other]
+    width = max((len(item["profile"]) for item in told), default=0)
+    lines = []
+    for item in told:
+        name = item["profile"]
+        chosen = name == data["profile"]
+        verdict = "chosen" if chosen else "usable" if item["accepted"] else "rejected"
+        lines.append(f"  {name:<{width}}  {verdict}")
+        of_it = [] if chosen else _reasons("warning", item["warnings"])
+        of_it = [*_reasons("because", item["reasons"]), *of_it]
+        lines += [f"  {'':<{width}}  {line}" for line in of_it]
+    return [*lines, *([f"  not in question here: {', '.join(other)}"] if other else [])]
+
+
+def _reasons(label: str, reasons: Iterable[dict[str, Any]]) -> list[str]:
+    lines = []
+    for reason in reasons:
+        lines.append(f"  {label}: {reason['message']}")
+        lines += [f"    rule: {reason['source']}"] if reason["source"] else []
+        lines += [f"    hint: {reason['hint']}"] if reason["hint"] else []
+    return lines
 
 
 def render_profiles(result: ProfilesResult) -> str:
@@ -198,6 +232,11 @@ def render_prepare(result: PrepareResult) -> str:
     return "\n".join(lines)
 
 
+def render_prepared_targets(result: PreparedTargets) -> str:
+    """`prepare` with several targets."""
+    return "\n\n".join(f"target {name}\n{render_prepare(one)}" for name, one in result.targets)
+
+
 def render_switch(result: SwitchResult) -> str:
     """`switch` and `rollback`."""
     lines = []
@@ -244,6 +283,20 @@ def render_status(result: StatusResult) -> str:
     ]
     if result.target:
         lines.append(f"target: {target_text(result.target)}; `--target here` forgets it")
+    return "\n".join(lines)
+
+
+def render_doctor(result: DoctorResult) -> str:
+    """`doctor`: the host, then every check with its remedy, then what was chosen among."""
+    lines = [*_for_target(result.remembered), render_target(_without_findings(result.target)), ""]
+    width = max(len(check.name) for check in result.checks)
+    for check in result.checks:
+        lines.append(f"{check.state:<7}  {check.name:<{width}}  {check.message}")
+        indent = f"{'':<7}  {'':<{width}}  "
+        lines += [f"{indent}cause: {cause}" for cause in check.causes]
+        lines += [f"{indent}hint: {check.hint}"] if check.hint else []
+    if result.selected:
+        lines += ["", "profiles", *render_candidates(result.selected.to_json())]
     return "\n".join(lines)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from provisioner.errors import GpuenvError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,11 +34,24 @@ class Manifest:
     is_package: bool
     workspace_members: tuple[str, ...] | None
     workspace_exclude: tuple[str, ...]
+    dependencies: tuple[str, ...] = ()
+    of_extras: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    of_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def defined(self) -> Defined:
         """The names that a profile's extras can match."""
         return Defined(extras=self.extras, groups=self.groups, default_groups=self.default_groups)
+
+    def requirements(
+        self, extras: Iterable[str], groups: Iterable[str], without: Iterable[str]
+    ) -> tuple[str, ...]:
+        """What the project itself asks for (PEP 508), as far as its file says it."""
+        turned = dict.fromkeys([*sorted(self.default_groups - set(without)), *groups])
+        named = [*self.dependencies]
+        named += [text for name in extras for text in self.of_extras.get(name, ())]
+        named += [text for name in turned for text in self.of_groups.get(name, ())]
+        return tuple(dict.fromkeys(named))
 
 
 def normalise(name: str) -> str:
@@ -98,4 +111,40 @@ def read_manifest(data: Mapping[str, Any], origin: str) -> Manifest:
         if "workspace" in uv
         else None,
         workspace_exclude=texts(workspace.get("exclude", []), "tool.uv.workspace.exclude"),
+        dependencies=_texts(table("project").get("dependencies")),
+        of_extras={
+            normalise(name): _texts(items)
+            for name, items in table("project", "optional-dependencies").items()
+        },
+        of_groups={
+            normalise(name): _group(name, table("dependency-groups"))
+            for name in table("dependency-groups")
+        },
+    )
+
+
+def _texts(items: object) -> tuple[str, ...]:
+    """The texts of a list; uv says what is wrong with the rest."""
+    return tuple(item for item in items if isinstance(item, str)) if isinstance(items, list) else ()
+
+
+def _group(name: str, groups: Mapping[str, Any], inside: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The requirements of a dependency group with those that it includes (PEP 735)."""
+    key = normalise(name)
+    items: Any = next((value for other, value in groups.items() if normalise(other) == key), [])
+    if key in inside or not isinstance(items, list):
+        return ()
+    included = [
+        item["include-group"]
+        for item in items
+        if isinstance(item, dict) and "include-group" in item
+    ]
+    return (
+        *_texts(items),
+        *(
+            text
+            for other in included
+            if isinstance(other, str)
+            for text in _group(other, groups, (*inside, key))
+        ),
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.core.findings import ABSENT, BROKEN, KINDS
+from provisioner.core.judge import Reason, Verdict, judge, newer_than_tables, runs_line
+from provisioner.core.policy import ALL, GpuPolicy, Kind, counted, gpu_text
 from provisioner.errors import ProfileError, SelectionError
 
 if TYPE_CHECKING:
@@ -14,28 +17,22 @@ if TYPE_CHECKING:
     from provisioner.core.host import Finding, Gpu, Host
     from provisioner.core.profile import Profile
     from provisioner.core.project import Defined
-    from provisioner.core.version import ComputeCapability
 
 EXTRA_NOT_DEFINED: Final = "extra-not-defined"
+NO_REQUIREMENTS: Final = "no-requirements"
+OUT_OF_QUESTION: Final = frozenset({EXTRA_NOT_DEFINED, NO_REQUIREMENTS})
 
-_HOST_WARNINGS: Final = frozenset(
-    {"gpu-no-driver", "driver-no-device", "gpus-unknown", "gpu-lost", "no-permission", "gpu-failed"}
-)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reason:
-    """Why a profile was rejected, or what to mind about one that was not."""
-
-    code: str
-    message: str
+_HOST_WARNINGS: Final = frozenset(KINDS) - {"no-gpu", "gpu-unknown-to-driver", *BROKEN}
+"""What `no-gpu` means is no warning; of a GPU that the driver does not know, reasons tell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
     """A profile, and why it does not fit; no reasons mean that it does.
 
-    `without` are default groups of the project that belong to other profiles.
+    `without` are default groups of the project that belong to other profiles. `gaps` are
+    packages that its lock, or its requirements, would install and the host cannot run; they
+    do not reject a CUDA line, but another one without gaps comes first. `gpus` would run it.
     """
 
     profile: Profile
@@ -43,6 +40,9 @@ class Candidate:
     groups: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     reasons: tuple[Reason, ...] = ()
+    warnings: tuple[Reason, ...] = ()
+    gaps: tuple[Reason, ...] = ()
+    gpus: tuple[Gpu, ...] = ()
 
     @property
     def accepted(self) -> bool:
@@ -60,82 +60,64 @@ class Selection:
     warnings: tuple[Reason, ...] = ()
 
 
-def runs_code_for(capability: ComputeCapability, code: Iterable[ComputeCapability]) -> bool:
-    """Whether a GPU runs machine code built for one of `code`.
-
-    Machine code runs on the same major version with the same or a higher minor one
-    (CUDA programming guide, binary compatibility).
-    """
-    return any(
-        built.major == capability.major and built.minor <= capability.minor for built in code
-    )
-
-
-def judge(profile: Profile, host: Host, facts: Facts) -> tuple[Reason, ...]:
-    """Every reason why a host cannot run a profile."""
-    reasons = [*_needs(profile, host)]
-    if profile.cuda is not None:
-        reasons += _driver(profile, host, facts)
-        reasons += _code(profile, host, facts)
-    return tuple(reasons)
-
-
 def consider(
-    profiles: Iterable[Profile], host: Host, facts: Facts, defined: Defined | None
+    profiles: Iterable[Profile],
+    host: Host,
+    facts: Facts,
+    defined: Defined | None,
+    policy: GpuPolicy = ALL,
 ) -> tuple[Candidate, ...]:
     """Every profile with its verdict, best first.
 
     The newest CUDA comes first, and a minor line before its major.
+
+    Raises:
+        UsageError: the policy names a GPU that is not there.
     """
-    candidates = []
     profiles = tuple(profiles)
     of_profiles = {name for profile in profiles for name in profile.extras}
-    for profile in sorted(profiles, key=_rank, reverse=True):
-        reasons = judge(profile, host, facts)
-        extras: tuple[str, ...] = ()
-        groups: tuple[str, ...] = ()
-        without: tuple[str, ...] = ()
-        if defined is not None:
-            extras = tuple(name for name in profile.extras if name in defined.extras)
-            groups = tuple(
-                name
-                for name in profile.extras
-                if name in defined.groups and name not in defined.extras
-            )
-            others = (defined.default_groups & of_profiles) - set(profile.extras)
-            without = tuple(sorted(others))
-            if profile.cuda is not None and not (extras or groups):
-                names = ", ".join(f"`{name}`" for name in profile.extras) or "any extra"
-                reasons = (
-                    Reason(
-                        code=EXTRA_NOT_DEFINED,
-                        message=f"`{profile.name}` needs one of {names}, the project defines none",
-                    ),
-                    *reasons,
-                )
-        elif profile.requirements is None:
-            reasons = (
-                Reason(
-                    code="no-requirements",
-                    message=f"`{profile.name}` has no requirements and is for projects only",
-                ),
-                *reasons,
-            )
-        candidates.append(
-            Candidate(
-                profile=profile, extras=extras, groups=groups, without=without, reasons=reasons
-            )
-        )
-    return tuple(candidates)
+    return tuple(
+        _candidate(profile, judge(profile, host, facts, policy), defined, of_profiles)
+        for profile in sorted(profiles, key=_rank, reverse=True)
+    )
 
 
-def select(
+def with_artefacts(
+    candidate: Candidate,
+    *,
+    reasons: tuple[Reason, ...] = (),
+    gaps: tuple[Reason, ...] = (),
+    warnings: tuple[Reason, ...] = (),
+) -> Candidate:
+    """The candidate with what was found in the packages that it would install."""
+    return replace(
+        candidate,
+        reasons=(*candidate.reasons, *reasons),
+        gaps=(*candidate.gaps, *gaps),
+        warnings=(*candidate.warnings, *warnings),
+    )
+
+
+def leaving_out(candidate: Candidate, gpus: tuple[Gpu, ...]) -> Candidate:
+    """The candidate with a warning for each GPU that cannot run it, which the policy allows."""
+    name = candidate.profile.name
+    return with_artefacts(
+        candidate,
+        warnings=tuple(
+            Reason(code="gpu-left-out", message=f"{gpu_text(gpu)} cannot run `{name}`")
+            for gpu in gpus
+        ),
+    )
+
+
+def select(  # noqa: PLR0913 - what is chosen among, for whom, and the user's three words
     candidates: tuple[Candidate, ...],
     host: Host,
     facts: Facts,
     *,
     forced: str | None = None,
     obey: bool = False,
+    policy: GpuPolicy = ALL,
 ) -> Selection:
     """Choose a profile; `forced` names one, `obey` takes it even where it does not fit.
 
@@ -143,17 +125,25 @@ def select(
         ProfileError: there is no profile of the forced name.
         SelectionError: nothing fits, the forced one does not, or the machine is broken.
     """
-    usable = tuple(candidate for candidate in candidates if candidate.accepted)
-    warnings = _warnings(host, facts)
+    # CUDA lines without gaps, CUDA lines with gaps, the CPU; each best first.
+    usable = tuple(
+        sorted(
+            (candidate for candidate in candidates if candidate.accepted),
+            key=lambda item: (item.profile.cuda is None, bool(item.gaps)),
+        )
+    )
+    warnings = _warnings(host, facts, policy)
     if forced is not None:
         chosen = _forced(candidates, forced, host, obey=obey)
         others = tuple(candidate for candidate in usable if candidate is not chosen)
         if host.broken:
             others = tuple(item for item in others if item.profile.cuda is None)
-        if not chosen.accepted:
-            warnings = (*warnings, *chosen.reasons)
+        more = (*(() if chosen.accepted else chosen.reasons), *chosen.gaps, *chosen.warnings)
         return Selection(
-            chosen=chosen, usable=(chosen, *others), candidates=candidates, warnings=warnings
+            chosen=chosen,
+            usable=(chosen, *others),
+            candidates=candidates,
+            warnings=(*warnings, *more),
         )
     if host.broken:
         message = "the GPU driver of this host is broken, so that nothing can be chosen"
@@ -169,7 +159,7 @@ def select(
         for candidate in candidates
         if candidate.profile.cuda is not None
         and not candidate.accepted
-        and all(reason.code != EXTRA_NOT_DEFINED for reason in candidate.reasons)
+        and not out_of_question(candidate)
     )
     has_gpu = host.driver is not None and not any(
         finding.code in {"no-gpu", "driver-no-device"} for finding in host.findings
@@ -178,10 +168,13 @@ def select(
     if not usable or (has_gpu and only_cpu and unfit):
         message = "no profile fits this host"
         cpu = any(candidate.profile.cuda is None for candidate in usable)
+        alternatives = _alternatives(unfit, host, facts, policy)
+        reasons = dict.fromkeys(r.message for item in unfit or candidates for r in item.reasons)
+        hint = "`gpuenv prepare --profile cpu` sets up the CPU environment" if cpu else None
         raise SelectionError(
             message,
-            causes=tuple(reason.message for item in unfit or candidates for reason in item.reasons),
-            hint="`gpuenv prepare --profile cpu` sets up the CPU environment" if cpu else None,
+            causes=(*reasons, *alternatives),
+            hint=hint,
             data=selection_data(candidates, warnings),
         )
     if has_gpu and only_cpu:
@@ -192,18 +185,63 @@ def select(
                 message="the host has a GPU, and the project defines no extra of a CUDA profile",
             ),
         )
-    return Selection(chosen=usable[0], usable=usable, candidates=candidates, warnings=warnings)
+    chosen = usable[0]
+    return Selection(
+        chosen=chosen,
+        usable=usable,
+        candidates=candidates,
+        warnings=(*warnings, *chosen.gaps, *chosen.warnings),
+    )
+
+
+def out_of_question(candidate: Candidate) -> bool:
+    """Whether the project, or its lack, leaves a profile out, whatever the host can run."""
+    return any(reason.code in OUT_OF_QUESTION for reason in candidate.reasons)
+
+
+def is_for_others(candidate: Candidate) -> bool:
+    """Whether it is a line for projects that name it, and this is none: no need to say so."""
+    return candidate.profile.requirements is None and out_of_question(candidate)
+
+
+def refuse_gaps(selection: Selection) -> None:
+    """Refuse to prepare packages that the host cannot run.
+
+    Raises:
+        SelectionError: the chosen profile has gaps.
+    """
+    gaps = selection.chosen.gaps
+    if not gaps:
+        return
+    name = selection.chosen.profile.name
+    message = f"`{name}` would install packages that this host cannot run"
+    hints = [gap.hint for gap in gaps if gap.hint]
+    raise SelectionError(
+        message,
+        causes=tuple(gap.message for gap in gaps),
+        hint=hints[0] if hints else f"`--profile {name} --force` installs them all the same",
+        code="no-artefact",
+        data=selection_data(selection.candidates, selection.warnings, selection),
+    )
 
 
 def selection_data(
     candidates: tuple[Candidate, ...],
     warnings: tuple[Reason, ...],
     selection: Selection | None = None,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """The fields of `select --json`; without a selection, what is known all the same."""
 
-    def reasons(items: tuple[Reason, ...]) -> list[dict[str, str]]:
-        return [{"code": item.code, "message": item.message} for item in items]
+    def reasons(items: Iterable[Reason]) -> list[dict[str, str | None]]:
+        return [
+            {
+                "code": item.code,
+                "message": item.message,
+                "source": item.source,
+                "hint": item.hint,
+            }
+            for item in items
+        ]
 
     usable = selection.usable if selection else tuple(c for c in candidates if c.accepted)
     return {
@@ -215,6 +253,8 @@ def selection_data(
                 "profile": candidate.profile.name,
                 "accepted": candidate.accepted,
                 "reasons": reasons(candidate.reasons),
+                "warnings": reasons((*candidate.gaps, *candidate.warnings)),
+                "gpus": [gpu.index for gpu in candidate.gpus],
             }
             for candidate in candidates
         ],
@@ -228,7 +268,7 @@ def explain(candidate: Candidate, host: Host, facts: Facts, *, forced: bool = Fa
     if forced and (profile.cuda is None or not candidate.accepted):
         return "as asked for"
     if profile.cuda is None:
-        absent = [f.message for f in host.findings if f.code in {"no-gpu", *_HOST_WARNINGS}]
+        absent = [f.message for f in host.findings if f.code in {*ABSENT, "gpus-unknown"}]
         return absent[0] if absent else "no CUDA profile was chosen"
     driver = host.driver
     words = []
@@ -236,12 +276,42 @@ def explain(candidate: Candidate, host: Host, facts: Facts, *, forced: bool = Fa
         words.append(f"driver `{driver.version}`")
     if driver and driver.cuda:
         words.append(f"runs CUDA `{driver.cuda}`")
-    code = facts.code(profile.cuda)
     capabilities = sorted({g.compute_capability for g in host.gpus if g.compute_capability})
-    covered = [f"`{item}`" for item in capabilities if runs_code_for(item, code)]
+    covered = [f"`{item}`" for item in capabilities if runs_line(item, profile.cuda, facts)]
     if covered:
         words.append(f"CUDA {profile.cuda} has code for compute capability {', '.join(covered)}")
     return ", ".join(words) or "nothing speaks against it"
+
+
+def _candidate(
+    profile: Profile, verdict: Verdict, defined: Defined | None, of_profiles: set[str]
+) -> Candidate:
+    reasons = verdict.reasons
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    if defined is not None:
+        extras = tuple(name for name in profile.extras if name in defined.extras)
+        groups = tuple(
+            name for name in profile.extras if name in defined.groups and name not in defined.extras
+        )
+        without = tuple(sorted((defined.default_groups & of_profiles) - set(profile.extras)))
+        if profile.cuda is not None and not (extras or groups):
+            names = ", ".join(f"`{name}`" for name in profile.extras) or "any extra"
+            message = f"`{profile.name}` needs one of {names}, the project defines none"
+            reasons = (Reason(code=EXTRA_NOT_DEFINED, message=message), *reasons)
+    elif profile.requirements is None:
+        message = f"`{profile.name}` has no requirements and is for projects only"
+        reasons = (Reason(code=NO_REQUIREMENTS, message=message), *reasons)
+    candidate = Candidate(
+        profile=profile,
+        extras=extras,
+        groups=groups,
+        without=without,
+        reasons=reasons,
+        gpus=verdict.gpus,
+    )
+    return leaving_out(candidate, verdict.left_out)
 
 
 def _rank(profile: Profile) -> tuple[int, tuple[int, ...], bool, str]:
@@ -265,11 +335,7 @@ def _forced(candidates: tuple[Candidate, ...], name: str, host: Host, *, obey: b
         raise ProfileError(message, causes=(f"known are {names}",), code="profile-unknown")
     if candidate.accepted and not (host.broken and candidate.profile.cuda is not None):
         return candidate
-    blockers = tuple(
-        reason
-        for reason in candidate.reasons
-        if reason.code in {EXTRA_NOT_DEFINED, "no-requirements"}
-    )
+    blockers = tuple(reason for reason in candidate.reasons if reason.code in OUT_OF_QUESTION)
     if obey and not blockers:
         return candidate
     message = f"profile `{name}` does not fit this host"
@@ -285,120 +351,50 @@ def _forced(candidates: tuple[Candidate, ...], name: str, host: Host, *, obey: b
     )
 
 
-def _needs(profile: Profile, host: Host) -> list[Reason]:
-    if not profile.needs:
-        return []
-    from packaging.specifiers import SpecifierSet
+def _alternatives(
+    unfit: tuple[Candidate, ...], host: Host, facts: Facts, policy: GpuPolicy
+) -> list[str]:
+    """What each other policy would choose, and which GPUs would lose by it.
 
-    driver = host.driver
-    values: dict[str, list[str]] = {
-        "driver": [str(driver.version)] if driver and driver.version else [],
-        "cuda": [str(driver.cuda)] if driver and driver.cuda else [],
-        "compute-capability": [
-            str(gpu.compute_capability) for gpu in host.gpus if gpu.compute_capability
-        ],
-    }
-    names = {"driver": "driver", "cuda": "CUDA", "compute-capability": "compute capability"}
-    return [
-        Reason(
-            code=f"needs-{key}",
-            message=f"`{profile.name}` needs {names[key]} {specifier}, host has "
-            + (", ".join(f"`{value}`" for value in values[key]) or "none"),
-        )
-        for key, specifier in profile.needs
-        if not values[key]
-        or not all(SpecifierSet(specifier).contains(v, prereleases=True) for v in values[key])
-    ]
-
-
-def _driver(profile: Profile, host: Host, facts: Facts) -> list[Reason]:
-    """The driver floor of the CUDA line.
-
-    The CUDA version that the user-mode driver runs decides where it is known, since a
-    compatibility package raises it above what the kernel driver says; from CUDA 11 on any
-    minor version of the same major runs.
+    Only rules about the host are asked again, since no policy changes the others.
     """
-    assert profile.cuda is not None  # noqa: S101 - narrowed by the caller
-    floor = facts.floor(profile.cuda)
-    name = profile.name
-    if floor is None:
-        return [
-            Reason(
-                code="cuda-unknown",
-                message=f"`{name}` is for CUDA {profile.cuda}, which the compatibility tables "
-                "do not know",
-            )
-        ]
-    # Under WSL 2 the driver is Windows's own, and numbered as there.
-    windows = host.platform.kind == "wsl2"
-    lowest = floor.for_system("windows" if windows else host.platform.system)
-    driver = host.driver
-    version = driver.version if driver else None
-    cuda = driver.cuda if driver else None
-    code = None
-    if driver is None:
-        code, has = "no-driver", "host has none"
-    elif cuda is not None and cuda >= floor.cuda:
-        return []
-    elif version is not None and version < lowest:
-        code, has = "driver-too-old", f"host has `{version}`"
-    elif version is None and cuda is None:
-        code, has = "driver-unknown", "the host's version is unknown"
-    if code:
-        return [Reason(code=code, message=f"`{name}` needs driver >={lowest}, {has}")]
-    if cuda is None:
-        return []
-    return [
-        Reason(
-            code="cuda-too-old",
-            message=f"`{name}` needs a driver that runs CUDA >={floor.cuda}, host has `{cuda}`",
-        )
-    ]
+    said = []
+    for kind in _OTHERS.get(policy.kind, ()):
+        other = GpuPolicy(kind=kind)
+        for candidate in unfit:
+            # What a package that it would install says is not asked again, and stands.
+            own = judge(candidate.profile, host, facts, policy).reasons
+            if any(reason not in own for reason in candidate.reasons):
+                continue
+            verdict = judge(candidate.profile, host, facts, other)
+            if not verdict.reasons and verdict.left_out:
+                lost = ", ".join(map(gpu_text, verdict.left_out))
+                name = candidate.profile.name
+                said.append(f"`--gpu-policy {kind}` takes `{name}`, without {lost}")
+                break
+    return said
 
 
-def _code(profile: Profile, host: Host, facts: Facts) -> list[Reason]:
-    assert profile.cuda is not None  # noqa: S101 - narrowed by the caller
-    if not host.gpus:
-        known = host.driver is not None and any(f.code == "gpus-unknown" for f in host.findings)
-        if known or host.driver is None:
-            return []
-        return [Reason(code="no-gpu", message=f"`{profile.name}` needs a GPU, host has none")]
-    code = facts.code(profile.cuda)
-    return [
-        Reason(
-            code="no-code",
-            message=f"`{profile.name}` has no code for compute capability `{capability}`"
-            + _named([gpu for gpu in host.gpus if gpu.compute_capability == capability]),
-        )
-        for capability in sorted({g.compute_capability for g in host.gpus if g.compute_capability})
-        if not runs_code_for(capability, code) and not _newer_than_tables(capability, facts)
-    ]
+_OTHERS: Final[dict[str, tuple[Kind, ...]]] = {"all": ("best", "any"), "best": ("any",)}
+"""The policies that ask less than another one."""
 
 
-def _newer_than_tables(capability: ComputeCapability, facts: Facts) -> bool:
-    """Newer than every table: the newest line's PTX is the best guess, and is said."""
-    return capability.major > facts.newest_capability.major
-
-
-def _named(gpus: list[Gpu]) -> str:
-    names = sorted({gpu.name for gpu in gpus if gpu.name})
-    return f" ({', '.join(names)})" if names else ""
-
-
-def _warnings(host: Host, facts: Facts) -> tuple[Reason, ...]:
+def _warnings(host: Host, facts: Facts, policy: GpuPolicy) -> tuple[Reason, ...]:
     warnings = [
-        Reason(code=finding.code, message=finding.message)
+        Reason(code=finding.code, message=finding.message, hint=finding.hint)
         for finding in host.findings
         if finding.code in _HOST_WARNINGS
     ]
-    unknown = [gpu.index for gpu in host.gpus if gpu.compute_capability is None]
-    told = {"gpu-lost", "gpu-failed", "no-permission"} & {item.code for item in warnings}
+    gpus = counted(policy, host.gpus)
+    unknown = [gpu for gpu in gpus if gpu.compute_capability is None]
+    told = {"gpu-failed"} & {item.code for item in warnings}
     if unknown and not (host.broken or told):
-        names = ", ".join(f"GPU {index}" for index in unknown)
+        names = ", ".join(map(gpu_text, unknown))
         warnings.append(
             Reason(
                 code="capability-unknown",
-                message=f"the compute capability of {names} is not known, and does not count",
+                message=f"the compute capability of {names} is not known",
+                hint="name those of all GPUs, as in `GPUENV_GPUS=9.0+8.0`",
             )
         )
     warnings += [
@@ -407,10 +403,21 @@ def _warnings(host: Host, facts: Facts) -> tuple[Reason, ...]:
             message=f"compute capability `{gpu.compute_capability}` is newer than the "
             f"compatibility tables, which end at `{facts.newest_capability}`",
         )
-        for gpu in host.gpus
-        if gpu.compute_capability and _newer_than_tables(gpu.compute_capability, facts)
+        for gpu in gpus
+        if gpu.compute_capability and newer_than_tables(gpu.compute_capability, facts)
     ]
-    return tuple(warnings)
+    default = counted(ALL, host.gpus)
+    integrated = [gpu for gpu in host.gpus if gpu.integrated and gpu not in default]
+    if integrated and policy.kind != "list":
+        names = ", ".join(map(gpu_text, integrated))
+        warnings.append(
+            Reason(
+                code="integrated-gpu",
+                message=f"{names} is integrated and does not count beside a discrete GPU",
+                hint=f"`--gpu-policy {integrated[0].index}` chooses for it alone",
+            )
+        )
+    return tuple(dict.fromkeys(warnings))
 
 
 def _mend(broken: tuple[Finding, ...]) -> str:

@@ -2,32 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from provisioner.adapters.profiles import (
+    load_artefact_facts,
     load_facts,
     load_profiles,
     profile_files,
     profile_folders,
     shipped_folder,
 )
-from provisioner.core.select import Candidate, Selection, consider, select
+from provisioner.core.judge import Reason
+from provisioner.core.policy import counted
+from provisioner.core.select import (
+    Candidate,
+    Selection,
+    consider,
+    leaving_out,
+    select,
+    with_artefacts,
+)
+from provisioner.errors import GpuenvError, ToolError
+from provisioner.workflow.locks import lock_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from provisioner.adapters.projects import Place
+    from provisioner.core.artefact_facts import ArtefactFacts
+    from provisioner.core.artefacts import Gap
     from provisioner.core.facts import Facts
-    from provisioner.core.host import Target
+    from provisioner.core.host import Gpu, Target
+    from provisioner.core.interpreter import Interpreter
     from provisioner.workflow.world import Options, World
+
+_TORCH = re.compile(r"torch(?![A-Za-z0-9._-])", re.IGNORECASE)
+_LINE_MAKERS = frozenset({"torch"})
+"""Packages for whose sake a project has CUDA lines: one that cannot run rejects the line."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
-    """Every profile with its verdict for one target and project."""
+    """Every profile with its verdict for one target and project.
+
+    `locks` are the texts of the locks that had to be read for it, by profile; `python` is what
+    `find_interpreter` found, where it had to be asked.
+    """
 
     target: Target
     facts: Facts
     candidates: tuple[Candidate, ...]
+    locks: Mapping[str, str] = field(default_factory=dict)
+    python: tuple[Interpreter, str | None] | None = None
 
     def select(self, options: Options) -> Selection:
         """Choose one.
@@ -42,14 +70,16 @@ class Judged:
             self.facts,
             forced=options.profile,
             obey=options.force,
+            policy=options.gpu_policy,
         )
 
 
-def judge_profiles(world: World, place: Place, target: Target) -> Judged:
-    """Read the profiles and tables, and judge every profile.
+def judge_profiles(world: World, place: Place, target: Target, options: Options) -> Judged:
+    """Read the profiles and tables, and judge every profile and what it would install.
 
     Raises:
         ProfileError: a profile is not valid.
+        UsageError: the policy names a GPU that is not there.
     """
     project = place.home if place.manifest else None
     folders = profile_folders(project, world.variables, world.home)
@@ -59,5 +89,131 @@ def judge_profiles(world: World, place: Place, target: Target) -> Judged:
         target.host,
         facts,
         place.manifest.defined if place.manifest else None,
+        options.gpu_policy,
     )
-    return Judged(target=target, facts=facts, candidates=candidates)
+    judged = Judged(target=target, facts=facts, candidates=candidates)
+    wanted = [item for item in candidates if item.accepted and item.profile.cuda is not None]
+    return _Artefacts(world, place, judged, options).judge() if wanted else judged
+
+
+class _Artefacts:
+    """Judges what the accepted CUDA profiles would install."""
+
+    def __init__(self, world: World, place: Place, judged: Judged, options: Options) -> None:
+        self._world = world
+        self._place = place
+        self._judged = judged
+        self._options = options
+        self._locks: dict[str, str] = {}
+        self._python = self._find_python()
+        self._interpreter = self._python[0] if self._python else None
+
+    def judge(self) -> Judged:
+        artefact_facts = load_artefact_facts(shipped_folder() / "facts")
+        return replace(
+            self._judged,
+            candidates=tuple(
+                self._judge(candidate, artefact_facts)
+                if candidate.accepted and candidate.profile.cuda is not None
+                else candidate
+                for candidate in self._judged.candidates
+            ),
+            locks=self._locks,
+            python=self._python,
+        )
+
+    def _find_python(self) -> tuple[Interpreter, str | None] | None:
+        """The target's Python, as far as it can be told; which one is missing is said later."""
+        from provisioner.adapters.uv import find_uv
+        from provisioner.workflow.pythons import find_interpreter
+
+        try:
+            program = find_uv(self._world.variables)
+            return find_interpreter(self._world, self._place, self._judged.target, program)
+        except ToolError:
+            return None
+
+    def _judge(self, candidate: Candidate, artefact_facts: ArtefactFacts) -> Candidate:
+        """The candidate with what is found in its lock, or else in its requirements.
+
+        A lock that cannot be read does not change the choice: `prepare` will refuse it.
+        """
+        try:
+            text = lock_text(self._world, self._place, candidate, self._interpreter)
+            judged = self._with_gaps_of(candidate, text, artefact_facts)
+        except GpuenvError as error:
+            causes = "".join(f": {cause}" for cause in error.causes[:1])
+            warning = Reason(code=error.code, message=f"{error.message}{causes}", hint=error.hint)
+            return with_artefacts(candidate, warnings=(warning,))
+        if text is not None:
+            self._locks[candidate.profile.name] = text
+        return judged
+
+    def _with_gaps_of(
+        self, candidate: Candidate, text: str | None, artefact_facts: ArtefactFacts
+    ) -> Candidate:
+        from provisioner.core.artefacts import judge_lock, judge_requirements, torch_label
+
+        host = self._judged.target.host
+        policy = self._options.gpu_policy
+        gpus = candidate.gpus or counted(policy, host.gpus)
+        requirements = self._requirements(candidate)
+        label = torch_label(candidate.profile)
+
+        def gaps_of(counting: tuple[Gpu, ...]) -> tuple[Gap, ...]:
+            known = (candidate.profile.cuda, host, counting, self._judged.facts, artefact_facts)
+            if text is not None:
+                return judge_lock(text, *known, self._interpreter)
+            return judge_requirements(requirements, *known, self._interpreter, label)
+
+        gaps = gaps_of(gpus)
+        if policy.kind == "any" and any(gap.hard for gap in gaps):
+            alone = {gpu: gaps_of((gpu,)) for gpu in gpus}
+            able = tuple(gpu for gpu in gpus if not any(gap.hard for gap in alone[gpu]))
+            if able:
+                out = tuple(gpu for gpu in gpus if gpu not in able)
+                gaps = gaps_of(able)
+                candidate = leaving_out(replace(candidate, gpus=able), out)
+        return _with_gaps(candidate, gaps)
+
+    def _requirements(self, candidate: Candidate) -> tuple[str, ...]:
+        """What is going to be resolved, as far as it stands in a file.
+
+        uv's own sources say where it takes a project's PyTorch from; only a profile's index
+        of PyTorch is known to be among them.
+        """
+        from provisioner.core.artefacts import torch_label
+        from provisioner.workflow.locks import locked_by_uv
+
+        place = self._place
+        if place.manifest is None:
+            return candidate.profile.requirements or ()
+        asked = place.manifest.requirements(candidate.extras, candidate.groups, candidate.without)
+        if locked_by_uv(place) and torch_label(candidate.profile) is None:
+            return tuple(text for text in asked if not _TORCH.match(text))
+        return asked
+
+
+def _with_gaps(candidate: Candidate, gaps: tuple[Gap, ...]) -> Candidate:
+    """A build of PyTorch that cannot run rejects its line; other packages leave a gap."""
+    reasons = []
+    holes = []
+    warnings = []
+    lost = set()
+    for gap in gaps:
+        reason = Reason(code=gap.code, message=gap.message, source=gap.source, hint=gap.hint)
+        if not gap.hard:
+            warnings.append(reason)
+        elif gap.package in _LINE_MAKERS:
+            lacks = gap.code in {"no-artefact", "artefact-no-code"}
+            reasons.append(replace(reason, code="no-code") if lacks else reason)
+            lost.add(gap.capability)
+        else:
+            holes.append(reason)
+    kept = tuple(gpu for gpu in candidate.gpus if gpu.compute_capability not in lost)
+    return with_artefacts(
+        replace(candidate, gpus=kept),
+        reasons=tuple(reasons),
+        gaps=tuple(holes),
+        warnings=tuple(warnings),
+    )

@@ -10,6 +10,7 @@ from provisioner.workflow.choose import judge_profiles
 from provisioner.workflow.pythons import find_interpreter
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from provisioner.adapters.projects import Place
@@ -26,6 +27,7 @@ class Job:
     """The selection for a target and project, the profiles to prepare, and their Python.
 
     `not_here` says why no environment for the target can be made on this machine, if so.
+    `read` are the texts of locks that were read already, by profile.
     """
 
     world: World
@@ -39,6 +41,7 @@ class Job:
     candidates: tuple[Candidate, ...]
     interpreter: Interpreter
     not_here: str | None
+    read: Mapping[str, str]
 
     @property
     def indexes(self) -> tuple[Index, ...]:
@@ -54,10 +57,10 @@ def plan_job(world: World, options: Options, place: Place, target: Target, wishe
         SelectionError: nothing fits, or the named profile does not.
         ToolError: there is no Python for the project.
     """
-    judged = judge_profiles(world, place, target)
+    judged = judge_profiles(world, place, target, options)
     selection = judged.select(options)
     program = find_uv(world.variables)
-    interpreter, not_here = find_interpreter(world, place, target, program)
+    interpreter, not_here = judged.python or find_interpreter(world, place, target, program)
     return Job(
         world=world,
         options=options,
@@ -70,16 +73,24 @@ def plan_job(world: World, options: Options, place: Place, target: Target, wishe
         candidates=_wanted(selection, wishes, in_project=place.manifest is not None),
         interpreter=interpreter,
         not_here=not_here,
+        read=judged.locks,
     )
 
 
+def again(job: Job) -> Job:
+    """The same job, planned from the locks as they are now."""
+    return plan_job(job.world, job.options, job.place, job.target, job.wishes)
+
+
 def _wanted(selection: Selection, wishes: Wishes, *, in_project: bool) -> tuple[Candidate, ...]:
-    """The profiles to prepare, the chosen one first."""
+    """The profiles to prepare, the chosen one first; no other one that the host cannot run."""
     if wishes.only or not (in_project or wishes.every):
         return (selection.chosen,)
     others = tuple(
         candidate
         for candidate in selection.usable
-        if candidate is not selection.chosen and (in_project or candidate.profile.requirements)
+        if candidate is not selection.chosen
+        and not candidate.gaps
+        and (in_project or candidate.profile.requirements)
     )
     return (selection.chosen, *others)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from provisioner.adapters.state import StateFolder
 from provisioner.workflow.detect import detect
-from provisioner.workflow.job import plan_job
-from provisioner.workflow.locks import make_locks
+from provisioner.workflow.job import again, plan_job
+from provisioner.workflow.locks import make_locks, make_uv_lock
 from provisioner.workflow.place import place_of, store_of
 from provisioner.workflow.workshop import open_workshop
 from provisioner.workflow.world import Wishes
@@ -48,5 +48,7 @@ def lock(world: World, options: Options, *, upgrade: bool) -> LockResult:
         indexes=job.indexes,
         offline=options.offline,
     ) as workshop:
+        if make_uv_lock(job, workshop, upgrade=upgrade):
+            job = again(job)
         locks = make_locks(job, workshop, upgrade=upgrade)
     return LockResult(locks=tuple((item.profile.name, str(item.path)) for item in locks))

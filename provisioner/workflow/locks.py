@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.adapters import pip, uv_settings
 from provisioner.adapters._files import write_whole
-from provisioner.adapters.uv import Question, Turned
+from provisioner.adapters.uv import Question, Turned, Uv, find_uv
 from provisioner.core.plan import LockedSet, read_lock
 from provisioner.core.requirements import Resolution, lock_name, made_from, signed
 from provisioner.errors import LockError, ToolError
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.adapters.projects import Place
+    from provisioner.core.constraints import Constraint
+    from provisioner.core.interpreter import Interpreter
     from provisioner.core.profile import Profile
     from provisioner.core.select import Candidate
     from provisioner.workflow.job import Job
@@ -56,32 +58,67 @@ def locked_by_uv(place: Place) -> bool:
     return place.manifest is not None and (place.uv_lock.exists() or place.manifest.uses_uv)
 
 
+def lock_text(
+    world: World, place: Place, candidate: Candidate, interpreter: Interpreter | None
+) -> str | None:
+    """The lock of a profile as PEP 751 text, as it is now and without a network.
+
+    Raises:
+        LockError: it is malformed or stale.
+        ToolError: uv cannot read it, or only with a network.
+    """
+    if not locked_by_uv(place):
+        path = place.folder / lock_name(candidate.profile.name)
+        try:
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except UnicodeDecodeError as error:
+            message = f"lock `{path}` is malformed"
+            raise LockError(message, causes=(str(error),), code="lock-malformed") from error
+    if not place.uv_lock.exists():
+        return None
+    variables = {**world.variables, "UV_OFFLINE": "1"}
+    python = interpreter.path if interpreter else None
+    uv = Uv(find_uv(variables), place.folder, variables, python)
+    return uv.export(turned(candidate), place.uv_lock)
+
+
+def make_uv_lock(job: Job, workshop: Workshop, *, upgrade: bool = False) -> bool:
+    """Let uv make `uv.lock` where uv keeps the lock and there is none; whether it was made.
+
+    Raises:
+        LockError: there is none and it must not be made.
+        NetworkError: an index cannot be reached.
+    """
+    place = job.place
+    if not locked_by_uv(place) or (place.uv_lock.exists() and not upgrade):
+        return False
+    if job.wishes.dry_run:
+        message = f"there is no `{place.uv_lock.name}` yet, and `--dry-run` writes nothing"
+        raise LockError(message, hint="`gpuenv lock` makes it", code="lock-missing")
+    _refuse_offline(job, place.uv_lock)
+    try:
+        with workshop.resolving() as uv:
+            uv.lock(upgrade=upgrade)
+    except ToolError as error:
+        error.hint = error.hint or _conflicts_hint(job)
+        raise
+    return True
+
+
 def make_locks(job: Job, workshop: Workshop, *, upgrade: bool = False) -> tuple[Locked, ...]:
-    """Read, and where there is none make, the lock of each of the job's candidates.
+    """Read the lock of each of the job's candidates; make it where it is gpuenv's to make.
 
     Raises:
         LockError: a lock is malformed or stale.
         NetworkError: something has to be resolved and an index cannot be reached.
     """
-    place = job.place
-    if not locked_by_uv(place):
-        return tuple(
-            _resolved(job, workshop, candidate, upgrade=upgrade) for candidate in job.candidates
-        )
-    if job.wishes.dry_run and not place.uv_lock.exists():
-        message = f"there is no `{place.uv_lock.name}` yet, and `--dry-run` writes nothing"
-        raise LockError(message, hint="`gpuenv lock` makes it", code="lock-missing")
-    written = upgrade or not place.uv_lock.exists()
-    if written:
-        _refuse_offline(job, place.uv_lock)
-        try:
-            with workshop.resolving() as uv:
-                uv.lock(upgrade=upgrade)
-        except ToolError as error:
-            error.hint = error.hint or _conflicts_hint(job)
-            raise
-    locks = (_exported(job, workshop, candidate) for candidate in job.candidates)
-    return tuple(replace(item, written=written) for item in locks)
+    if locked_by_uv(job.place):
+        return tuple(_exported(job, workshop, candidate) for candidate in job.candidates)
+    return tuple(
+        _resolved(job, workshop, candidate, upgrade=upgrade) for candidate in job.candidates
+    )
 
 
 def _conflicts_hint(job: Job) -> str | None:
@@ -98,7 +135,9 @@ def _conflicts_hint(job: Job) -> str | None:
 
 def _exported(job: Job, workshop: Workshop, candidate: Candidate) -> Locked:
     place = job.place
-    text = workshop.export(turned(candidate), place.uv_lock)
+    text = job.read.get(candidate.profile.name)
+    if text is None:
+        text = workshop.export(turned(candidate), place.uv_lock)
     return _locked(job, candidate, text, place.uv_lock, by_uv=True)
 
 
@@ -123,6 +162,7 @@ def _resolved(job: Job, workshop: Workshop, candidate: Candidate, *, upgrade: bo
     _refuse_offline(job, path)
     given = None if in_project else "".join(f"{line}\n" for line in profile.requirements or ())
     workshop.pull.route(profile.indexes)
+    bounds = _constraints(job, candidate)
     try:
         with workshop.resolving() as uv:
             text = uv.compile(
@@ -138,10 +178,18 @@ def _resolved(job: Job, workshop: Workshop, candidate: Candidate, *, upgrade: bo
                         for index in profile.indexes
                         for word in ("--index", f"{index.name}={index.url}")
                     ),
+                    constraints=tuple(map(str, bounds)),
                     default_index=_default_index(job.world, place),
                     upgrade=upgrade,
                 )
             )
+    except ToolError as error:
+        said = "\n".join(error.causes)
+        # uv names the packages for which it finds no version.
+        error.causes += tuple(
+            f"gpuenv keeps to `{item}`: {item.why}" for item in bounds if item.name in said
+        )
+        raise
     finally:
         workshop.pull.route(())
     text = signed(text, resolution)
@@ -149,6 +197,37 @@ def _resolved(job: Job, workshop: Workshop, candidate: Candidate, *, upgrade: bo
         write_whole(path, text)
     locked = _locked(job, candidate, text, path, by_uv=False)
     return replace(locked, written=not job.wishes.dry_run)
+
+
+def _constraints(job: Job, candidate: Candidate) -> tuple[Constraint, ...]:
+    """What keeps the versions to those that the GPUs of every target run and their libc takes.
+
+    Not part of the lock's fingerprint: another machine's lock is as good until it is found to
+    have something that this one cannot run.
+    """
+    from provisioner.adapters.profiles import load_artefact_facts, shipped_folder
+    from provisioner.core.artefacts import torch_label
+    from provisioner.core.constraints import constraints
+    from provisioner.core.policy import counted
+
+    if job.options.force:
+        return ()
+    tables = load_artefact_facts(shipped_folder() / "facts")
+    bounds: dict[str, Constraint] = {}
+    for target in (job.target, *job.wishes.also):
+        host = target.host
+        gpus = candidate.gpus if target is job.target else ()
+        found = constraints(
+            candidate.profile.cuda,
+            host,
+            gpus or counted(job.options.gpu_policy, host.gpus),
+            job.facts,
+            tables,
+            job.interpreter,
+            torch_label(candidate.profile),
+        )
+        bounds.update((str(item), item) for item in found)
+    return tuple(bounds.values())
 
 
 def _refuse_offline(job: Job, path: Path) -> None:

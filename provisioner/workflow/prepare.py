@@ -14,7 +14,7 @@ from provisioner.adapters.state import State, StateFolder
 from provisioner.adapters.uv import find_uv
 from provisioner.core.digest import Digest
 from provisioner.core.history import of_folder, with_prepared
-from provisioner.core.host import target_to_json
+from provisioner.core.target_json import target_to_json
 from provisioner.core.version import is_version
 from provisioner.errors import SpaceError, ToolError
 from provisioner.workflow.detect import HERE, counts, detect, named_target
@@ -106,7 +106,7 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
     paths = (folder, store.root, find_uv(world.variables))
     request = _request(world, options, wishes, target, paths)
     shown = state.target if counts(world, options, state.target) else None
-    if _remembered(world, options, target, state) == state.target:
+    if _remembered(world, options, target, state, wishes) == state.target:
         done = _nothing_to_do(states, store, state, request, forced=options.profile is not None)
         if done:
             return replace(done, target=shown)
@@ -132,13 +132,65 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
         return replace(_run(job, store, states, request), target=shown)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreparedTargets:
+    """What was fetched for each of several targets into the one store."""
+
+    targets: tuple[tuple[str, PrepareResult], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of `prepare --json` with several targets."""
+
+        def total(name: str) -> dict[str, int]:
+            counts = [getattr(one, name) for _, one in self.targets]
+            return {"files": sum(c.files for c in counts), "bytes": sum(c.bytes for c in counts)}
+
+        return {
+            "profile": None,
+            "prepared": list(dict.fromkeys(p for _, one in self.targets for p in one.prepared)),
+            "fetched": total("fetched"),
+            "reused": total("reused"),
+            "environment": None,
+            "active": None,
+            "generation": None,
+            "targets": [{**one.to_json(), "name": name} for name, one in self.targets],
+        }
+
+
+def prepare_for_targets(world: World, options: Options, wishes: Wishes) -> PreparedTargets:
+    """Fetch what each of several targets needs: one store for a mixed fleet.
+
+    No environment is made and none of the targets is remembered, since they are other
+    machines. Every target is chosen for before anything is fetched.
+
+    Raises:
+        SelectionError: nothing fits one of them.
+    """
+    from provisioner.core.select import refuse_gaps
+    from provisioner.workflow.profiles import choose_for_targets
+
+    each = {name: replace(options, target=name, targets=()) for name in options.targets}
+    for _, chosen in choose_for_targets(world, options).targets:
+        if not options.force:
+            refuse_gaps(chosen.selection)
+    targets = {name: detect(world, one) for name, one in each.items()}
+    wishes = replace(wishes, fetch_only=True, remember=False)
+
+    def done(name: str) -> PrepareResult:
+        also = tuple(target for other, target in targets.items() if other != name)
+        return prepare(world, each[name], replace(wishes, also=also))
+
+    return PreparedTargets(targets=tuple((name, done(name)) for name in each))
+
+
 def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareResult:
     from provisioner.core.plan import plan_fetch
-    from provisioner.workflow.locks import make_locks
     from provisioner.workflow.workshop import open_workshop
 
     before = states.read()
-    state = replace(before, target=_remembered(job.world, job.options, job.target, before))
+    state = replace(
+        before, target=_remembered(job.world, job.options, job.target, before, job.wishes)
+    )
     if state != before and not job.wishes.dry_run:
         # Now, so that a run that breaks off is gone on with for the same target.
         states.write(state)
@@ -150,7 +202,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         indexes=job.indexes,
         offline=job.options.offline,
     ) as workshop:
-        locks = make_locks(job, workshop)
+        job, locks, written = _locked(job, workshop)
         files = tuple(file for locked in locks for file in locked.contents.files)
         plan = plan_fetch(files, store)
         if job.wishes.dry_run:
@@ -164,7 +216,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         workshop.pull.fetch(plan)
         if job.wishes.fetch_only or job.not_here:
             why = (job.not_here,) if job.not_here else ()
-            return replace(_result(job, workshop, plan), notes=(*_written(locks), *why))
+            return replace(_result(job, workshop, plan), notes=(*written, *why))
         prepared = _build(job, workshop, state, locks)
         history = _activate(job, state.history, prepared)
         result = _with_active(_result(job, workshop, plan), states, history, prepared)
@@ -189,12 +241,30 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
     if history.current:
         states.flip(job.place.home / history.current.prepared.environment)
     moved = (f"moved the old `.venv` to `{aside}`",) if aside else ()
-    return replace(result, notes=(*_written(locks), *moved))
+    return replace(result, notes=(*written, *moved))
 
 
-def _written(locks: tuple[Locked, ...]) -> tuple[str, ...]:
-    names = dict.fromkeys(locked.path.name for locked in locks if locked.written)
-    return tuple(f"wrote `{name}`, to be committed" for name in names)
+def _locked(job: Job, workshop: Workshop) -> tuple[Job, tuple[Locked, ...], tuple[str, ...]]:
+    """The locks, the job as they decide it, and notes on those that were written.
+
+    What a lock has says which profiles the host can run, so that a new one is judged too.
+
+    Raises:
+        SelectionError: the chosen profile would install what the host cannot run.
+    """
+    from provisioner.core.select import refuse_gaps
+    from provisioner.workflow.job import again
+    from provisioner.workflow.locks import make_locks, make_uv_lock
+
+    by_uv = make_uv_lock(job, workshop)
+    job = again(job) if by_uv else job
+    if not job.options.force:
+        refuse_gaps(job.selection)
+    locks = make_locks(job, workshop)
+    names = dict.fromkeys(locked.path.name for locked in locks if locked.written or by_uv)
+    if any(locked.written for locked in locks) and not job.options.force:
+        refuse_gaps(again(job).selection)
+    return job, locks, tuple(f"wrote `{name}`, to be committed" for name in names)
 
 
 def _build(
@@ -278,7 +348,7 @@ def _with_active(
 
 
 def _result(job: Job, workshop: Workshop, plan: FetchPlan) -> PrepareResult:
-    from provisioner.core.select import explain
+    from provisioner.core.select import explain, is_for_others
 
     chosen = job.selection.chosen
     # Making the lock may have fetched some of what the plan then found held, and another
@@ -294,7 +364,7 @@ def _result(job: Job, workshop: Workshop, plan: FetchPlan) -> PrepareResult:
         rejected=tuple(
             reason.message
             for candidate in job.selection.candidates
-            if candidate is not chosen
+            if candidate is not chosen and not is_for_others(candidate)
             for reason in candidate.reasons
         ),
         warnings=tuple(warning.message for warning in job.selection.warnings),
@@ -327,11 +397,11 @@ def _check_space(store: Store, plan: FetchPlan) -> None:
 
 
 def _remembered(
-    world: World, options: Options, target: Target, state: State
+    world: World, options: Options, target: Target, state: State, wishes: Wishes
 ) -> dict[str, Any] | None:
     """The target to remember: one that was named, or the one that is remembered already."""
     named = named_target(world, options)
-    if named is None:
+    if named is None or not wishes.remember:
         return state.target
     if named == HERE:
         return None
@@ -351,7 +421,7 @@ def _request(
     host = target_to_json(target)
     facts = {
         "version": __version__,
-        "options": [options.profile, options.force, options.python],
+        "options": [options.profile, options.force, options.python, str(options.gpu_policy)],
         "wishes": [wishes.only, wishes.every, wishes.fetch_only, wishes.dry_run],
         "host": [host[name] for name in ("platform", "driver", "gpus", "findings")],
         "python": target.python,

@@ -97,7 +97,7 @@ def test_an_older_driver_gets_its_line_and_the_reason_for_the_newer_one(
     done = machine.gpuenv(app, "select", "--target", "driver=570.124.06,cuda=12.8,gpus=9.0")
     assert done.code == 0, done.err
     assert done.out.startswith("cu12 with `cu12`: driver `570.124.06`")
-    assert "  rejected: `cu13` needs driver >=580, host has `570.124.06`" in done.out
+    assert "because: `cu13` needs driver >=580, host has `570.124.06`" in done.out
 
 
 def test_a_target_without_a_gpu_gets_the_cpu(first_prepare: Prepared) -> None:
@@ -117,7 +117,7 @@ def nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_detect_reads_the_drivers_library(machine: Machine, app: Path, nvml: Path) -> None:
     variables = libnvml_environment(nvml, gpus=(SimulatedGpu(),))
     data = machine.gpuenv(app, "detect", "--json", given=variables).data
-    assert data["driver"] == {"version": "580.65.06", "cuda": "13.0"}
+    assert data["driver"] == {"version": "580.65.06", "cuda": "13.0", "compat": None}
     (gpu,) = data["gpus"]
     assert gpu == {
         "index": 0,
@@ -125,6 +125,10 @@ def test_detect_reads_the_drivers_library(machine: Machine, app: Path, nvml: Pat
         "name": "NVIDIA H100 80GB HBM3",
         "compute_capability": "9.0",
         "memory_bytes": 85_520_809_984,
+        "brand": "nvidia",
+        "pci": "0000:01:00.0",
+        "mig": None,
+        "status": "ok",
     }
     assert data["findings"] == []
     assert data["sources"]["driver"] == "nvml"
@@ -168,7 +172,41 @@ def test_an_override_is_obeyed_and_said(machine: Machine, app: Path, nvml: Path)
     assert selected.data["profile"] == "cu12"
     lower = {"CONDA_OVERRIDE_CUDA": "11.8"}
     data = machine.gpuenv(app, "detect", "--json", given={**variables, **older, **lower}).data
-    assert data["driver"] == {"version": "570.124.06", "cuda": "12.8"}
+    assert data["driver"] == {"version": "570.124.06", "cuda": "12.8", "compat": None}
+    contradictions = [f for f in data["findings"] if f["code"] == "override-contradicts"]
+    assert len(contradictions) == len(older)
+
+
+def test_a_file_of_an_inconsistent_host_is_flagged_with_the_place(
+    machine: Machine, app: Path, tmp_path: Path
+) -> None:
+    saved = tmp_path / "volta.json"
+    described = {
+        "platform": {"system": "linux", "machine": "x86_64", "class": "linux", "libc": None},
+        "driver": {"version": "590.44.01", "cuda": "13.1"},
+        "gpus": [{"compute_capability": "9.0"}, {"compute_capability": "7.0"}],
+    }
+    saved.write_text(json.dumps(described), encoding="utf-8")
+    data = machine.gpuenv(app, "detect", "--json", "--target", saved).data
+    (finding,) = data["findings"]
+    assert finding["code"] == "gpu-unknown-to-driver"
+    assert finding["message"].startswith("`gpus[1]`: compute capability `7.0`")
+    assert "`590.44.01`" in finding["message"]
+
+
+def test_a_file_with_keys_that_no_target_has_is_refused_with_their_paths(
+    machine: Machine, app: Path, tmp_path: Path
+) -> None:
+    saved = tmp_path / "odd.json"
+    described = {
+        "platform": {"system": "linux", "machine": "x86_64", "class": "linux", "libc": None},
+        "driver": {"version": "580.65.06", "umd": "13.0"},
+        "gpu": [],
+    }
+    saved.write_text(json.dumps(described), encoding="utf-8")
+    done = machine.gpuenv(app, "detect", "--target", saved)
+    assert done.code == 2
+    assert set(done.message.causes) == {"`driver.umd`: unknown", "`gpu`: unknown"}
 
 
 def test_an_override_that_cannot_be_read_is_2_with_all_faults(machine: Machine, app: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.adapters.profiles import (
     load_facts,
@@ -11,6 +13,7 @@ from provisioner.adapters.profiles import (
     shipped_folder,
 )
 from provisioner.core.host import Driver, Gpu, Host, Platform
+from provisioner.core.policy import ALL, GpuPolicy
 from provisioner.core.profile import read_profile
 from provisioner.core.select import consider, select
 from provisioner.core.target import apply_short, parse_short
@@ -35,6 +38,12 @@ def capability(text: str) -> ComputeCapability:
     return ComputeCapability.parse(text)
 
 
+def gpu(index: int, text: str | None = None, **fields: Any) -> Gpu:  # noqa: ANN401 - handed on
+    """A GPU; without a compute capability it does not tell it."""
+    known = None if text is None else capability(text)
+    return Gpu(index=index, compute_capability=known, **fields)
+
+
 def gpus(*capabilities: str) -> tuple[Gpu, ...]:
     return tuple(
         Gpu(index=index, compute_capability=capability(text))
@@ -54,15 +63,22 @@ def host(driver: str | None, cuda: str | None, *capabilities: str) -> Host:
     )
 
 
+def with_gpus(machine: Host, *cards: Gpu) -> Host:
+    """The same machine with other GPUs."""
+    return replace(machine, gpus=cards)
+
+
 def short_host(text: str, here: Host = EMPTY) -> Host:
     """The host that a short form means."""
     return apply_short(parse_short(text), here).host
 
 
+@cache
 def shipped_profiles() -> tuple[Profile, ...]:
     return load_profiles(profile_files((shipped_folder(),)))
 
 
+@cache
 def shipped_facts() -> Facts:
     return load_facts(shipped_folder() / "facts")
 
@@ -73,15 +89,29 @@ def make_profile(name: str, cuda: str | None, **keys: object) -> Profile:
     )
 
 
-def choose(
+def major_lines() -> tuple[Profile, ...]:
+    """The shipped profiles that serve without a project too."""
+    return tuple(item for item in shipped_profiles() if item.requirements is not None)
+
+
+def minor_lines() -> tuple[Profile, ...]:
+    """The lines that projects with PyTorch name their extras after, without need of a project."""
+    return tuple(
+        make_profile(f"cu{cuda.replace('.', '')}", cuda)
+        for cuda in ("11.8", "12.1", "12.4", "12.6", "12.8", "12.9", "13.0", "13.2")
+    )
+
+
+def choose(  # noqa: PLR0913 - everything that `select` may be told
     machine: Host,
     *,
     profiles: tuple[Profile, ...] | None = None,
     defined: Defined | None = None,
     forced: str | None = None,
     obey: bool = False,
+    policy: GpuPolicy = ALL,
 ) -> Selection:
     """Select among the shipped profiles, or others, with the shipped tables."""
     facts = shipped_facts()
-    candidates = consider(profiles or shipped_profiles(), machine, facts, defined)
-    return select(candidates, machine, facts, forced=forced, obey=obey)
+    candidates = consider(profiles or shipped_profiles(), machine, facts, defined, policy)
+    return select(candidates, machine, facts, forced=forced, obey=obey, policy=policy)

@@ -1,0 +1,405 @@
+"""What is wrong on this machine for the main job, and how to mend it, on one page."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from provisioner.adapters import pip, uv_settings
+from provisioner.adapters.environment import is_ours
+from provisioner.adapters.http import Http
+from provisioner.adapters.state import StateFolder
+from provisioner.adapters.uv import Uv, find_uv
+from provisioner.core.findings import KINDS
+from provisioner.core.plan import FetchPlan, plan_fetch, read_lock
+from provisioner.core.requirements import lock_name
+from provisioner.core.select import out_of_question, refuse_gaps
+from provisioner.core.sizes import size_text
+from provisioner.core.urls import credentials_in, is_remote, origin, without_secrets
+from provisioner.errors import GpuenvError, NetworkError, PolicyError
+from provisioner.workflow.choose import judge_profiles
+from provisioner.workflow.detect import counts, detect
+from provisioner.workflow.locks import lock_text, locked_by_uv
+from provisioner.workflow.place import place_of, store_of
+from provisioner.workflow.profiles import SelectResult, select_result
+from provisioner.workflow.pythons import find_interpreter
+
+if TYPE_CHECKING:
+    from provisioner.adapters.projects import Place
+    from provisioner.adapters.store import Store
+    from provisioner.core.host import Finding, Target
+    from provisioner.core.interpreter import Interpreter
+    from provisioner.core.judge import Reason
+    from provisioner.core.plan import LockedFile
+    from provisioner.workflow.choose import Judged
+    from provisioner.workflow.world import Options, World
+
+State = Literal["ok", "warning", "failed"]
+
+PUBLIC_INDEX: Final = "https://pypi.org/simple/"
+_CONNECT_SECONDS: Final = 5.0
+_ASKED_AT_ONCE: Final = 8
+_SERVER_ERRORS: Final = 500
+_REFUSED: Final = frozenset({401, 403})
+_GONE: Final = frozenset({404, 410})
+_LOW_BYTES: Final = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """One thing that was looked at. `exit_code` is what `prepare` would end with."""
+
+    name: str
+    state: State
+    message: str
+    code: str | None = None
+    causes: tuple[str, ...] = ()
+    hint: str | None = None
+    exit_code: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of one of `doctor --json`'s `checks`."""
+        return {
+            "name": self.name,
+            "state": self.state,
+            "code": self.code,
+            "message": self.message,
+            "causes": list(self.causes),
+            "hint": self.hint,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DoctorResult:
+    """Every check, in the order of the main job; the target, and what would be chosen for it."""
+
+    checks: tuple[Check, ...]
+    target: Target
+    selected: SelectResult | None
+    remembered: dict[str, Any] | None = None
+
+    def failure(self) -> GpuenvError | None:
+        """Why the main job would not work, if so, with the exit code that it would have."""
+        failed = [check for check in self.checks if check.state == "failed"]
+        if not failed:
+            return None
+        error = GpuenvError(
+            "`gpuenv prepare` would not work here",
+            causes=tuple(
+                line
+                for check in failed
+                for line in (f"{check.name}: {check.message}", *check.causes)
+            ),
+            hint=next((check.hint for check in failed if check.hint), None),
+            code=failed[0].code or "failed",
+            data=self.to_json(),
+        )
+        error.exit_code = failed[0].exit_code
+        return error
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of `doctor --json`."""
+        from provisioner.core.target_json import target_to_json
+
+        return {
+            "checks": [check.to_json() for check in self.checks],
+            "host": target_to_json(self.target),
+            "selection": self.selected.to_json() if self.selected else None,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Case:
+    """What is examined."""
+
+    world: World
+    options: Options
+    place: Place
+    target: Target
+    store: Store
+
+
+def doctor(world: World, options: Options) -> DoctorResult:
+    """Go through the main job without doing it; the machine is asked anew.
+
+    Raises:
+        UsageError: the project, target or policy that is named does not exist.
+    """
+    place = place_of(world, options)
+    states = StateFolder(place.home)
+    state = states.read()
+    target = detect(world, options, remembered=state.target, fresh=True)
+    store = store_of(world, options)
+    case = _Case(world=world, options=options, place=place, target=target, store=store)
+    checks = [*_host(target), *_link(states)]
+    judged, selected = None, None
+    told: set[str] = set()
+    try:
+        judged = judge_profiles(world, place, target, options)
+        selection = judged.select(options)
+        selected = select_result(judged, selection, options, state.target)
+        if not options.force:
+            refuse_gaps(selection)
+    except GpuenvError as error:
+        checks.append(_failed("selection", error))
+    else:
+        checks.append(Check(name="selection", state="ok", message=_chosen(selected)))
+    if selected:
+        told = {finding.message for finding in target.host.findings}
+        told |= {cause for check in checks for cause in check.causes}
+    interpreter, tools = _tools(case)
+    plan, locks = _plan(case, selected, interpreter)
+    if selected:
+        codes = {check.code for check in locks if check.state == "failed"}
+        checks += [
+            _warned(item)
+            for item in selected.selection.warnings
+            if item.message not in told and item.code not in codes
+        ]
+    checks += [*tools, *locks]
+    checks += _store(store, plan)
+    checks += _indexes(case, selected, judged, plan)
+    remembered = state.target if counts(world, options, state.target) else None
+    return DoctorResult(
+        checks=tuple(checks), target=target, selected=selected, remembered=remembered
+    )
+
+
+def _host(target: Target) -> list[Check]:
+    host = target.host
+    broken = {finding.code for finding in host.broken}
+
+    def of(finding: Finding) -> Check:
+        fails = finding.code in broken
+        return Check(
+            name="host",
+            state="failed" if fails else "warning",
+            message=finding.message,
+            code=finding.code,
+            hint=finding.hint or _usual_hint(finding.code),
+            exit_code=7 if fails else 0,
+        )
+
+    if host.findings:
+        return [of(finding) for finding in host.findings]
+    count = len(host.gpus)
+    message = f"driver and {count} {'GPU' if count == 1 else 'GPUs'} answer"
+    return [Check(name="host", state="ok", message=message)]
+
+
+def _usual_hint(code: str) -> str | None:
+    kind = KINDS.get(code)
+    return kind.hint if kind else None
+
+
+def _link(states: StateFolder) -> list[Check]:
+    try:
+        states.check_link(is_ours, states.read().history)
+    except PolicyError as error:
+        return [_failed("project", error)]
+    return []
+
+
+def _chosen(selected: SelectResult) -> str:
+    return f"`{selected.selection.chosen.profile.name}`: {selected.why}"
+
+
+def _warned(reason: Reason) -> Check:
+    return Check(
+        name="selection",
+        state="warning",
+        message=reason.message,
+        code=reason.code,
+        hint=reason.hint,
+    )
+
+
+def _failed(name: str, error: GpuenvError) -> Check:
+    return Check(
+        name=name,
+        state="failed",
+        message=error.message,
+        code=error.code,
+        causes=error.causes,
+        hint=error.hint,
+        exit_code=error.exit_code,
+    )
+
+
+def _tools(case: _Case) -> tuple[Interpreter | None, list[Check]]:
+    """uv, and the Python that it finds."""
+    try:
+        program = find_uv(case.world.variables)
+        version = Uv(program, case.place.folder, case.world.variables).version()
+    except GpuenvError as error:
+        return None, [_failed("uv", error)]
+    checks = [Check(name="uv", state="ok", message=f"`{program}`, version `{version}`")]
+    try:
+        interpreter, not_here = find_interpreter(case.world, case.place, case.target, program)
+    except GpuenvError as error:
+        return None, [*checks, _failed("python", error)]
+    where = interpreter.path or "not on this machine"
+    message = f"`{where}`, version `{interpreter.version}`"
+    checks.append(Check(name="python", state="ok", message=message))
+    if not_here:
+        checks.append(Check(name="python", state="warning", message=not_here, code="not-here"))
+    return interpreter, checks
+
+
+def _plan(
+    case: _Case, selected: SelectResult | None, interpreter: Interpreter | None
+) -> tuple[FetchPlan | None, list[Check]]:
+    """What is still to be fetched for the chosen profile, as far as there is a lock."""
+    if not (selected and interpreter):
+        return None, []
+    candidate = selected.selection.chosen
+    profile = candidate.profile.name
+    name = case.place.uv_lock.name if locked_by_uv(case.place) else lock_name(profile)
+    try:
+        text = lock_text(case.world, case.place, candidate, interpreter)
+        if text is None:
+            message = f"there is no `{name}` yet; it will be made"
+            return None, [Check(name="lock", state="ok", message=message)]
+        contents = read_lock(text, interpreter, case.target.host.platform, name)
+    except GpuenvError as error:
+        return None, [_failed("lock", error)]
+    plan = plan_fetch(contents.files, case.store)
+    files = len(plan.missing) + len(plan.held)
+    message = f"`{name}` names {files} files for `{profile}`, {len(plan.held)} are held"
+    return plan, [Check(name="lock", state="ok", message=message)]
+
+
+def _store(store: Store, plan: FetchPlan | None) -> list[Check]:
+    try:
+        store.check()
+    except GpuenvError as error:
+        return [_failed("store", error)]
+    free = store.free_bytes()
+    needed = plan.missing_bytes if plan else 0
+    message = f"`{store.root}`, {size_text(free)} free"
+    if plan and plan.missing:
+        known = all(file.size is not None for file in plan.missing)
+        message += f", {size_text(needed) if known else 'an unknown number of bytes'} to fetch"
+    if needed > free:
+        return [
+            Check(
+                name="store",
+                state="failed",
+                message=message,
+                code="no-space",
+                hint="free some space, or choose another folder with `--store`",
+                exit_code=5,
+            )
+        ]
+    low = free < _LOW_BYTES
+    return [
+        Check(
+            name="store",
+            state="warning" if low else "ok",
+            message=message,
+            code="low-space" if low else None,
+        )
+    ]
+
+
+def _indexes(
+    case: _Case, selected: SelectResult | None, judged: Judged | None, plan: FetchPlan | None
+) -> list[Check]:
+    """Whether what `prepare` would ask answers; it matters only where something is missing."""
+    if plan is not None and not plan.missing:
+        return [Check(name="indexes", state="ok", message="nothing is to be fetched")]
+    urls = _asked(case, selected, judged, plan)
+    if case.options.offline:
+        missing = [f"`{file.name}` is not held" for file in plan.missing] if plan else []
+        return [
+            Check(
+                name="indexes",
+                state="failed",
+                message="`--offline` forbids to ask, and something is missing",
+                code="offline",
+                causes=tuple(missing) or ("there is no lock yet",),
+                hint="run `gpuenv prepare` once with a network",
+                exit_code=NetworkError.exit_code,
+            )
+        ]
+    where = (case.world.variables, case.world.home, case.place.folder)
+    http = Http(
+        {**case.world.variables, **uv_settings.proxies(*where)},
+        connections=_ASKED_AT_ONCE,
+        credentials={
+            **credentials_in(pip.index_url(case.world.variables, case.world.home) or ""),
+            **uv_settings.index_credentials(*where),
+        },
+        tries=1,
+        connect_seconds=_CONNECT_SECONDS,
+    )
+    try:
+        with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+            return list(pool.map(lambda url: _reach(http, url, is_file=plan is not None), urls))
+    finally:
+        http.close()
+
+
+def _asked(
+    case: _Case, selected: SelectResult | None, judged: Judged | None, plan: FetchPlan | None
+) -> list[str]:
+    """The servers of the missing files; without a lock the indexes that would resolve it."""
+    if plan is not None:
+        places: dict[str, LockedFile] = {}
+        for file in plan.missing:
+            places.setdefault(origin(file.url), file)
+        return [file.url for file in places.values()]
+    where = (case.world.variables, case.world.home, case.place.folder)
+    profiles = [selected.selection.chosen.profile] if selected else []
+    if not profiles and judged:
+        candidates = (item for item in judged.candidates if not out_of_question(item))
+        profiles = [item.profile for item in candidates if item.profile.cuda is not None]
+    urls = [index.url for profile in profiles for index in profile.indexes]
+    if locked_by_uv(case.place):
+        urls = []
+    own = list(uv_settings.index_urls(*where))
+    named = uv_settings.has_default_index(*where)
+    default = (
+        None if named else pip.index_url(case.world.variables, case.world.home) or PUBLIC_INDEX
+    )
+    asked = [*urls, *own, *([default] if default else [])]
+    return [url for url in dict.fromkeys(asked) if is_remote(url)]
+
+
+def _reach(http: Http, url: str, *, is_file: bool) -> Check:
+    """Whether an index, or the server of a file, gives what it is asked for."""
+    shown = without_secrets(url)
+    try:
+        with http.get(url, method="HEAD") as answer:
+            status = answer.status
+    except NetworkError as error:
+        return replace(_failed("indexes", error), message=f"`{shown}` does not answer")
+    if status in _REFUSED:
+        return Check(
+            name="indexes",
+            state="failed",
+            message=f"`{shown}` answers {status}",
+            code="unauthorised",
+            hint="put the credentials into `~/.netrc`, the URL, or `UV_INDEX_<NAME>_PASSWORD`",
+            exit_code=NetworkError.exit_code,
+        )
+    if is_file and status in _GONE:
+        return Check(
+            name="indexes",
+            state="failed",
+            message=f"`{shown}` answers {status}",
+            code="unreachable",
+            hint="the index has this file no more; `gpuenv lock --upgrade` locks one that it has",
+            exit_code=NetworkError.exit_code,
+        )
+    if status >= _SERVER_ERRORS:
+        return Check(
+            name="indexes",
+            state="failed",
+            message=f"`{shown}` answers {status}",
+            code="unreachable",
+            hint="try again later",
+            exit_code=NetworkError.exit_code,
+        )
+    return Check(name="indexes", state="ok", message=f"`{shown}` answers")
