@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +21,8 @@ from provisioner.errors import GpuenvError, TargetError, said
 
 if TYPE_CHECKING:
     from provisioner.workflow.world import Options, World
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 HERE: Final = "here"
 """The target that means this machine, for a project that remembers another one."""
@@ -55,7 +58,7 @@ def detect(
         )
         target = apply_short(short, here)
     else:
-        target = _from_file(world.folder / named)
+        target = _from_file(_example(named) or world.folder / named)
     target = replace(target, host=_judged(target.host))
     return replace(target, python=options.python) if options.python else target
 
@@ -113,6 +116,14 @@ def save(target: Target, path: Path) -> None:
         raise GpuenvError(message, causes=(said(error),)) from error
 
 
+def _example(name: str) -> Path | None:
+    """The example host of that name, where it has the form of one: a file is called by a path."""
+    from provisioner.adapters.profiles import shipped_folder
+
+    path = shipped_folder() / "hosts" / f"{name}.json"
+    return path if _NAME.fullmatch(name) and path.is_file() else None
+
+
 def _from_file(path: Path) -> Target:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -121,7 +132,8 @@ def _from_file(path: Path) -> Target:
         raise TargetError(
             message,
             causes=(said(error),),
-            hint="`gpuenv detect --save FILE` writes one; the short form has `=` in it",
+            hint="`gpuenv detect --save FILE` writes one, and `v100-h100-r580` is the name of an "
+            "example; the short form has `=` in it",
         ) from error
     except ValueError as error:
         message = f"target `{path}` is not valid"

@@ -103,6 +103,12 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path / "machine")
 
 
+@pytest.fixture(scope="session")
+def looker(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """A machine that only looks."""
+    return Machine(tmp_path_factory.mktemp("looker") / "machine")
+
+
 @pytest.fixture
 def new_project(
     tmp_path: Path, index_server: IndexSimulator, locker: Locker

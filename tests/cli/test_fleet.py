@@ -202,3 +202,15 @@ def test_other_commands_take_one_target(
     assert (done.code, done.out) == (2, "")
     assert done.message.error == f"`gpuenv {command}` takes one `--target`"
     assert done.message.hint is not None
+
+
+def test_an_example_host_is_a_target_by_its_name(looker: Machine, tmp_path: Path) -> None:
+    data = looker.gpuenv(tmp_path, "detect", "--target", "v100-h100-r580", "--json").data
+    assert [gpu["compute_capability"] for gpu in data["gpus"]] == ["7.0", "9.0"]
+    assert data["driver"]["version"] == "580.95.05"
+
+
+def test_a_name_that_is_no_example_is_looked_for_as_a_file(looker: Machine, tmp_path: Path) -> None:
+    done = looker.gpuenv(tmp_path, "detect", "--target", "no-such-host")
+    assert done.code == 2
+    assert str(tmp_path / "no-such-host") in done.message.error

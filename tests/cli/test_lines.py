@@ -70,12 +70,6 @@ def locked(
     return folders
 
 
-@pytest.fixture(scope="module")
-def looker(tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    """A machine that only looks."""
-    return Machine(tmp_path_factory.mktemp("looker") / "machine")
-
-
 def reasons(data: Mapping[str, Any], profile: str) -> list[dict[str, Any]]:
     """Why a profile was rejected."""
     (found,) = (item["reasons"] for item in data["candidates"] if item["profile"] == profile)

@@ -51,12 +51,6 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IndexSimulat
         yield index
 
 
-@pytest.fixture(scope="module")
-def looker(tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    """A machine that only looks."""
-    return Machine(tmp_path_factory.mktemp("looker") / "machine")
-
-
 @dataclass(frozen=True)
 class Seen:
     """A locked project that is only looked at."""
