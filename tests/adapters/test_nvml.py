@@ -492,3 +492,37 @@ def test_a_real_machine_reads_as_nvidia_smi_reads_it(tmp_path: Path) -> None:
     assert [gpu["memory_bytes"] >> 20 for gpu in data["gpus"]] == [int(row[4]) for row in rows]
     assert {row[5] for row in rows} == {data["driver"]["version"]}
     assert data["findings"] == []
+
+
+_TORCH_SAYS = """
+import json, torch
+count = torch.cuda.device_count()
+print(json.dumps({
+    "cuda": torch.version.cuda,
+    "capabilities": {
+        str(torch.cuda.get_device_properties(i).uuid): torch.cuda.get_device_capability(i)
+        for i in range(count)
+    },
+}))
+"""
+
+
+@pytest.mark.gpu
+def test_a_real_machine_reads_as_pytorch_reads_it(tmp_path: Path) -> None:
+    kept = {"LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", "")}
+    said = subprocess.run(
+        [sys.executable, "-c", _TORCH_SAYS], capture_output=True, text=True, check=False
+    )
+    if said.returncode != 0:
+        pytest.skip("there is no PyTorch that sees a GPU to compare with")
+    torch = json.loads(said.stdout)
+
+    data = detect(tmp_path, **kept)
+
+    ours = {gpu["uuid"]: gpu["compute_capability"] for gpu in data["gpus"]}
+    assert torch["capabilities"]
+    # PyTorch's UUIDs lack NVML's `GPU-`; it counts only what `CUDA_VISIBLE_DEVICES` lets it.
+    theirs = {f"GPU-{uuid}": f"{a}.{b}" for uuid, (a, b) in torch["capabilities"].items()}
+    assert theirs.items() <= ours.items()
+    # It sees a GPU, so that the driver runs its CUDA major.
+    assert int(torch["cuda"].split(".")[0]) <= int(data["driver"]["cuda"].split(".")[0])
