@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from provisioner.errors import GpuenvError
     from provisioner.workflow.doctor import DoctorResult
     from provisioner.workflow.lock import LockResult
-    from provisioner.workflow.prepare import Count, PreparedTargets, PrepareResult
+    from provisioner.workflow.prepared import Count, PreparedTargets, PrepareResult
     from provisioner.workflow.profiles import ProfilesResult, SelectionsResult, SelectResult
     from provisioner.workflow.status import StatusResult
     from provisioner.workflow.switch import SwitchResult

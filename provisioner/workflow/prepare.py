@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner import __version__
 from provisioner.adapters.environment import discard, file_hash, is_intact, is_ours, lock_stamp
 from provisioner.adapters.state import State, StateFolder
 from provisioner.adapters.uv import find_uv
-from provisioner.core.digest import Digest
-from provisioner.core.history import of_folder, with_prepared
+from provisioner.core.history import with_prepared
 from provisioner.core.target_json import target_to_json
 from provisioner.core.version import is_version
 from provisioner.errors import SpaceError, ToolError
 from provisioner.workflow.detect import HERE, counts, detect, named_target
 from provisioner.workflow.place import folder_of, place_of, state_of, store_of
+from provisioner.workflow.prepared import Count, PreparedTargets, PrepareResult
+from provisioner.workflow.unchanged import input_files, nothing_to_do, request_of, signatures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from provisioner.adapters.store import Store
     from provisioner.core.history import History, Prepared
@@ -37,61 +33,6 @@ if TYPE_CHECKING:
 _WAIT_SECONDS: Final = 3600.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Count:
-    """Files and their bytes."""
-
-    files: int = 0
-    bytes: int = 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PrepareResult:
-    """What `prepare` did. `active` is the active profile; paths are absolute."""
-
-    profile: str
-    why: str
-    extras: tuple[str, ...]
-    prepared: tuple[str, ...]
-    rejected: tuple[str, ...]
-    warnings: tuple[str, ...]
-    fetched: Count
-    reused: Count
-    store: str
-    environment: str | None
-    active: str | None
-    generation: int | None
-    link: str | None = None
-    kept: bool = False
-    nothing_to_do: bool = False
-    notes: tuple[str, ...] = ()
-    missing: tuple[tuple[str, int | None], ...] = ()
-    free_bytes: int | None = None
-    target: dict[str, Any] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields of `prepare --json`."""
-        data = {name: getattr(self, name) for name in self.__slots__}
-        data["fetched"] = {"files": self.fetched.files, "bytes": self.fetched.bytes}
-        data["reused"] = {"files": self.reused.files, "bytes": self.reused.bytes}
-        data["missing"] = [{"name": name, "bytes": size} for name, size in self.missing]
-        return data
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> PrepareResult:
-        """Read what `to_json` gave."""
-        lists = ("extras", "prepared", "rejected", "warnings", "notes")
-        return cls(
-            **{
-                **data,
-                **{name: tuple(data[name]) for name in lists},
-                "fetched": Count(**data["fetched"]),
-                "reused": Count(**data["reused"]),
-                "missing": tuple((item["name"], item["bytes"]) for item in data["missing"]),
-            }
-        )
-
-
 def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
     """Get the right environment, and every other one that the host can run.
 
@@ -104,10 +45,10 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
     state = states.read()
     target = detect(world, options, remembered=state.target)
     paths = (folder, store.root, find_uv(world.variables))
-    request = _request(world, options, wishes, target, paths)
+    request = request_of(world, options, wishes, target, paths)
     shown = state.target if counts(world, options, state.target) else None
     if _remembered(world, options, target, state, wishes) == state.target:
-        done = _nothing_to_do(states, store, state, request, forced=options.profile is not None)
+        done = nothing_to_do(states, store, state, request, forced=options.profile is not None)
         if done:
             return replace(done, target=shown)
     place = place_of(world, options)
@@ -130,31 +71,6 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
             states.lead_from(place.folder)
         store.open()
         return replace(_run(job, store, states, request), target=shown)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PreparedTargets:
-    """What was fetched for each of several targets into the one store."""
-
-    targets: tuple[tuple[str, PrepareResult], ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields of `prepare --json` with several targets."""
-
-        def total(name: str) -> dict[str, int]:
-            counts = [getattr(one, name) for _, one in self.targets]
-            return {"files": sum(c.files for c in counts), "bytes": sum(c.bytes for c in counts)}
-
-        return {
-            "profile": None,
-            "prepared": list(dict.fromkeys(p for _, one in self.targets for p in one.prepared)),
-            "fetched": total("fetched"),
-            "reused": total("reused"),
-            "environment": None,
-            "active": None,
-            "generation": None,
-            "targets": [{**one.to_json(), "name": name} for name, one in self.targets],
-        }
 
 
 def prepare_for_targets(world: World, options: Options, wishes: Wishes) -> PreparedTargets:
@@ -227,7 +143,9 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
             target=state.target,
             last={
                 "request": request,
-                "inputs": _signatures(_input_files(job, locks)),
+                "inputs": signatures(
+                    input_files(job, [(_recipe(job, locked), locked) for locked in locks])
+                ),
                 "blobs": [file.digest.hex for file in (*plan.missing, *plan.held)],
                 "result": replace(
                     result, reused=_count(store, (*plan.missing, *plan.held))
@@ -408,97 +326,3 @@ def _remembered(
     # A `--python` of this run alone is no part of the target, unless it names a version.
     known = target.python if target.python and is_version(target.python) else None
     return target_to_json(replace(target, python=known))
-
-
-def _request(
-    world: World,
-    options: Options,
-    wishes: Wishes,
-    target: Target,
-    paths: tuple[Path, ...],
-) -> str:
-    """A digest of all that is asked and known before a file of the project is read."""
-    host = target_to_json(target)
-    facts = {
-        "version": __version__,
-        "options": [options.profile, options.force, options.python, str(options.gpu_policy)],
-        "wishes": [wishes.only, wishes.every, wishes.fetch_only, wishes.dry_run],
-        "host": [host[name] for name in ("platform", "driver", "gpus", "findings")],
-        "python": target.python,
-        "paths": [str(path) for path in paths],
-        "variables": sorted(
-            item for item in world.variables.items() if item[0].startswith(("UV_", "PIP_"))
-        ),
-    }
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-def _nothing_to_do(
-    states: StateFolder, store: Store, state: State, request: str, *, forced: bool
-) -> PrepareResult | None:
-    """The answer of the last `prepare`, where nothing that it depends on has changed.
-
-    This is what makes a second `prepare` quick: some stats instead of asking uv.
-    """
-    last, current = state.last, state.history.current
-    if last is None or current is None or last["request"] != request:
-        return None
-    result = PrepareResult.from_json(last["result"])
-    active = current.prepared
-    stays = active.profile == result.profile or not (current.automatic or forced)
-    if not stays or str(states.linked()) != active.environment:
-        return None
-    known = of_folder(state.prepared, active.folder)
-    environments = [known.get(name) for name in (active.profile, *result.prepared)]
-    if environments[0] != active or not all(item and is_intact(item) for item in environments):
-        return None
-    if any(Digest(name) not in store for name in last["blobs"]):
-        return None
-    if _signatures(last["inputs"]) != last["inputs"]:
-        return None
-    return replace(
-        result,
-        fetched=Count(),
-        active=active.profile,
-        generation=current.number,
-        kept=active.profile != result.profile,
-        nothing_to_do=True,
-        notes=(),
-    )
-
-
-def _input_files(job: Job, locks: tuple[Locked, ...]) -> Iterable[Path]:
-    """Every file that could change what `prepare` does."""
-    from provisioner.adapters import pip, uv_settings
-    from provisioner.adapters.profiles import profile_files, profile_folders
-    from provisioner.workflow.environments import BUILD_FILES, local_folders
-
-    world, place = job.world, job.place
-    folders = profile_folders(place.home if place.manifest else None, world.variables, world.home)
-    yield from folders
-    yield from profile_files(folders)
-    yield from uv_settings.settings_files(world.variables, world.home, place.folder)
-    yield from pip.config_files(world.variables, world.home)
-    yield from (locked.path for locked in locks)
-    yield place.uv_lock
-    for folder in {place.folder, place.home, *place.folder.parents}:
-        yield folder / ".python-version"
-    for locked in locks:
-        for folder in (place.home, *local_folders(_recipe(job, locked), locked.contents)):
-            yield from (folder / name for name in BUILD_FILES)
-    yield job.program
-    if job.interpreter.path:
-        yield place.home / job.interpreter.path
-
-
-def _signatures(paths: Iterable[Path | str]) -> dict[str, list[int] | None]:
-    """What tells that a file was replaced or written: size, time in nanoseconds, inode."""
-    return {str(path): _signature(path) for path in paths}
-
-
-def _signature(path: Path | str) -> list[int] | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116 - a hundred paths, and no object for each
-    except OSError:
-        return None
-    return [found.st_size, found.st_mtime_ns, found.st_ino]

@@ -1,0 +1,86 @@
+"""What `prepare` tells of what it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Count:
+    """Files and their bytes."""
+
+    files: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrepareResult:
+    """What `prepare` did. `active` is the active profile; paths are absolute."""
+
+    profile: str
+    why: str
+    extras: tuple[str, ...]
+    prepared: tuple[str, ...]
+    rejected: tuple[str, ...]
+    warnings: tuple[str, ...]
+    fetched: Count
+    reused: Count
+    store: str
+    environment: str | None
+    active: str | None
+    generation: int | None
+    link: str | None = None
+    kept: bool = False
+    nothing_to_do: bool = False
+    notes: tuple[str, ...] = ()
+    missing: tuple[tuple[str, int | None], ...] = ()
+    free_bytes: int | None = None
+    target: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of `prepare --json`."""
+        data = {name: getattr(self, name) for name in self.__slots__}
+        data["fetched"] = {"files": self.fetched.files, "bytes": self.fetched.bytes}
+        data["reused"] = {"files": self.reused.files, "bytes": self.reused.bytes}
+        data["missing"] = [{"name": name, "bytes": size} for name, size in self.missing]
+        return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> PrepareResult:
+        """Read what `to_json` gave."""
+        lists = ("extras", "prepared", "rejected", "warnings", "notes")
+        return cls(
+            **{
+                **data,
+                **{name: tuple(data[name]) for name in lists},
+                "fetched": Count(**data["fetched"]),
+                "reused": Count(**data["reused"]),
+                "missing": tuple((item["name"], item["bytes"]) for item in data["missing"]),
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreparedTargets:
+    """What was fetched for each of several targets into the one store."""
+
+    targets: tuple[tuple[str, PrepareResult], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of `prepare --json` with several targets."""
+
+        def total(name: str) -> dict[str, int]:
+            counts = [getattr(one, name) for _, one in self.targets]
+            return {"files": sum(c.files for c in counts), "bytes": sum(c.bytes for c in counts)}
+
+        return {
+            "profile": None,
+            "prepared": list(dict.fromkeys(p for _, one in self.targets for p in one.prepared)),
+            "fetched": total("fetched"),
+            "reused": total("reused"),
+            "environment": None,
+            "active": None,
+            "generation": None,
+            "targets": [{**one.to_json(), "name": name} for name, one in self.targets],
+        }

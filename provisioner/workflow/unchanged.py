@@ -1,0 +1,125 @@
+"""Whether a `prepare` has anything to do, told from stats instead of from asking uv."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from provisioner import __version__
+from provisioner.adapters.environment import is_intact
+from provisioner.core.digest import Digest
+from provisioner.core.history import of_folder
+from provisioner.core.target_json import target_to_json
+from provisioner.workflow.prepared import Count, PrepareResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from provisioner.adapters.state import State, StateFolder
+    from provisioner.adapters.store import Store
+    from provisioner.core.host import Target
+    from provisioner.workflow.environments import Recipe
+    from provisioner.workflow.job import Job
+    from provisioner.workflow.locks import Locked
+    from provisioner.workflow.world import Options, Wishes, World
+
+
+def request_of(
+    world: World,
+    options: Options,
+    wishes: Wishes,
+    target: Target,
+    paths: tuple[Path, ...],
+) -> str:
+    """A digest of all that is asked and known before a file of the project is read."""
+    host = target_to_json(target)
+    facts = {
+        "version": __version__,
+        "options": [options.profile, options.force, options.python, str(options.gpu_policy)],
+        "wishes": [wishes.only, wishes.every, wishes.fetch_only, wishes.dry_run],
+        "host": [host[name] for name in ("platform", "driver", "gpus", "findings")],
+        "python": target.python,
+        "paths": [str(path) for path in paths],
+        "variables": sorted(
+            item for item in world.variables.items() if item[0].startswith(("UV_", "PIP_"))
+        ),
+    }
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def nothing_to_do(
+    states: StateFolder, store: Store, state: State, request: str, *, forced: bool
+) -> PrepareResult | None:
+    """The answer of the last `prepare`, where nothing that it depends on has changed.
+
+    This is what makes a second `prepare` quick: some stats instead of asking uv.
+    """
+    last, current = state.last, state.history.current
+    if last is None or current is None or last["request"] != request:
+        return None
+    result = PrepareResult.from_json(last["result"])
+    active = current.prepared
+    stays = active.profile == result.profile or not (current.automatic or forced)
+    if not stays or str(states.linked()) != active.environment:
+        return None
+    known = of_folder(state.prepared, active.folder)
+    environments = [known.get(name) for name in (active.profile, *result.prepared)]
+    if environments[0] != active or not all(item and is_intact(item) for item in environments):
+        return None
+    if any(Digest(name) not in store for name in last["blobs"]):
+        return None
+    if signatures(last["inputs"]) != last["inputs"]:
+        return None
+    return replace(
+        result,
+        fetched=Count(),
+        active=active.profile,
+        generation=current.number,
+        kept=active.profile != result.profile,
+        nothing_to_do=True,
+        notes=(),
+    )
+
+
+def input_files(job: Job, recipes: Iterable[tuple[Recipe, Locked]]) -> Iterable[Path]:
+    """Every file that could change what `prepare` does."""
+    from provisioner.adapters import pip, uv_settings
+    from provisioner.adapters.profiles import profile_files, profile_folders
+    from provisioner.core.requirements import lock_name
+    from provisioner.workflow.environments import BUILD_FILES, local_folders
+
+    world, place = job.world, job.place
+    folders = profile_folders(place.home if place.manifest else None, world.variables, world.home)
+    yield from folders
+    yield from profile_files(folders)
+    yield from uv_settings.settings_files(world.variables, world.home, place.folder)
+    yield from pip.config_files(world.variables, world.home)
+    # Also of lines that the host cannot run as they are locked now.
+    names = (lock_name(candidate.profile.name) for candidate in job.selection.candidates)
+    yield from (place.folder / name for name in names)
+    yield place.uv_lock
+    for folder in {place.folder, place.home, *place.folder.parents}:
+        yield folder / ".python-version"
+    for recipe, locked in recipes:
+        for folder in (place.home, *local_folders(recipe, locked.contents)):
+            yield from (folder / name for name in BUILD_FILES)
+    yield job.program
+    if job.interpreter.path:
+        yield place.home / job.interpreter.path
+
+
+def signatures(paths: Iterable[Path | str]) -> dict[str, list[int] | None]:
+    """What tells that a file was replaced or written: size, time in nanoseconds, inode."""
+    return {str(path): _signature(path) for path in paths}
+
+
+def _signature(path: Path | str) -> list[int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a hundred paths, and no object for each
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns, found.st_ino]
