@@ -25,7 +25,7 @@ from provisioner.core.select import (
     with_artefacts,
 )
 from provisioner.errors import GpuenvError, ToolError
-from provisioner.workflow.locks import lock_text
+from provisioner.workflow.locks import lock_text, locked_by_uv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,8 +74,12 @@ class Judged:
         )
 
 
-def judge_profiles(world: World, place: Place, target: Target, options: Options) -> Judged:
+def judge_profiles(
+    world: World, place: Place, target: Target, options: Options, *, anew: bool = False
+) -> Judged:
     """Read the profiles and tables, and judge every profile and what it would install.
+
+    `anew`: not by the locks that gpuenv makes, since they are going to be made again.
 
     Raises:
         ProfileError: a profile is not valid.
@@ -93,13 +97,16 @@ def judge_profiles(world: World, place: Place, target: Target, options: Options)
     )
     judged = Judged(target=target, facts=facts, candidates=candidates)
     wanted = [item for item in candidates if item.accepted and item.profile.cuda is not None]
-    return _Artefacts(world, place, judged, options).judge() if wanted else judged
+    return _Artefacts(world, place, judged, options, anew=anew).judge() if wanted else judged
 
 
 class _Artefacts:
     """Judges what the accepted CUDA profiles would install."""
 
-    def __init__(self, world: World, place: Place, judged: Judged, options: Options) -> None:
+    def __init__(
+        self, world: World, place: Place, judged: Judged, options: Options, *, anew: bool
+    ) -> None:
+        self._anew = anew and not locked_by_uv(place)
         self._world = world
         self._place = place
         self._judged = judged
@@ -139,7 +146,9 @@ class _Artefacts:
         A lock that cannot be read does not change the choice: `prepare` will refuse it.
         """
         try:
-            text = lock_text(self._world, self._place, candidate, self._interpreter)
+            text = None
+            if not self._anew:
+                text = lock_text(self._world, self._place, candidate, self._interpreter)
             judged = self._with_gaps_of(candidate, text, artefact_facts)
         except GpuenvError as error:
             causes = "".join(f": {cause}" for cause in error.causes[:1])
@@ -174,7 +183,9 @@ class _Artefacts:
                 out = tuple(gpu for gpu in gpus if gpu not in able)
                 gaps = gaps_of(able)
                 candidate = leaving_out(replace(candidate, gpus=able), out)
-        return _with_gaps(candidate, gaps)
+        # A lock of gpuenv's own is resolved again within what the host can run.
+        ours = text is not None and not locked_by_uv(self._place)
+        return _with_gaps(candidate, gaps, "`gpuenv lock --upgrade` takes it" if ours else None)
 
     def _requirements(self, candidate: Candidate) -> tuple[str, ...]:
         """What is going to be resolved, as far as it stands in a file.
@@ -183,7 +194,6 @@ class _Artefacts:
         of PyTorch is known to be among them.
         """
         from provisioner.core.artefacts import torch_label
-        from provisioner.workflow.locks import locked_by_uv
 
         place = self._place
         if place.manifest is None:
@@ -194,14 +204,15 @@ class _Artefacts:
         return asked
 
 
-def _with_gaps(candidate: Candidate, gaps: tuple[Gap, ...]) -> Candidate:
+def _with_gaps(candidate: Candidate, gaps: tuple[Gap, ...], mend: str | None) -> Candidate:
     """A build of PyTorch that cannot run rejects its line; other packages leave a gap."""
     reasons = []
     holes = []
     warnings = []
     lost = set()
     for gap in gaps:
-        reason = Reason(code=gap.code, message=gap.message, source=gap.source, hint=gap.hint)
+        hint = "; ".join(filter(None, (gap.hint, mend))) if gap.hint else None
+        reason = Reason(code=gap.code, message=gap.message, source=gap.source, hint=hint)
         if not gap.hard:
             warnings.append(reason)
         elif gap.package in _LINE_MAKERS:

@@ -132,13 +132,14 @@ def doctor(world: World, options: Options) -> DoctorResult:
     target = detect(world, options, remembered=state.target, fresh=True)
     store = store_of(world, options)
     case = _Case(world=world, options=options, place=place, target=target, store=store)
-    checks = [*_host(target), *_link(states)]
+    checks = [*_link(states)]
+    remembered = state.target if counts(world, options, state.target) else None
     judged, selected = None, None
     told: set[str] = set()
     try:
         judged = judge_profiles(world, place, target, options)
         selection = judged.select(options)
-        selected = select_result(judged, selection, options, state.target)
+        selected = select_result(judged, selection, options, remembered)
         if not options.force:
             refuse_gaps(selection)
     except GpuenvError as error:
@@ -148,8 +149,8 @@ def doctor(world: World, options: Options) -> DoctorResult:
     if selected:
         told = {finding.message for finding in target.host.findings}
         told |= {cause for check in checks for cause in check.causes}
-    interpreter, tools = _tools(case)
-    plan, locks = _plan(case, selected, interpreter)
+    interpreter, tools = _tools(case, judged)
+    plan, locks = _plan(case, judged, selected, interpreter)
     if selected:
         codes = {check.code for check in locks if check.state == "failed"}
         checks += [
@@ -160,15 +161,16 @@ def doctor(world: World, options: Options) -> DoctorResult:
     checks += [*tools, *locks]
     checks += _store(store, plan)
     checks += _indexes(case, selected, judged, plan)
-    remembered = state.target if counts(world, options, state.target) else None
+    checks = [*_host(target, selected), *checks]
     return DoctorResult(
         checks=tuple(checks), target=target, selected=selected, remembered=remembered
     )
 
 
-def _host(target: Target) -> list[Check]:
+def _host(target: Target, selected: SelectResult | None) -> list[Check]:
+    """What was found of the machine; what breaks the choice is a warning where one was made."""
     host = target.host
-    broken = {finding.code for finding in host.broken}
+    broken = set() if selected else {finding.code for finding in host.broken}
 
     def of(finding: Finding) -> Check:
         fails = finding.code in broken
@@ -227,7 +229,7 @@ def _failed(name: str, error: GpuenvError) -> Check:
     )
 
 
-def _tools(case: _Case) -> tuple[Interpreter | None, list[Check]]:
+def _tools(case: _Case, judged: Judged | None) -> tuple[Interpreter | None, list[Check]]:
     """uv, and the Python that it finds."""
     try:
         program = find_uv(case.world.variables)
@@ -236,7 +238,10 @@ def _tools(case: _Case) -> tuple[Interpreter | None, list[Check]]:
         return None, [_failed("uv", error)]
     checks = [Check(name="uv", state="ok", message=f"`{program}`, version `{version}`")]
     try:
-        interpreter, not_here = find_interpreter(case.world, case.place, case.target, program)
+        known = judged.python if judged else None
+        interpreter, not_here = known or find_interpreter(
+            case.world, case.place, case.target, program
+        )
     except GpuenvError as error:
         return None, [*checks, _failed("python", error)]
     where = interpreter.path or "not on this machine"
@@ -248,7 +253,10 @@ def _tools(case: _Case) -> tuple[Interpreter | None, list[Check]]:
 
 
 def _plan(
-    case: _Case, selected: SelectResult | None, interpreter: Interpreter | None
+    case: _Case,
+    judged: Judged | None,
+    selected: SelectResult | None,
+    interpreter: Interpreter | None,
 ) -> tuple[FetchPlan | None, list[Check]]:
     """What is still to be fetched for the chosen profile, as far as there is a lock."""
     if not (selected and interpreter):
@@ -257,7 +265,8 @@ def _plan(
     profile = candidate.profile.name
     name = case.place.uv_lock.name if locked_by_uv(case.place) else lock_name(profile)
     try:
-        text = lock_text(case.world, case.place, candidate, interpreter)
+        text = judged.locks.get(profile) if judged else None
+        text = text or lock_text(case.world, case.place, candidate, interpreter)
         if text is None:
             message = f"there is no `{name}` yet; it will be made"
             return None, [Check(name="lock", state="ok", message=message)]

@@ -57,7 +57,7 @@ def plan_job(world: World, options: Options, place: Place, target: Target, wishe
         SelectionError: nothing fits, or the named profile does not.
         ToolError: there is no Python for the project.
     """
-    judged = judge_profiles(world, place, target, options)
+    judged = judge_profiles(world, place, target, options, anew=wishes.upgrade)
     selection = judged.select(options)
     program = find_uv(world.variables)
     interpreter, not_here = judged.python or find_interpreter(world, place, target, program)

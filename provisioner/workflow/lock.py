@@ -37,7 +37,7 @@ def lock(world: World, options: Options, *, upgrade: bool) -> LockResult:
     """
     place = place_of(world, options)
     target = detect(world, options, remembered=StateFolder(place.home).read().target)
-    job = plan_job(world, options, place, target, Wishes())
+    job = plan_job(world, options, place, target, Wishes(upgrade=upgrade))
     store = store_of(world, options)
     store.open()
     with open_workshop(
@@ -48,7 +48,7 @@ def lock(world: World, options: Options, *, upgrade: bool) -> LockResult:
         indexes=job.indexes,
         offline=options.offline,
     ) as workshop:
-        if make_uv_lock(job, workshop, upgrade=upgrade):
+        if make_uv_lock(job, workshop):
             job = again(job)
-        locks = make_locks(job, workshop, upgrade=upgrade)
+        locks = make_locks(job, workshop)
     return LockResult(locks=tuple((item.profile.name, str(item.path)) for item in locks))

@@ -10,7 +10,7 @@ from provisioner.adapters._files import write_whole
 from provisioner.adapters.uv import Question, Turned, Uv, find_uv
 from provisioner.core.plan import LockedSet, read_lock
 from provisioner.core.requirements import Resolution, lock_name, made_from, signed
-from provisioner.errors import LockError, ToolError
+from provisioner.errors import LockError, ToolError, said
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,6 +73,9 @@ def lock_text(
             return path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
+        except OSError as error:
+            message = f"lock `{path}` cannot be read"
+            raise LockError(message, causes=(said(error),), code="lock-unreadable") from error
         except UnicodeDecodeError as error:
             message = f"lock `{path}` is malformed"
             raise LockError(message, causes=(str(error),), code="lock-malformed") from error
@@ -84,14 +87,14 @@ def lock_text(
     return uv.export(turned(candidate), place.uv_lock)
 
 
-def make_uv_lock(job: Job, workshop: Workshop, *, upgrade: bool = False) -> bool:
+def make_uv_lock(job: Job, workshop: Workshop) -> bool:
     """Let uv make `uv.lock` where uv keeps the lock and there is none; whether it was made.
 
     Raises:
         LockError: there is none and it must not be made.
         NetworkError: an index cannot be reached.
     """
-    place = job.place
+    place, upgrade = job.place, job.wishes.upgrade
     if not locked_by_uv(place) or (place.uv_lock.exists() and not upgrade):
         return False
     if job.wishes.dry_run:
@@ -107,7 +110,7 @@ def make_uv_lock(job: Job, workshop: Workshop, *, upgrade: bool = False) -> bool
     return True
 
 
-def make_locks(job: Job, workshop: Workshop, *, upgrade: bool = False) -> tuple[Locked, ...]:
+def make_locks(job: Job, workshop: Workshop) -> tuple[Locked, ...]:
     """Read the lock of each of the job's candidates; make it where it is gpuenv's to make.
 
     Raises:
@@ -116,9 +119,7 @@ def make_locks(job: Job, workshop: Workshop, *, upgrade: bool = False) -> tuple[
     """
     if locked_by_uv(job.place):
         return tuple(_exported(job, workshop, candidate) for candidate in job.candidates)
-    return tuple(
-        _resolved(job, workshop, candidate, upgrade=upgrade) for candidate in job.candidates
-    )
+    return tuple(_resolved(job, workshop, candidate) for candidate in job.candidates)
 
 
 def _conflicts_hint(job: Job) -> str | None:
@@ -141,7 +142,7 @@ def _exported(job: Job, workshop: Workshop, candidate: Candidate) -> Locked:
     return _locked(job, candidate, text, place.uv_lock, by_uv=True)
 
 
-def _resolved(job: Job, workshop: Workshop, candidate: Candidate, *, upgrade: bool) -> Locked:
+def _resolved(job: Job, workshop: Workshop, candidate: Candidate) -> Locked:
     profile, place = candidate.profile, job.place
     manifest = place.folder / "pyproject.toml"
     in_project = place.manifest is not None
@@ -155,7 +156,7 @@ def _resolved(job: Job, workshop: Workshop, candidate: Candidate, *, upgrade: bo
     )
     path = place.folder / lock_name(profile.name)
     old = path.read_text(encoding="utf-8") if path.exists() else None
-    if old is not None and not upgrade:
+    if old is not None and not job.wishes.upgrade:
         maker = made_from(old, str(path))
         if maker in {None, resolution.fingerprint}:
             return _locked(job, candidate, old, path, by_uv=False)
@@ -180,7 +181,7 @@ def _resolved(job: Job, workshop: Workshop, candidate: Candidate, *, upgrade: bo
                     ),
                     constraints=tuple(map(str, bounds)),
                     default_index=_default_index(job.world, place),
-                    upgrade=upgrade,
+                    upgrade=job.wishes.upgrade,
                 )
             )
     except ToolError as error:

@@ -165,7 +165,8 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
 def _locked(job: Job, workshop: Workshop) -> tuple[Job, tuple[Locked, ...], tuple[str, ...]]:
     """The locks, the job as they decide it, and notes on those that were written.
 
-    What a lock has says which profiles the host can run, so that a new one is judged too.
+    What a lock has says which profiles the host can run, so that after one is made it is
+    chosen anew, until every lock was there before.
 
     Raises:
         SelectionError: the chosen profile would install what the host cannot run.
@@ -174,15 +175,20 @@ def _locked(job: Job, workshop: Workshop) -> tuple[Job, tuple[Locked, ...], tupl
     from provisioner.workflow.job import again
     from provisioner.workflow.locks import make_locks, make_uv_lock
 
-    by_uv = make_uv_lock(job, workshop)
-    job = again(job) if by_uv else job
-    if not job.options.force:
-        refuse_gaps(job.selection)
-    locks = make_locks(job, workshop)
-    names = dict.fromkeys(locked.path.name for locked in locks if locked.written or by_uv)
-    if any(locked.written for locked in locks) and not job.options.force:
-        refuse_gaps(again(job).selection)
-    return job, locks, tuple(f"wrote `{name}`, to be committed" for name in names)
+    written: list[str] = []
+    if make_uv_lock(job, workshop):
+        written.append(job.place.uv_lock.name)
+        job = again(job)
+    while True:
+        if not job.options.force:
+            refuse_gaps(job.selection)
+        locks = make_locks(job, workshop)
+        new = [locked.path.name for locked in locks if locked.written]
+        if not new:
+            notes = (f"wrote `{name}`, to be committed" for name in dict.fromkeys(written))
+            return job, locks, tuple(notes)
+        written += new
+        job = again(job)
 
 
 def _build(
@@ -285,7 +291,15 @@ def _result(job: Job, workshop: Workshop, plan: FetchPlan) -> PrepareResult:
             if candidate is not chosen and not is_for_others(candidate)
             for reason in candidate.reasons
         ),
-        warnings=tuple(warning.message for warning in job.selection.warnings),
+        warnings=(
+            *(warning.message for warning in job.selection.warnings),
+            *(
+                f"`{candidate.profile.name}` is not prepared: {gap.message}"
+                for candidate in job.selection.usable
+                if candidate not in job.candidates
+                for gap in candidate.gaps
+            ),
+        ),
         fetched=Count(files=len(fetched), bytes=sum(fetched.values())),
         reused=_count(workshop.store, reused),
         store=str(workshop.store.root),

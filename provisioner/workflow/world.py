@@ -53,10 +53,10 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wishes:
-    """What `prepare` alone is asked.
+    """What `prepare` and `lock` alone are asked.
 
-    `remember`: the named target counts from now on. `also` are other targets that a lock which
-    gpuenv makes has to hold for.
+    `upgrade`: locks are made anew, whatever they have. `remember`: the named target counts
+    from now on. `also` are other targets that a lock which gpuenv makes has to hold for.
     """
 
     only: bool = False
@@ -64,5 +64,6 @@ class Wishes:
     fetch_only: bool = False
     dry_run: bool = False
     adopt: bool = False
+    upgrade: bool = False
     remember: bool = True
     also: tuple[Target, ...] = ()
