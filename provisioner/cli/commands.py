@@ -160,9 +160,10 @@ _OPTIONS = (
     click.option("--force", is_flag=True, help="Take the profile of --profile even so."),
     click.option(
         "--target",
-        metavar="FILE|SHORT",
+        metavar="FILE|SHORT|NAME",
         multiple=True,
-        help="Provision for another machine: a file of `detect --save`, or like "
+        help="Provision for another machine: a file of `detect --save`, the name of an example "
+        "such as v100-h100-r580, or like "
         "driver=580.65.06,cuda=13.0,gpus=9.0+8.0,python=3.12; `here` forgets a remembered "
         "one; select and prepare take several [variable: GPUENV_TARGET].",
     ),
@@ -222,21 +223,21 @@ def profiles(session: Session) -> None:
 @_common
 def select(session: Session) -> None:
     """Show which profile would be chosen, and why not the others."""
-    from provisioner.cli.render import render_candidates, render_selection, render_selections
+    from provisioner.cli.render import render_known, render_selection, render_selections
     from provisioner.errors import SelectionError
     from provisioner.workflow.profiles import choose_for_targets, choose_profile
 
-    if session.options.targets:
-        several = choose_for_targets(session.world, session.options)
-        session.show(several.to_json(), render_selections(several))
-        return
     try:
-        result = choose_profile(session.world, session.options)
+        if session.options.targets:
+            several = choose_for_targets(session.world, session.options)
+            session.show(several.to_json(), render_selections(several))
+        else:
+            result = choose_profile(session.world, session.options)
+            session.show(result.to_json(), render_selection(result))
     except SelectionError as error:
         if error.data and not (session.as_json or session.quiet):
-            click.echo("\n".join(render_candidates(error.data)))
+            click.echo(render_known(error.data))
         raise
-    session.show(result.to_json(), render_selection(result))
 
 
 @gpuenv.command()

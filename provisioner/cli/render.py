@@ -85,8 +85,9 @@ def render_target(target: Target) -> str:
         capability = gpu.compute_capability or "unknown"
         name = f"{gpu.name}, " if gpu.name else ""
         uuid = f", {gpu.uuid}" if gpu.uuid else ""
+        status = "" if gpu.status == "ok" else f", {gpu.status}"
         lines.append(
-            f"gpu {gpu.index}:    {name}compute capability {capability}{memory}{uuid}"
+            f"gpu {gpu.index}:    {name}compute capability {capability}{memory}{uuid}{status}"
             f"{source('gpus')}"
         )
     if target.python:
@@ -140,6 +141,17 @@ def render_selection(result: SelectResult) -> str:
 def render_selections(result: SelectionsResult) -> str:
     """`select` with several targets."""
     return "\n\n".join(f"target {name}\n{render_selection(one)}" for name, one in result.targets)
+
+
+def render_known(data: dict[str, Any]) -> str:
+    """What is known of the candidates where nothing could be chosen, for each target."""
+    targets = data.get("targets")
+    if targets is None:
+        return "\n".join(render_candidates(data))
+    lines = []
+    for one in targets:
+        lines += [f"target {one['name']}", *render_candidates(one)]
+    return "\n".join(lines)
 
 
 def render_candidates(data: dict[str, Any]) -> list[str]:

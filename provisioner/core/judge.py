@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from provisioner.core.version import ComputeCapability, DottedVersion
 
 _CAPABILITY: Final = "compute-capability"
-_NO_MUSL: Final = "the file lists of NVIDIA's and PyTorch's packages: no `musllinux` wheel"
+_FILE_LISTS: Final = "the file lists of NVIDIA's and PyTorch's packages on PyPI"
+_MACHINES: Final = frozenset({"x86_64", "aarch64", "arm64", "AMD64"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +56,7 @@ def judge(profile: Profile, host: Host, facts: Facts, policy: GpuPolicy = ALL) -
         reasons += _platform(profile, host)
         reasons += _driver(profile, profile.cuda, host, gpus, facts)
         reasons += () if gpus else _no_gpu(profile, host)
-    against = {gpu: _gpu(profile, gpu, gpus, host, facts) for gpu in gpus}
+    against = {gpu: _gpu(profile, gpu, gpus, host, facts, policy) for gpu in gpus}
     able = tuple(gpu for gpu in gpus if not against[gpu])
     unable = tuple(gpu for gpu in gpus if against[gpu])
     if policy.kind == "any" and able:
@@ -128,13 +129,22 @@ def _unmet(profile: Profile, key: str, what: str, has: list[str]) -> Reason:
 
 def _platform(profile: Profile, host: Host) -> list[Reason]:
     platform = host.platform
+    if platform.system == "linux" and platform.machine not in _MACHINES:
+        return [
+            Reason(
+                code="no-wheels",
+                message=f"`{profile.name}` has wheels for x86_64 and aarch64, host is "
+                f"`{platform.machine}`",
+                source=_FILE_LISTS,
+            )
+        ]
     if platform.libc is not None and platform.libc[0] == "musl":
         return [
             Reason(
                 code="no-wheels",
                 message=f"`{profile.name}` has no wheels for musl, host has musl "
                 f"`{platform.libc[1]}`",
-                source=_NO_MUSL,
+                source=_FILE_LISTS,
                 hint="use an image with glibc, such as Debian's or Ubuntu's",
             )
         ]
@@ -225,8 +235,13 @@ def _no_gpu(profile: Profile, host: Host) -> tuple[Reason, ...]:
     return (Reason(code="no-gpu", message=message),)
 
 
-def _gpu(
-    profile: Profile, gpu: Gpu, gpus: tuple[Gpu, ...], host: Host, facts: Facts
+def _gpu(  # noqa: PLR0913, PLR0917 - one GPU, among which, and by which rules
+    profile: Profile,
+    gpu: Gpu,
+    gpus: tuple[Gpu, ...],
+    host: Host,
+    facts: Facts,
+    policy: GpuPolicy | None = None,
 ) -> tuple[Reason, ...]:
     """What speaks against one GPU: its driver does not know it, or the line has no code."""
     needs = _needs_of(profile, gpu, gpus)
@@ -245,7 +260,7 @@ def _gpu(
             code="no-code",
             message=f"`{profile.name}` has no code for {_kind(gpu)}",
             source=_source_of_code(cuda, facts),
-            hint=_other_gpus(profile, gpu, host, facts),
+            hint=_other_gpus(profile, gpu, host, facts) if policy == ALL else None,
         ),
     )
 

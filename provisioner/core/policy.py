@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["all", "any", "best", "list"]
 
+_HINT: Final = "`--gpu-policy all`, `any`, `best`, or a list such as `0,2`"
 _INDEX: Final = re.compile(r"[0-9]{1,4}")
 _OUT_OF_REACH: Final = frozenset({"lost", "no-permission", "failed"})
 
@@ -45,6 +46,9 @@ def parse_policy(text: str) -> GpuPolicy:
         UsageError: it is none of these.
     """
     word = text.strip()
+    if not word:
+        message = "`--gpu-policy` is empty"
+        raise UsageError(message, hint=_HINT)
     if word in {"all", "any", "best"}:
         return GpuPolicy(kind=word)  # type: ignore[arg-type]  # checked above
     names = tuple(part.strip() for part in word.split(","))
@@ -54,7 +58,7 @@ def parse_policy(text: str) -> GpuPolicy:
         raise UsageError(
             message,
             causes=tuple(f"`{name}` is no index and no UUID of a GPU" for name in wrong),
-            hint="`--gpu-policy all`, `any`, `best`, or a list such as `0,2`",
+            hint=_HINT,
         )
     return GpuPolicy(kind="list", names=names)
 

@@ -385,6 +385,14 @@ def _warnings(host: Host, facts: Facts, policy: GpuPolicy) -> tuple[Reason, ...]
         for finding in host.findings
         if finding.code in _HOST_WARNINGS
     ]
+    codes = {finding.code for finding in host.findings}
+    warnings += [
+        Reason(code=code, message=f"{gpu_text(gpu)} {why}, and does not count")
+        for gpu in host.gpus
+        if gpu.status in _OUT_OF_USE and policy.kind != "list"
+        for code, why in [_OUT_OF_USE[gpu.status]]
+        if code not in codes
+    ]
     gpus = counted(policy, host.gpus)
     unknown = [gpu for gpu in gpus if gpu.compute_capability is None]
     told = {"gpu-failed"} & {item.code for item in warnings}
@@ -418,6 +426,14 @@ def _warnings(host: Host, facts: Facts, policy: GpuPolicy) -> tuple[Reason, ...]
             )
         )
     return tuple(dict.fromkeys(warnings))
+
+
+_OUT_OF_USE: Final = {
+    "lost": ("gpu-lost", "is lost"),
+    "no-permission": ("no-permission", "may not be used by this user"),
+    "failed": ("gpu-failed", "cannot be used"),
+}
+"""What a saved target says of a GPU without a finding of its own."""
 
 
 def _mend(broken: tuple[Finding, ...]) -> str:

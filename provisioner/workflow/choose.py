@@ -14,7 +14,7 @@ from provisioner.adapters.profiles import (
     profile_folders,
     shipped_folder,
 )
-from provisioner.core.judge import Reason
+from provisioner.core.judge import Reason, judge
 from provisioner.core.policy import counted
 from provisioner.core.select import (
     Candidate,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from provisioner.core.facts import Facts
     from provisioner.core.host import Gpu, Target
     from provisioner.core.interpreter import Interpreter
+    from provisioner.core.version import DottedVersion
     from provisioner.workflow.world import Options, World
 
 _TORCH = re.compile(r"torch(?![A-Za-z0-9._-])", re.IGNORECASE)
@@ -96,8 +97,30 @@ def judge_profiles(
         options.gpu_policy,
     )
     judged = Judged(target=target, facts=facts, candidates=candidates)
-    wanted = [item for item in candidates if item.accepted and item.profile.cuda is not None]
-    return _Artefacts(world, place, judged, options, anew=anew).judge() if wanted else judged
+    lines = [item for item in candidates if item.accepted and item.profile.cuda is not None]
+    cuda = None
+    if not lines and place.manifest is not None and target.host.gpus:
+        # A project without CUDA lines has its GPU packages in what it always installs.
+        lines = [item for item in candidates if item.accepted]
+        cuda = _newest_line(candidates, judged, options)
+    if not lines or (cuda is None and lines[0].profile.cuda is None):
+        return judged
+    return _Artefacts(world, place, judged, options, anew=anew).judge(lines, cuda)
+
+
+def _newest_line(
+    candidates: tuple[Candidate, ...], judged: Judged, options: Options
+) -> DottedVersion | None:
+    """The newest CUDA line that the host runs, whatever the project defines."""
+    host, facts, policy = judged.target.host, judged.facts, options.gpu_policy
+    return next(
+        (
+            item.profile.cuda
+            for item in candidates
+            if item.profile.cuda and not judge(item.profile, host, facts, policy).reasons
+        ),
+        None,
+    )
 
 
 class _Artefacts:
@@ -112,17 +135,18 @@ class _Artefacts:
         self._judged = judged
         self._options = options
         self._locks: dict[str, str] = {}
+        self._cuda: DottedVersion | None = None
         self._python = self._find_python()
         self._interpreter = self._python[0] if self._python else None
 
-    def judge(self) -> Judged:
+    def judge(self, lines: list[Candidate], cuda: DottedVersion | None) -> Judged:
+        """Judge some candidates; `cuda` is the line of those that name none."""
+        self._cuda = cuda
         artefact_facts = load_artefact_facts(shipped_folder() / "facts")
         return replace(
             self._judged,
             candidates=tuple(
-                self._judge(candidate, artefact_facts)
-                if candidate.accepted and candidate.profile.cuda is not None
-                else candidate
+                self._judge(candidate, artefact_facts) if candidate in lines else candidate
                 for candidate in self._judged.candidates
             ),
             locks=self._locks,
@@ -170,7 +194,8 @@ class _Artefacts:
         label = torch_label(candidate.profile)
 
         def gaps_of(counting: tuple[Gpu, ...]) -> tuple[Gap, ...]:
-            known = (candidate.profile.cuda, host, counting, self._judged.facts, artefact_facts)
+            cuda = candidate.profile.cuda or self._cuda
+            known = (cuda, host, counting, self._judged.facts, artefact_facts)
             if text is not None:
                 return judge_lock(text, *known, self._interpreter)
             return judge_requirements(requirements, *known, self._interpreter, label)
@@ -215,6 +240,8 @@ def _with_gaps(candidate: Candidate, gaps: tuple[Gap, ...], mend: str | None) ->
         reason = Reason(code=gap.code, message=gap.message, source=gap.source, hint=hint)
         if not gap.hard:
             warnings.append(reason)
+        elif candidate.profile.cuda is None:
+            warnings.append(reason)  # It runs, though not on the GPU.
         elif gap.package in _LINE_MAKERS:
             lacks = gap.code in {"no-artefact", "artefact-no-code"}
             reasons.append(replace(reason, code="no-code") if lacks else reason)

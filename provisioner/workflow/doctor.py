@@ -186,7 +186,7 @@ def _host(target: Target, selected: SelectResult | None) -> list[Check]:
     if host.findings:
         return [of(finding) for finding in host.findings]
     count = len(host.gpus)
-    message = f"driver and {count} {'GPU' if count == 1 else 'GPUs'} answer"
+    message = f"a driver and {count} {'GPU' if count == 1 else 'GPUs'}, nothing is wrong with them"
     return [Check(name="host", state="ok", message=message)]
 
 
@@ -275,7 +275,8 @@ def _plan(
         return None, [_failed("lock", error)]
     plan = plan_fetch(contents.files, case.store)
     files = len(plan.missing) + len(plan.held)
-    message = f"`{name}` names {files} files for `{profile}`, {len(plan.held)} are held"
+    named = f"{files} {'file' if files == 1 else 'files'}"
+    message = f"`{name}` names {named} for `{profile}`, {len(plan.held)} of them in the store"
     return plan, [Check(name="lock", state="ok", message=message)]
 
 

@@ -131,7 +131,7 @@ def _conflicts_hint(job: Job) -> str | None:
     if manifest is None or manifest.has_conflicts or len(extras + groups) < _SEVERAL:
         return None
     items = ", ".join(f'{{ {kind} = "{name}" }}' for kind, name in extras + groups)
-    return f"extras that exclude each other need `conflicts = [[{items}]]` in `[tool.uv]`"
+    return f"lines that exclude each other need `conflicts = [[{items}]]` in `[tool.uv]`"
 
 
 def _exported(job: Job, workshop: Workshop, candidate: Candidate) -> Locked:

@@ -151,3 +151,23 @@ def test_doctor_does_not_fail_for_a_broken_driver_that_the_choice_does_without(
     assert done.code == 0, done.err
     (host,) = (item for item in done.envelope["data"]["checks"] if item["name"] == "host")
     assert (host["state"], host["code"]) == ("warning", "version-mismatch")
+
+
+def test_a_project_without_lines_is_told_what_its_gpu_cannot_run(
+    machine: Machine, tmp_path: Path, given: Given
+) -> None:
+    folder = write(tmp_path / "app")
+    text = (folder / "pyproject.toml").read_text(encoding="utf-8")
+    (folder / "pyproject.toml").write_text(
+        text.replace('["common"]', '["common", "torch==2.11.0"]'), encoding="utf-8"
+    )
+    newer, older = TWO_TORCH_DRIVERS
+    for target, told in ((newer, False), (older, True)):
+        data = machine.gpuenv(folder, "select", "--json", "--target", target, given=given).data
+        assert data["profile"] == "cpu"
+        codes = [warning["code"] for warning in data["warnings"]]
+        assert ("artefact-driver" in codes or "no-artefact" in codes) is told, codes
+        assert machine.gpuenv(folder, "lock", "--target", target, given=given).code == 0
+        locked = machine.gpuenv(folder, "select", "--json", "--target", target, given=given).data
+        codes = [warning["code"] for warning in locked["warnings"]]
+        assert ("artefact-driver" in codes) is told, codes
