@@ -24,6 +24,8 @@ _HIDDEN: Final = frozenset({"CUDA_VISIBLE_DEVICES", "NVML_MPS_DEVICE_ENUMERATION
 """They hide GPUs, or show an MPS server's view of them (nvml.h); the machine is asked for."""
 _TELL_AFTER_SECONDS: Final = 1.0
 _LAST_WAIT_SECONDS: Final = 0.2
+_LOOK_SECONDS: Final = 0.05
+"""How often to look whether a child has ended whose output is held open by another process."""
 _MOST_BYTES: Final = 1 << 22
 _BLOCK: Final = 1 << 16
 
@@ -92,7 +94,8 @@ def run(
 ) -> Ran:
     """Run a command until it ends or the time is up; `waiting` says what it is at.
 
-    It gets a session of its own, which is ended as a whole. What it wrote before that is kept.
+    It gets a session of its own, which is ended as a whole, by then at the latest. What it
+    wrote before that is kept.
     """
     if limit.left <= 0:
         return Ran(output=b"", code=None, timed_out=True)
@@ -112,7 +115,7 @@ def run(
     try:
         whole = _read(process, written, limit, waiting)
         if whole:
-            whole = _has_ended(process, max(limit.left, _LAST_WAIT_SECONDS))
+            whole = _ends(process, max(limit.left, _LAST_WAIT_SECONDS))
     finally:
         _end(process)
     return Ran(
@@ -128,39 +131,65 @@ def _read(
     limit: Limit,
     waiting: Callable[[bytearray], str],
 ) -> bool:
-    """Read until the child closes its output; False: the time is up."""
+    """Read until the child closes its output or ends; False: the time is up."""
     assert process.stdout is not None  # noqa: S101 - a pipe was asked for
     descriptor = process.stdout.fileno()
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
+    over = False
     while limit.left > 0:
-        if poll.poll(limit.wait_seconds() * 1000):
+        if poll.poll(min(limit.wait_seconds(), _LOOK_SECONDS) * 1000):
             block = os.read(descriptor, _BLOCK)
             if not block:
                 return True
             if len(written) < _MOST_BYTES:
                 written += block
+        elif over:
+            return True
+        if not over and _has_ended(process):
+            # Its own children may hold the output open; what is in it is still read.
+            over = True
+            _end_session(process)
         limit.tell(partial(waiting, written))
-    return False
+    return over
 
 
-def _has_ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether the child has ended. It is not collected: its session's number stays taken."""
+    options = os.WEXITED | os.WNOHANG | os.WNOWAIT
     try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
+        return os.waitid(os.P_PID, process.pid, options) is not None
+    except ChildProcessError:
+        return True  # The system collected it: whoever started us ignores SIGCHLD.
+
+
+def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether the child ends in time."""
+    end = time.monotonic() + seconds
+    pause = 0.0005
+    while not _has_ended(process):
+        left = end - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, _LOOK_SECONDS)
     return True
+
+
+def _end_session(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        process.kill()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End the child's session, and wait only shortly: what the driver holds cannot be ended."""
-    if process.returncode is None:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            process.kill()
-        if not _has_ended(process, _LAST_WAIT_SECONDS):
-            # Whoever collects it is the system, once the driver lets go of it.
-            process.returncode = -signal.SIGKILL
+    _end_session(process)
+    try:
+        process.wait(_LAST_WAIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        # Whoever collects it is the system, once the driver lets go of it.
+        process.returncode = -signal.SIGKILL
     if process.stdout is not None:
         process.stdout.close()

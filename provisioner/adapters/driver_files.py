@@ -8,25 +8,22 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from provisioner.adapters._machine_files import PROC, gpus_on_the_bus, names
 from provisioner.core.evidence import Files, KnownGpu, PciGpu
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_NVIDIA: Final = "0x10de"
-_DISPLAY_CLASS: Final = "0x03"
-"""PCI class of VGA and 3D controllers."""
-_PROC: Final = "proc/driver/nvidia"
 _CONTROL_NODE: Final = "nvidiactl"
 
 
 def read_driver_files(root: Path) -> Files:
     """Read what can be read without asking the driver for anything."""
-    nodes = tuple(sorted(filter(_is_node, _names(root / "dev"))))
+    nodes = tuple(filter(_is_node, names(f"{root}/dev")))
     return Files(
         module_version=_text(root / "sys/module/nvidia/version"),
-        version=_text(root / _PROC / "version"),
-        gpus=tuple(KnownGpu(address=name) for name in sorted(_names(root / _PROC / "gpus"))),
+        version=_text(root / PROC / "version"),
+        gpus=tuple(KnownGpu(address=name) for name in names(f"{root}/{PROC}/gpus")),
         nodes=nodes,
         blocked=tuple(n for n in nodes if not os.access(root / "dev" / n, os.R_OK | os.W_OK)),
         pci=pci_gpus(root),
@@ -37,7 +34,7 @@ def read_driver_files(root: Path) -> Files:
 
 def information_path(root: Path, address: str) -> Path:
     """Where the driver tells of a GPU."""
-    return root / _PROC / "gpus" / address / "information"
+    return root / PROC / "gpus" / address / "information"
 
 
 def main(arguments: list[str]) -> None:
@@ -60,48 +57,14 @@ def main(arguments: list[str]) -> None:
 
 def pci_gpus(root: Path) -> tuple[PciGpu, ...]:
     """NVIDIA's display and 3D controllers, by their address."""
-    folder = f"{root}/sys/bus/pci/devices"
-    found = []
-    for address in sorted(_names(folder)):
-        if _first(f"{folder}/{address}/vendor") != _NVIDIA:
-            continue
-        if _first(f"{folder}/{address}/class").startswith(_DISPLAY_CLASS):
-            found.append(PciGpu(address=address, driver=_driver(f"{folder}/{address}/driver")))
-    return tuple(found)
+    found = gpus_on_the_bus(str(root).rstrip("/"))
+    return tuple(PciGpu(address=address, driver=driver) for address, driver in found)
 
 
 def _is_node(name: str) -> bool:
     return name == _CONTROL_NODE or (
         name.startswith("nvidia") and name.removeprefix("nvidia").isdecimal()
     )
-
-
-def _driver(path: str) -> str | None:
-    try:
-        return os.path.basename(os.readlink(path))  # noqa: PTH115, PTH119 - see `_first`
-    except OSError:
-        return None
-
-
-def _names(folder: Path | str) -> list[str]:
-    try:
-        return os.listdir(folder)  # noqa: PTH208 - see `_first`
-    except OSError:
-        return []
-
-
-def _first(path: str) -> str:
-    """The beginning of a file; hosts have hundreds of PCI devices, so without ceremony."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return ""
-    try:
-        return os.read(descriptor, 16).decode("ascii", "replace").strip()
-    except OSError:
-        return ""
-    finally:
-        os.close(descriptor)
 
 
 def _text(path: Path) -> str | None:

@@ -10,32 +10,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from provisioner.adapters._machine_files import WSL, folders_apart, usual_folders
 from provisioner.core.elf import read_compat_note
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from provisioner.core.host import Compat, Platform
 
 HERE: Final = Path("/")
 
-_WSL: Final = "usr/lib/wsl/lib"
-"""Windows puts the real libraries here; a stub elsewhere may shadow them (nvtop#441)."""
-
 
 def library_candidates(name: str, root: Path, platform: Platform) -> list[str]:
     """Paths to try in turn; the bare name stands for the loader's search."""
-    multiarch = f"usr/lib/{platform.machine}-linux-gnu"
-    # RHEL, Debian, Kubernetes' device plugin, NixOS.
-    apart = [
-        "usr/lib64/nvidia",
-        f"{multiarch}/nvidia/current",
-        "usr/local/nvidia/lib64",
-        "run/opengl-driver/lib",
-    ]
-    first = [_WSL] if platform.kind == "wsl2" else []
+    apart = folders_apart(platform.machine)
+    first = (WSL,) if platform.kind == "wsl2" else ()
     if root == HERE:
         return [*_there(name, root, first), name, *_there(name, root, apart)]
-    usual = ["usr/lib64", multiarch, "usr/lib", f"{multiarch}/tegra", f"{multiarch}/nvidia"]
-    return _there(name, root, [*first, *usual, *apart])
+    return _there(name, root, (*first, *usual_folders(platform.machine), *apart))
 
 
 def read_note(path: str | None) -> Compat | None:
@@ -55,6 +47,6 @@ def read_note(path: str | None) -> Compat | None:
         return None
 
 
-def _there(name: str, root: Path, folders: list[str]) -> list[str]:
+def _there(name: str, root: Path, folders: Iterable[str]) -> list[str]:
     paths = (root / folder / name for folder in folders)
     return [str(path) for path in paths if path.exists()]

@@ -14,15 +14,31 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner import __version__
 from provisioner.adapters._files import read_json, write_whole
+from provisioner.adapters._machine_files import (
+    CHIP_FAMILY,
+    CONTAINER_MARKS,
+    KERNEL_RELEASE,
+    MUSL_DATABASES,
+    PCI,
+    PROC,
+    TEGRA_RELEASE,
+    WSL,
+    folders_apart,
+    glibc_files,
+    gpus_on_the_bus,
+    names,
+    text_of,
+    usual_folders,
+)
 from provisioner.errors import GpuenvError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _NAME: Final = "host.json"
-_DISPLAY_CLASS: Final = "0x03"
-_PROC: Final = "proc/driver/nvidia"
 _HERE: Final = Path("/")
+_IDENTITY: Final = ("device", "subsystem_vendor", "subsystem_device")
+"""Files of a PCI device that tell which model it is."""
 
 
 def cache_folder(variables: Mapping[str, str], home: Path) -> Path:
@@ -68,43 +84,36 @@ def fingerprint(root: Path, variables: Mapping[str, str], used: Iterable[str]) -
     `used` are the libraries and programs that told of the host.
     """
     top = str(root).rstrip("/")
+    machine = os.uname().machine
+    # Of these a new library would be taken without the loader's cache knowing it.
+    folders = (WSL, *usual_folders(machine), *folders_apart(machine))
     library_path = variables.get("LD_LIBRARY_PATH", "")
     return {
         "gpuenv": __version__,
-        "boot": _text("/proc/sys/kernel/random/boot_id"),
+        "boot": text_of("/proc/sys/kernel/random/boot_id"),
         "kernel": list(os.uname()[2:]),
         "user": [os.getuid(), sorted(os.getgroups())],
         "root": top,
         "mounts": _inode("/proc/self/ns/mnt"),
-        "cgroup": _text("/proc/self/cgroup"),
+        "cgroup": text_of("/proc/self/cgroup"),
         "libc": _libc(root),
-        "module": _text(f"{top}/sys/module/nvidia/version"),
-        "nouveau": os.path.isdir(f"{top}/sys/module/nouveau"),  # noqa: PTH112 - see `_pci`
-        "gpus": _names(f"{top}/{_PROC}/gpus"),
-        "mig": _mig(f"{top}/{_PROC}/capabilities"),
+        "module": text_of(f"{top}/sys/module/nvidia/version"),
+        "nouveau": os.path.isdir(f"{top}/sys/module/nouveau"),  # noqa: PTH112 - no `Path`s
+        "gpus": names(f"{top}/{PROC}/gpus"),
+        "mig": _mig(f"{top}/{PROC}/capabilities"),
         "nodes": _nodes(f"{top}/dev"),
-        "pci": _pci(f"{top}/sys/bus/pci/devices"),
-        "platform": [
-            _stat(f"{top}/{name}")
-            for name in (".dockerenv", "run/.containerenv", "run/systemd/container")
-        ],
+        "pci": _pci(top),
+        "platform": [_stat(f"{top}/{name}") for name in CONTAINER_MARKS],
         "search": [
             library_path,
             [_stat(folder) for folder in library_path.split(":") if folder],
             _stat(f"{top}/etc/ld.so.cache"),
-            [_stat(f"{top}/{folder}") for folder in _library_folders()],
+            [_stat(f"{top}/{folder}") for folder in folders],
             variables.get("LD_PRELOAD", ""),
         ],
         "program": variables.get("PATH", "") if _has_program(used) else "",
         "used": {path: _stat(path) for path in used},
     }
-
-
-def _library_folders() -> tuple[str, ...]:
-    """Folders of which a new library would be taken without the loader's cache knowing it."""
-    multiarch = f"usr/lib/{os.uname().machine}-linux-gnu"
-    apart = ("usr/lib64/nvidia", "usr/local/nvidia/lib64", "run/opengl-driver/lib")
-    return ("usr/lib/wsl/lib", "usr/lib64", multiarch, "usr/lib", f"{multiarch}/tegra", *apart)
 
 
 def _has_program(used: Iterable[str]) -> bool:
@@ -119,60 +128,50 @@ def _libc(root: Path) -> list[Any]:
         except (ValueError, OSError):
             return [_stat(f"/lib/ld-musl-{os.uname().machine}.so.1")]
     machine = os.uname().machine
-    folders = (f"lib/{machine}-linux-gnu", "lib64", "lib", "usr/lib64", "usr/lib")
-    databases = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
-    names = [f"{folder}/libc.so.6" for folder in folders]
-    marks = ("etc/nv_tegra_release", "sys/devices/soc0/family", "proc/sys/kernel/osrelease")
-    return [_stat(f"{root}/{name}") for name in (*names, *databases, *marks)]
+    # Whether there is a musl, of whatever machine, the folder of its loader tells.
+    files = (*glibc_files(machine), "lib", *MUSL_DATABASES)
+    marks = (TEGRA_RELEASE, CHIP_FAMILY, KERNEL_RELEASE)
+    return [_stat(f"{root}/{name}") for name in (*files, *marks)]
 
 
 def _mig(folder: str) -> list[Any]:
     """The MIG instances of each GPU: `gpu0/mig/gi1/ci0`."""
     return [
-        [gpu, instance, _names(f"{folder}/{gpu}/mig/{instance}")]
-        for gpu in _names(folder)
-        for instance in _names(f"{folder}/{gpu}/mig")
+        [gpu, instance, names(f"{folder}/{gpu}/mig/{instance}")]
+        for gpu in names(folder)
+        for instance in names(f"{folder}/{gpu}/mig")
     ]
 
 
 def _nodes(folder: str) -> list[Any]:
     """The driver's device nodes: number, owner and rights."""
     found = []
-    for name in _names(folder):
+    for name in names(folder):
         if name == "dxg" or name.startswith("nvidia"):
             try:
-                made = os.stat(f"{folder}/{name}")  # noqa: PTH116 - see `_pci`
+                made = os.stat(f"{folder}/{name}")  # noqa: PTH116 - no `Path`s
             except OSError:
                 continue
             found.append([name, made.st_rdev, made.st_mode, made.st_uid, made.st_gid])
     return found
 
 
-def _pci(folder: str) -> list[Any]:
-    """NVIDIA's GPUs on the bus and the drivers that have them.
+def _pci(top: str) -> list[Any]:
+    """NVIDIA's GPUs on the bus, which model each is, and the driver that has it.
 
-    A host may have hundreds of devices, which are looked at before every answer: no `Path`s.
+    The kernel gives a device another inode when it comes back, be it to the same address.
     """
     found = []
-    for address in _names(folder):
-        device = f"{folder}/{address}"
-        if _text(f"{device}/vendor") != "0x10de":
-            continue
-        if (_text(f"{device}/class") or "").startswith(_DISPLAY_CLASS):
-            found.append([address, _link(f"{device}/driver")])
+    for address, driver in gpus_on_the_bus(top):
+        device = f"{top}/{PCI}/{address}"
+        identity = [text_of(f"{device}/{name}") for name in _IDENTITY]
+        found.append([address, driver, _inode(device), *identity])
     return found
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))  # noqa: PTH208 - see `_pci`
-    except OSError:
-        return []
 
 
 def _stat(path: str) -> list[int] | None:
     try:
-        found = os.stat(path)  # noqa: PTH116 - see `_pci`
+        found = os.stat(path)  # noqa: PTH116 - no `Path`s
     except OSError:
         return None
     return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns]
@@ -180,26 +179,6 @@ def _stat(path: str) -> list[int] | None:
 
 def _inode(path: str) -> int | None:
     try:
-        return os.stat(path).st_ino  # noqa: PTH116 - see `_pci`
+        return os.stat(path).st_ino  # noqa: PTH116 - no `Path`s
     except OSError:
         return None
-
-
-def _link(path: str) -> str | None:
-    try:
-        return os.readlink(path)  # noqa: PTH115 - see `_pci`
-    except OSError:
-        return None
-
-
-def _text(path: str) -> str | None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        return os.read(descriptor, 1 << 16).decode("utf-8", "replace").strip()
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)

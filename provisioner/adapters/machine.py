@@ -11,6 +11,15 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from provisioner.adapters._machine_files import (
+    CHIP_FAMILY,
+    CONTAINER_MARKS,
+    KERNEL_RELEASE,
+    MUSL_DATABASES,
+    TEGRA_RELEASE,
+    WSL,
+    glibc_files,
+)
 from provisioner.core.host import Libc, Platform, PlatformClass, System
 
 _SYSTEMS: Final[dict[str, System]] = {"linux": "linux", "darwin": "macos", "win32": "windows"}
@@ -40,21 +49,22 @@ def _kind(system: System, root: Path) -> PlatformClass:
         return system
     if (root / "dev/dxg").exists():
         return "wsl2"
-    kernel = _text(root / "proc/sys/kernel/osrelease").lower()
-    if "microsoft" in kernel and (root / "usr/lib/wsl/lib").is_dir():
+    kernel = _text(root / KERNEL_RELEASE).lower()
+    if "microsoft" in kernel and (root / WSL).is_dir():
         return "wsl2"
-    family = _text(root / "sys/devices/soc0/family").lower()
-    tegra = family.startswith("tegra") or (root / "etc/nv_tegra_release").exists()
+    family = _text(root / CHIP_FAMILY).lower()
+    tegra = family.startswith("tegra") or (root / TEGRA_RELEASE).exists()
     return "jetson" if tegra else "linux"
 
 
 def _container(root: Path) -> str | None:
     """The engine whose container this is, by the marks that engines leave."""
-    if (root / ".dockerenv").exists():
+    docker, podman, other = (root / mark for mark in CONTAINER_MARKS)
+    if docker.exists():
         return "docker"
-    if (root / "run/.containerenv").exists():
+    if podman.exists():
         return "podman"
-    return _text(root / "run/systemd/container").strip() or None
+    return _text(other).strip() or None
 
 
 def _libc(root: Path) -> Libc | None:
@@ -87,16 +97,15 @@ def _libc_of_files(root: Path) -> Libc | None:
     glibc's name and version stand in its file. musl's do not in a form of their own, so that
     its version is taken from the package database, and unknown elsewhere than on Alpine.
     """
-    machine = os.uname().machine
-    for folder in (f"lib/{machine}-linux-gnu", "lib64", "lib", "usr/lib64", "usr/lib"):
+    for name in glibc_files(os.uname().machine):
         try:
-            found = _GLIBC.search((root / folder / "libc.so.6").read_bytes())
+            found = _GLIBC.search((root / name).read_bytes())
         except OSError:
             continue
         if found:
             return ("glibc", found[1].decode("ascii"))
     if _loaders(root):
-        for database in ("lib/apk/db/installed", "usr/lib/apk/db/installed"):
+        for database in MUSL_DATABASES:
             if package := _MUSL_PACKAGE.search(_text(root / database)):
                 return ("musl", package[1])
     return None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from provisioner.adapters._child import run
+from provisioner.adapters._machine_files import WSL
 from provisioner.core.evidence import Said, Smi
 
 if TYPE_CHECKING:
@@ -18,14 +19,13 @@ if TYPE_CHECKING:
 NAME: Final = "nvidia-smi"
 _FIELDS: Final = ("index", "uuid", "name", "driver_version", "memory.total", "pci.bus_id")
 _CAPABILITY: Final = "compute_cap"
-_WSL: Final = "usr/lib/wsl/lib"
 
 
 def find_smi(variables: Mapping[str, str], root: Path, platform: Platform) -> str | None:
     """The program on PATH, or below another root; WSL's stands beside its libraries."""
     import shutil
 
-    folders = [*([_WSL] if platform.kind == "wsl2" else []), "usr/bin"]
+    folders = [*([WSL] if platform.kind == "wsl2" else []), "usr/bin"]
     if root == Path("/"):
         named = shutil.which(NAME, path=variables.get("PATH", os.defpath))
         if named:

@@ -82,7 +82,6 @@ def load_facts(folder: Path) -> Facts:
         architectures=_table(folder, "architectures"),
         driver_branches=_table(folder, "driver_branches"),
         forward_compat=_table(folder, "forward_compat"),
-        toolkit_drivers=_table(folder, "toolkit_drivers"),
         torch_builds=_table(folder, "torch_builds"),
     )
 

@@ -29,6 +29,7 @@ TABLES: Final = (
     "tensorrt_cuda",
     "tensorrt_wheels",
     "torch_defaults",
+    "torch_pythons",
     "torch_wheels",
 )
 """The JSON files that these are read from."""
@@ -139,11 +140,22 @@ class TorchDefault:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TorchWheels:
-    """The lowest glibc of PyTorch's wheels."""
+    """The lowest glibc of PyTorch's wheels; `label` None: of every index without a row."""
 
     versions: Versions
     machine: str
     glibc: DottedVersion
+    label: str | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TorchPythons:
+    """The Python tags of PyTorch's wheels for Linux."""
+
+    versions: Versions
+    machines: tuple[str, ...]
+    pythons: tuple[str, ...]
     source: str = ""
 
 
@@ -159,6 +171,7 @@ class ArtefactFacts:
     toolkits: tuple[ToolkitPins, ...] = ()
     torch_defaults: tuple[TorchDefault, ...] = ()
     torch_wheels: tuple[TorchWheels, ...] = ()
+    torch_pythons: tuple[TorchPythons, ...] = ()
 
     def rules(self, package: str, cuda: int | None, version: Version) -> tuple[CodeRule, ...]:
         """What is known of the code of one version of a package."""
@@ -167,6 +180,40 @@ class ArtefactFacts:
             for rule in self.code_rules
             if rule.package == package and rule.cuda in {None, cuda} and version in rule.versions
         )
+
+    def excluding(
+        self, package: str, cuda: int | None, version: Version, capability: ComputeCapability
+    ) -> CodeRule | None:
+        """The rule by which a version has no code for a compute capability.
+
+        If the versions right before had none either, it is the rule that it began with.
+        """
+        rules = [
+            rule
+            for rule in self.code_rules
+            if rule.package == package and rule.cuda in {None, cuda} and rule.excludes(capability)
+        ]
+        found = next((rule for rule in rules if version in rule.versions), None)
+        while found is not None:
+            first = found.versions.first
+            before = next((rule for rule in rules if first and rule.versions.before == first), None)
+            if before is None:
+                break
+            found = before
+        return found
+
+    def torch_wheel(self, version: Version, machine: str, label: str | None) -> TorchWheels | None:
+        """What is known of the wheels of a version of PyTorch from an index."""
+        fitting = [
+            row for row in self.torch_wheels if row.machine == machine and version in row.versions
+        ]
+        own = [row for row in fitting if row.label == label]
+        return next(iter([*own, *(row for row in fitting if row.label is None)]), None)
+
+    def torch_python(self, version: Version, machine: str) -> TorchPythons | None:
+        """The Pythons that there are wheels of a version of PyTorch for."""
+        rows = (row for row in self.torch_pythons if machine in row.machines)
+        return next((row for row in rows if version in row.versions), None)
 
     def library(self, name: str) -> CudaLibrary | None:
         """A package of the CUDA toolkit, by its name with or without a CUDA suffix."""
@@ -249,6 +296,16 @@ def read_artefact_facts(tables: Mapping[str, Mapping[str, Any]]) -> ArtefactFact
                 versions=_versions(row),
                 machine=row["machine"],
                 glibc=DottedVersion.parse(row["glibc"]),
+                label=row["index"],
+                source=source,
+            ),
+        ),
+        torch_pythons=_rows(
+            tables["torch_pythons"],
+            lambda row, source: TorchPythons(
+                versions=_versions(row),
+                machines=tuple(row["machines"]),
+                pythons=tuple(row["pythons"]),
                 source=source,
             ),
         ),

@@ -8,13 +8,13 @@ is never held against a package.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from provisioner.core.artefact_kinds import (
     SUFFIXED,
     TENSORRT,
+    TORCH,
     Artefact,
     Cudnn,
     Library,
@@ -25,11 +25,11 @@ from provisioner.core.artefact_kinds import (
     Torch,
     named,
     parsed,
-    public,
     version_of,
 )
-from provisioner.core.coverage import Code, Coverage
-from provisioner.core.packages import read_packages, torch_index
+from provisioner.core.coverage import Coverage
+from provisioner.core.packages import read_locked, torch_index
+from provisioner.core.project import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from provisioner.core.artefact_facts import ArtefactFacts
     from provisioner.core.facts import Facts
-    from provisioner.core.host import Gpu, Host, System
+    from provisioner.core.host import Gpu, Host
     from provisioner.core.interpreter import Interpreter
     from provisioner.core.packages import Package
     from provisioner.core.profile import Profile
@@ -50,10 +50,13 @@ GapCode = Literal[
     "artefact-no-file",
     "artefact-driver",
     "artefact-ptx-only",
+    "artefact-older-code",
     "artefact-doubtful",
 ]
 
-_SOFT: Final = frozenset({"artefact-ptx-only", "artefact-doubtful"})
+_SOFT: Final = frozenset({"artefact-ptx-only", "artefact-older-code", "artefact-doubtful"})
+_OF_CODE: Final = frozenset({"no-artefact", "artefact-no-code", "artefact-doubtful"})
+_INCLUSIVE: Final = frozenset({">=", "<=", "~="})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,10 +66,12 @@ class Gap:
     `no-artefact`: no version of it that could be taken runs on the GPU or platform.
     `artefact-no-code`: this version has no code for the GPU. `artefact-no-file`: it has no
     wheel for this Python, C library and machine. `artefact-driver`: it needs a newer driver.
-    Two are not `hard`, it runs all the same: `artefact-ptx-only`: the driver has to compile
-    it first; `artefact-doubtful`: it may lack code, and nobody has confirmed either.
+    Three are not `hard`, it runs all the same: `artefact-ptx-only`: the driver has to compile
+    it first; `artefact-older-code`: it was built before the GPU was known, and has code for an
+    older one; `artefact-doubtful`: it may lack code, and nobody has confirmed either.
 
     `nearest` is the newest older version that would work, or else the oldest newer one.
+    `elsewhere` is one still nearer, of another index of PyTorch, which it names: `2.9+cu130`.
     """
 
     code: GapCode
@@ -75,6 +80,7 @@ class Gap:
     capability: ComputeCapability | None
     message: str
     nearest: str | None = None
+    elsewhere: str | None = None
     source: str = ""
 
     @property
@@ -85,9 +91,13 @@ class Gap:
     @property
     def hint(self) -> str | None:
         """The version to take instead."""
-        if self.nearest is None:
+        which = [f"`{self.nearest}`"] if self.nearest else []
+        if self.elsewhere:
+            number, _, label = self.elsewhere.partition("+")
+            which.append(f"`{number}` of PyTorch's index `{label}`")
+        if not which:
             return None
-        return f"the nearest version of `{self.package}` that works here is `{self.nearest}`"
+        return f"the nearest version of `{self.package}` that works here is {', or '.join(which)}"
 
 
 def judge_lock(  # noqa: PLR0913, PLR0917 - what is judged, for whom, and the tables
@@ -104,8 +114,21 @@ def judge_lock(  # noqa: PLR0913, PLR0917 - what is judged, for whom, and the ta
     Raises:
         LockError: it is no TOML.
     """
-    packages = read_packages(text, _environment(host, interpreter))
-    return judge_artefacts(packages, host, gpus, cuda, facts, artefact_facts, interpreter)
+    lock = read_locked(text, _environment(host, interpreter))
+    gaps = judge_artefacts(lock.packages, host, gpus, cuda, facts, artefact_facts, interpreter)
+    if cuda is None or interpreter is None or lock.takes(interpreter):
+        return gaps
+    # A lock has no files for other Pythons than its own: that says nothing of the packages.
+    other = Gap(
+        code="artefact-no-file",
+        package="python",
+        version=None,
+        capability=None,
+        message=f"the lock is for Python `{lock.requires_python}`, "
+        f"and the target has `{interpreter.version}`",
+        source="`requires-python` of the lock",
+    )
+    return (other, *(gap for gap in gaps if gap.code != other.code))
 
 
 def judge_artefacts(  # noqa: PLR0913, PLR0917 - the same
@@ -127,14 +150,18 @@ def judge_artefacts(  # noqa: PLR0913, PLR0917 - the same
     gaps: list[Gap] = []
     of_driver: set[int] = set()
     for artefact, version, members in _identified(packages, scene):
-        gaps += _files(artefact, version, members)
-        gaps += _code(artefact, version)
+        files = tuple(_files(artefact, version, members))
+        own = [*files, *_code(artefact, version)]
         major = artefact.cuda(version)
         gap = _driver(artefact, version)
         # The libraries that a package brings along need the same driver: once is enough.
         if gap and major and major.major not in of_driver:
             of_driver.add(major.major)
-            gaps.append(gap)
+            own.append(gap)
+        if files and artefact.no_file(version) is None:
+            # Why there is no file is not known, and so neither whether another version has one.
+            own = [replace(item, nearest=None, elsewhere=None) for item in own]
+        gaps += own
     return _merged(gaps, scene)
 
 
@@ -167,41 +194,34 @@ def judge_requirements(  # noqa: PLR0913, PLR0917 - the same
             continue  # Refused where profiles are read.
         if requirement.marker and environment and not requirement.marker.evaluate(environment):
             continue
-        name = re.sub(r"[-_.]+", "-", requirement.name).lower()
-        artefact = named(name, scene, label=label, extras=tuple(requirement.extras))
+        extras = frozenset(map(normalise, requirement.extras))
+        artefact = named(normalise(requirement.name), scene, label=label, extras=extras)
         if artefact is not None and requirement.url is None:
             gaps += _required(artefact, requirement.specifier)
     return tuple(gaps)
 
 
-def judge_torch_index(  # noqa: PLR0913, PLR0917 - the same
-    profile: Profile,
-    cuda: DottedVersion | None,
+def torch_remedy(
     host: Host,
     gpus: tuple[Gpu, ...],
     facts: Facts,
     artefact_facts: ArtefactFacts,
-    interpreter: Interpreter | None = None,
-) -> tuple[Gap, ...]:
-    """What every build of PyTorch on a profile's index lacks on a host."""
-    label = torch_label(profile)
-    if cuda is None or label is None:
-        return ()
-    return judge_requirements(
-        ("torch",), cuda, host, gpus, facts, artefact_facts, interpreter, label=label
-    )
+    interpreter: Interpreter | None,
+) -> str | None:
+    """Which builds of PyTorch run on some GPUs, in words, such as for a hint.
+
+    None: none do, or nothing is known of the GPUs or of PyTorch for this platform.
+    """
+    scene = Scene(host, gpus, facts, artefact_facts, interpreter)
+    torch = named(TORCH, scene)
+    if not isinstance(torch, Torch) or not scene.capabilities:
+        return None
+    return torch.remedy()
 
 
 def torch_label(profile: Profile) -> str | None:
     """The label of a profile's PyTorch index, such as `cu128`."""
     return next(filter(None, (torch_index(index.url) for index in profile.indexes)), None)
-
-
-def torch_code(
-    facts: Facts, label: str, version: str | None, machine: str, system: System
-) -> Code | None:
-    """The code in PyTorch's builds of an index; without a version, that of all its versions."""
-    return facts.torch_code(label, version, machine, system)
 
 
 def _identified(
@@ -210,9 +230,10 @@ def _identified(
     """The artefacts among packages with their version; the parts of one TensorRT are one."""
     families: dict[tuple[str, str | None, str | None], list[Package]] = {}
     for package in packages:
-        if parsed(package.version) is None:
+        if parsed(package.version) is None or (package.name == TORCH and not package.of_pytorch):
             continue
-        key: tuple[str, str | None, str | None] = (package.name, package.version, "")
+        label = package.torch_label if package.name == TORCH else None
+        key: tuple[str, str | None, str | None] = (package.name, package.version, label or "")
         if tensorrt := TENSORRT.fullmatch(package.name):
             key = (f"tensorrt{tensorrt['flavour'] or ''}", package.version, tensorrt["cuda"])
         families.setdefault(key, []).append(package)
@@ -250,6 +271,7 @@ def _code(artefact: Artefact, version: str) -> Iterator[Gap]:
                 message=f"{artefact.shown(version)} has no code for {gpu}"
                 + ("" if ever else ", and neither has any other version"),
                 nearest=artefact.nearest(version),
+                elsewhere=artefact.elsewhere(version),
                 source=source,
             )
         elif found is Coverage.PTX_TOO_NEW:
@@ -261,6 +283,7 @@ def _code(artefact: Artefact, version: str) -> Iterator[Gap]:
                 message=f"{artefact.shown(version)} has only PTX of CUDA {artefact.cuda(version)} "
                 f"for {gpu}, and the host's driver compiles PTX up to CUDA `{scene.jit}`",
                 nearest=artefact.nearest(version),
+                elsewhere=artefact.elsewhere(version),
                 source=source,
             )
         else:
@@ -279,6 +302,16 @@ def _soft(artefact: Artefact, version: str, capability: ComputeCapability) -> It
             capability=capability,
             message=f"{artefact.shown(version)} has no machine code for {gpu}, only PTX, which "
             "the driver compiles when it is first used",
+            source=source,
+        )
+    elif older := artefact.older_than(version, capability):
+        yield Gap(
+            code="artefact-older-code",
+            package=artefact.name,
+            version=version,
+            capability=capability,
+            message=f"{artefact.shown(version)} was built with CUDA {older}, which does not know "
+            f"{gpu}, and runs by code for an older one",
             source=source,
         )
     if doubt := artefact.doubt(version, capability):
@@ -304,13 +337,18 @@ def _driver(artefact: Artefact, version: str) -> Gap | None:
         capability=None,
         message=f"{artefact.shown(version)} is for CUDA {cuda} and {lacks[0]}",
         nearest=artefact.nearest(version),
+        elsewhere=artefact.elsewhere(version),
         source=lacks[1],
     )
 
 
 def _files(artefact: Artefact, version: str, members: tuple[Package, ...]) -> Iterator[Gap]:
-    """Whether the lock has a file for this Python, C library and machine."""
-    known = artefact.no_file(version)
+    """Whether the lock has a file for this Python, C library and machine.
+
+    Where the lock names the wheels that the tables tell of, they speak alone.
+    """
+    listed = any(item.wheels and artefact.is_tabled(item.name) for item in members)
+    known = artefact.refused(version) if listed else artefact.no_file(version)
     without = [item for item in members if not _has_file(item, artefact.scene)]
     if not known and not without:
         return
@@ -325,6 +363,7 @@ def _files(artefact: Artefact, version: str, members: tuple[Package, ...]) -> It
         capability=None,
         message=f"{shown} {words}",
         nearest=artefact.nearest(version),
+        elsewhere=artefact.elsewhere(version),
         source=source,
     )
 
@@ -361,24 +400,27 @@ def _required(artefact: Artefact, specifier: SpecifierSet) -> Iterator[Gap]:
                 replace(gap, version=None) for gap in _soft(artefact, working[-1], capability)
             )
         return
+    if artefact.may_come(specifier):
+        return
     # All fail. Which GPUs are at fault is told of the newest version, so that the answer does
     # not depend on which other GPUs there are.
     newest = allowed[-1]
     scene = artefact.scene
-    nearest = next((item for item in _others(artefact, specifier) if artefact.works(item)), None)
+    nearest = artefact.nearest(newest, specifier)
+    elsewhere = artefact.elsewhere(newest, specifier)
+    other = nearest or (elsewhere and not specifier.contains(elsewhere, prereleases=True))
     what = f"`{artefact.name}{specifier}`" if str(specifier) else artefact.title
     gaps = []
     for gap in _code(artefact, newest):
         if gap.hard and gap.code != "artefact-driver":
             gaps.append(
                 Gap(
-                    code="artefact-no-code" if nearest else "no-artefact",
+                    code="artefact-no-code" if other else "no-artefact",
                     package=artefact.name,
                     version=None,
                     capability=gap.capability,
                     message=f"{what} has no version for {scene.gpu_text(_some(gap.capability))}"
                     + _here(artefact, allowed, _some(gap.capability)),
-                    nearest=nearest,
                     source=gap.source,
                 )
             )
@@ -393,13 +435,12 @@ def _required(artefact: Artefact, specifier: SpecifierSet) -> Iterator[Gap]:
                 version=None,
                 capability=None,
                 message=f"{what} {lacks[0]}",
-                nearest=nearest,
                 source=lacks[1],
             )
         )
     elif driver:
-        gaps.append(replace(driver, version=None, nearest=nearest))
-    yield from gaps
+        gaps.append(replace(driver, version=None))
+    yield from (replace(gap, nearest=nearest, elsewhere=elsewhere) for gap in gaps)
 
 
 def _here(artefact: Artefact, allowed: tuple[str, ...], capability: ComputeCapability) -> str:
@@ -416,40 +457,29 @@ def _some(capability: ComputeCapability | None) -> ComputeCapability:
 def _allowed(artefact: Artefact, specifier: SpecifierSet) -> tuple[str, ...]:
     """The known versions that a requirement takes, ascending, and those that it names exactly.
 
-    If it takes only versions newer than the tables, the newest known one stands for them.
+    If it takes only versions newer than the tables, the one that it names stands for them.
     """
     first = next(artefact.versions(), ())
-    named = [
-        item.version
-        for item in specifier
-        if item.operator in {"==", "==="} and parsed(item.version) is not None
-    ]
-    taken = {
-        item for item in (*first, *named) if specifier.contains(public(item), prereleases=True)
-    }
-    if not taken and first and _beyond(specifier, first[-1]):
-        return first[-1:]
+    named = [item for item in specifier if parsed(item.version) is not None]
+    exact = [item.version for item in named if item.operator in {"==", "==="}]
+    bounds = (artefact.patch(item.version) for item in named if item.operator in _INCLUSIVE)
+    # Of two spellings of one version, the tables' counts.
+    every = {version_of(item): item for item in (*exact, *filter(None, bounds), *first)}
+    taken = [item for item in every.values() if specifier.contains(item, prereleases=True)]
+    if not taken and first and (beyond := _beyond(specifier, first[-1])):
+        return (beyond,)
     return tuple(sorted(taken, key=version_of))
 
 
-def _others(artefact: Artefact, specifier: SpecifierSet) -> Iterator[str]:
-    """Versions that a requirement does not take, the newest first."""
-    for known in artefact.versions():
-        yield from (
-            item
-            for item in reversed(known)
-            if not specifier.contains(public(item), prereleases=True)
-        )
-
-
-def _beyond(specifier: SpecifierSet, newest: str) -> bool:
-    """Whether a requirement begins above a version."""
-    return any(
-        item.operator in {">=", ">", "==", "~="}
-        and (found := parsed(item.version.removesuffix(".*"))) is not None
-        and found > version_of(newest)
+def _beyond(specifier: SpecifierSet, newest: str) -> str | None:
+    """The version that a requirement begins with, if it begins above another."""
+    first = [
+        item.version.removesuffix(".*")
         for item in specifier
-    )
+        if item.operator in {">=", ">", "==", "~="}
+    ]
+    above = [item for item in first if version_of(item) > version_of(newest)]
+    return max(above, key=version_of, default=None)
 
 
 def _merged(gaps: list[Gap], scene: Scene) -> tuple[Gap, ...]:
@@ -457,7 +487,7 @@ def _merged(gaps: list[Gap], scene: Scene) -> tuple[Gap, ...]:
     kept: list[Gap] = []
     alike: dict[tuple[object, ...], list[Gap]] = {}
     for gap in gaps:
-        if gap.code in {"artefact-no-code", "no-artefact"} and scene.tables.library(gap.package):
+        if gap.code in _OF_CODE and scene.tables.library(gap.package):
             key = (gap.code, gap.capability, _suffix(gap.package))
             alike.setdefault(key, []).append(gap)
         else:
@@ -465,6 +495,7 @@ def _merged(gaps: list[Gap], scene: Scene) -> tuple[Gap, ...]:
     for first, *more in alike.values():
         others = f"{len(more)} more package{'s' if len(more) > 1 else ''} of its CUDA"
         words = first.message.replace(" has no code", f" and {others} have no code", 1)
+        words = words.replace(" may have no code", f" and {others} may have no code", 1)
         kept.append(replace(first, message=words) if more else first)
     return tuple(kept)
 

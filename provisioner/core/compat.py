@@ -8,7 +8,7 @@ cuda-compatibility/forward-compatibility.html); elsewhere every CUDA program fai
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from provisioner.core.findings import JETSON, Finding, found
 
@@ -22,6 +22,10 @@ CODES: Final = frozenset(
     {"compat-active", "compat-unusable", "gpu-unknown-to-driver", "newer-than-tables"}
 )
 """What is found here."""
+
+
+_NAMED: Final = "overridden"
+"""How the source of a fact begins that a user names in the place of what was detected."""
 
 
 class KnownArchitecture(Protocol):
@@ -72,12 +76,41 @@ def driver_findings(host: Host, facts: DriverFacts) -> Host:
         host = host.with_findings(found("jetson", JETSON))
     if driver is None or CODES & codes:
         return host
-    newer = tuple(_newer(driver, host, facts))
-    if not _is_linux_numbered(host):
-        return host.with_findings(*newer)
-    host, compat = _with_compat(host, driver, facts)
+    compat: tuple[Finding, ...] = ()
+    if _is_linux_numbered(host):
+        host, compat = _with_compat(host, driver, facts)
     unknown = _unknown_gpus(host.gpus, driver, facts)
-    return host.with_findings(*compat, *unknown, *newer)
+    return host.with_findings(*compat, *unknown, *_newer(driver, host, facts))
+
+
+def driver_branch(version: DottedVersion, facts: DriverFacts) -> int:
+    """The branch that a driver is counted to, outside of the tables what its number begins with.
+
+    Windows counts on within a branch (`572.60`), and so it is counted under WSL 2.
+    """
+    return facts.branch(version) or version.major
+
+
+def branch_that_drives(
+    capability: ComputeCapability, version: DottedVersion, facts: DriverFacts
+) -> tuple[Literal["first", "last"], int] | None:
+    """The first branch that drives a GPU, or the last, where a driver is before or after it.
+
+    None: the driver drives it, as far as the tables know.
+    """
+    row = facts.architecture(capability)
+    if row is None:
+        return None
+    branch, first, last = (
+        driver_branch(version, facts),
+        row.first_driver_branch,
+        row.last_driver_branch,
+    )
+    if first is not None and branch < first:
+        return "first", first
+    if last is not None and branch > last:
+        return "last", last
+    return None
 
 
 def _is_linux_numbered(host: Host) -> bool:
@@ -89,7 +122,9 @@ def _with_compat(
     host: Host, driver: Driver, facts: DriverFacts
 ) -> tuple[Host, tuple[Finding, ...]]:
     """The host with the CUDA version that counts, and what is said of it."""
-    if driver.version is None or driver.cuda is None:
+    sources = dict(host.sources)
+    named = {fact for fact in ("driver", "cuda") if sources.get(fact, "").startswith(_NAMED)}
+    if driver.version is None or driver.cuda is None or named == {"driver", "cuda"}:
         return host, ()
     # A branch between two of the tables may bring a CUDA version of its own.
     exact = facts.branch(driver.version) == driver.version.major
@@ -111,10 +146,9 @@ def _with_compat(
         else "`LD_LIBRARY_PATH` or `/etc/ld.so.conf.d` names its folder"
     )
     finding = found("compat-unusable", f"{package} {why}; what counts is {own}", remove)
-    source = dict(host.sources).get("cuda", "")
-    if natural is None or source.startswith("overridden"):
+    if natural is None or "cuda" in named:
         return host, (finding,)
-    sources = {**dict(host.sources), "cuda": f"driver branch `{driver.version.major}`"}
+    sources = {**sources, "cuda": f"driver branch `{driver.version.major}`"}
     counted = replace(host, driver=replace(driver, cuda=natural), sources=tuple(sources.items()))
     return counted, (finding,)
 
@@ -158,27 +192,27 @@ def _folder(compat: Compat | None) -> str:
 
 def _unknown_gpus(gpus: Iterable[Gpu], driver: Driver, facts: DriverFacts) -> Iterable[Finding]:
     """GPUs from before the driver's time, or after it."""
-    if driver.version is None:
+    version = driver.version
+    if version is None:
         return
-    branch = driver.version.major
     for position, gpu in enumerate(gpus):
         capability = gpu.compute_capability
-        known = facts.architecture(capability) if capability else None
-        if known is None:
+        drives = branch_that_drives(capability, version, facts) if capability else None
+        if drives is None:
             continue
         of = f"`gpus[{position}]`: compute capability `{capability}`"
-        first, last = known.first_driver_branch, known.last_driver_branch
-        if first is not None and branch < first:
+        end, branch = drives
+        if end == "first":
             yield found(
                 "gpu-unknown-to-driver",
-                f"{of} needs driver >={first}, host has `{driver.version}`",
-                f"install a driver of branch `{first}` or newer",
+                f"{of} needs driver >={branch}, host has `{version}`",
+                f"install a driver of branch `{branch}` or newer",
             )
-        elif last is not None and branch > last:
+        else:
             yield found(
                 "gpu-unknown-to-driver",
-                f"{of} has no driver after branch `{last}`, host has `{driver.version}`",
-                f"install a driver of branch `{last}`",
+                f"{of} has no driver after branch `{branch}`, host has `{version}`",
+                f"install a driver of branch `{branch}`",
             )
 
 

@@ -69,12 +69,17 @@ def constraints(  # noqa: PLR0913, PLR0917 - what is resolved for, and the table
     if cuda is None:
         return ()
     scene = Scene(host, gpus, facts, artefact_facts, interpreter, cuda)
-    return (
+    every = (
         *_tensorrt(cuda, scene),
         *_cudnn(cuda, scene),
         *_toolkit(cuda, scene),
         *_torch(cuda, scene, label),
     )
+    # One bound may have two reasons: the first is told.
+    told: dict[str, Constraint] = {}
+    for item in every:
+        told.setdefault(item.requirement, item)
+    return tuple(told.values())
 
 
 def _tensorrt(cuda: DottedVersion, scene: Scene) -> Iterator[Constraint]:
@@ -97,11 +102,12 @@ def _tensorrt(cuda: DottedVersion, scene: Scene) -> Iterator[Constraint]:
         yield from _newest_tensorrt(artefact, suffix, working[-1], newer[0])
     older = [version for version in known if version_of(version) < version_of(working[0])]
     if older and (lacks := artefact.no_file(older[-1])):
-        yield Constraint(
-            requirement=f"tensorrt{suffix}>={working[0]}",
-            why=f"TensorRT {older[-1]} {lacks[0]}",
-            source=lacks[1],
-        )
+        for name in _FLAVOURS:
+            yield Constraint(
+                requirement=f"{name}{suffix}>={working[0]}",
+                why=f"TensorRT {older[-1]} {lacks[0]}",
+                source=lacks[1],
+            )
 
 
 def _newest_tensorrt(
@@ -121,12 +127,13 @@ def _newest_tensorrt(
             return
     lacks = artefact.no_file(after)
     assert lacks is not None  # noqa: S101 - else it would work
-    for whole in ("tensorrt", f"tensorrt{suffix}"):
-        yield Constraint(
-            requirement=f"{whole}<={newest}",
-            why=f"TensorRT {after} {lacks[0]}",
-            source=lacks[1],
-        )
+    for name in _FLAVOURS:
+        for whole in (name, f"{name}{suffix}"):
+            yield Constraint(
+                requirement=f"{whole}<={newest}",
+                why=f"TensorRT {after} {lacks[0]}",
+                source=lacks[1],
+            )
 
 
 def _excluded(rule: CodeRule, scene: Scene) -> str | None:
@@ -204,6 +211,8 @@ def _toolkit(cuda: DottedVersion, scene: Scene) -> Iterator[Constraint]:
 
 
 def _torch(cuda: DottedVersion, scene: Scene, label: str | None) -> Iterator[Constraint]:
+    if scene.kind == "jetson":
+        return  # PyTorch for Jetson is not PyTorch's own build.
     torch = Torch(scene, label)
     known = next(torch.versions(), ())
     working = [
@@ -220,7 +229,8 @@ def _torch(cuda: DottedVersion, scene: Scene, label: str | None) -> Iterator[Con
     failing = [
         position
         for position, version in enumerate(known[: known.index(working[0])])
-        if not torch.runs(version)
+        # A resolver sees for itself that there is no wheel for a Python.
+        if not all(torch.coverage(version, item)[0].runs for item in scene.capabilities)
     ]
     if failing:
         why, source = _against_torch(torch, known[failing[-1]], cuda)

@@ -86,10 +86,6 @@ class Code:
     sass: tuple[str, ...] = ()
     ptx: tuple[str, ...] = ()
 
-    def __or__(self, other: Code) -> Code:
-        """What either of both holds."""
-        return Code(sass=_ordered((*self.sass, *other.sass)), ptx=_ordered((*self.ptx, *other.ptx)))
-
 
 def parse_code(texts: Iterable[str]) -> Code:
     """Read a list of architectures: `9.0`, `12.0+PTX`, `sm_90a`, `compute_120`.

@@ -49,8 +49,16 @@ _PASS_IN: Final = {
 }
 
 
+_WSL_FOLDER: Final = "/usr/lib/wsl/"
+"""Its libraries are Windows's, and there only where Windows has NVIDIA's driver."""
+
+
 class _Layers:
-    """The readings by the name of their layer, the strongest first."""
+    """The readings by the name of their layer, the strongest first.
+
+    `is_unloaded`: NVML says that the driver is not loaded, and nothing says otherwise. A
+    libcuda that tells its own version is no driver. Tegra's driver is another module.
+    """
 
     def __init__(self, evidence: Evidence) -> None:
         nvml = evidence.nvml
@@ -64,6 +72,11 @@ class _Layers:
             (LIBCUDA, self.libcuda),
             (of_files, self.files),
             (SMI, self.smi),
+        )
+        self.is_unloaded = (
+            self.nvml.error == DRIVER_NOT_LOADED
+            and evidence.platform.kind != "jetson"
+            and not (evidence.files.loaded or self.smi.version)
         )
 
     def first(self, fact: str) -> tuple[str | None, Any]:
@@ -95,14 +108,18 @@ def combine(evidence: Evidence) -> Host:
     of_version, version = layers.first("version")
     of_cuda, cuda = layers.first("cuda")
     of_gpus, gpus = layers.gpus(files)
-    present = layers.nvml.started or version or cuda or files.loaded or bool(files.gpu_nodes)
+    told = layers.nvml.started or version or cuda or files.loaded or files.gpu_nodes
     driver = None
-    if present:
+    if told and not layers.is_unloaded:
         driver = Driver(version=version, cuda=cuda, compat=_compat(evidence, version))
-    elif not gpus:
-        of_gpus = "/sys/bus/pci/devices" if files.pci else None
+    elif files.pci:
+        of_gpus = "/sys/bus/pci/devices"
         gpus = tuple(Gpu(index=i, pci=card.address) for i, card in enumerate(files.pci))
-    named = {"driver": of_version, "cuda": of_cuda, "gpus": of_gpus if gpus else None}
+    named = {
+        "driver": of_version if driver else None,
+        "cuda": of_cuda if driver else None,
+        "gpus": of_gpus if gpus else None,
+    }
     host = Host(
         platform=platform,
         driver=driver,
@@ -158,6 +175,7 @@ def _findings(evidence: Evidence, layers: _Layers) -> Iterable[Finding]:
     if nvml.error is not None:
         yield from _not_started(evidence, layers)
     yield from nvml.findings
+    yield from _uncounted(evidence, nvml)
     yield from layers.libcuda.findings
     yield from layers.smi.findings
     if evidence.information is not None:
@@ -193,9 +211,44 @@ def _not_started(evidence: Evidence, layers: _Layers) -> Iterable[Finding]:
             message = "there is a `libcuda.so.1` but no `libnvidia-ml.so.1` that loads"
             yield found("driver-no-library", message)
         return
-    if nvml.error == DRIVER_NOT_LOADED and not (files.loaded and files.gpu_nodes):
+    if nvml.error == DRIVER_NOT_LOADED:
+        yield from _not_loaded(evidence, layers, said)
         return
     yield found("nvml-failed", said, _access_hint(evidence, nvml))
+
+
+def _not_loaded(evidence: Evidence, layers: _Layers, said: str) -> Iterable[Finding]:
+    """What speaks against NVML, which says that no driver is loaded."""
+    files = evidence.files
+    library = evidence.nvml.library if evidence.nvml else None
+    if files.loaded and files.gpu_nodes:
+        yield found("nvml-failed", said, _access_hint(evidence, layers.nvml))
+    if not layers.is_unloaded:
+        return
+    if files.gpu_nodes and not files.pci:
+        nodes = ", ".join(f"`/dev/{name}`" for name in files.gpu_nodes)
+        hint = "`modprobe nvidia` loads the driver's kernel module"
+        yield found("nvml-failed", f"{said}, and there is {nodes}", hint)
+    elif evidence.platform.kind == "wsl2" and _WSL_FOLDER in (library or ""):
+        hint = "`wsl --shutdown` in Windows starts WSL anew"
+        yield found("nvml-failed", f"{said}, and `{library}` is of Windows's driver", hint)
+
+
+def _uncounted(evidence: Evidence, nvml: Reading) -> Iterable[Finding]:
+    """GPUs that the kernel module has and NVML does not count, since they do not start.
+
+    A container, or a user, who may not open their nodes sees none for another reason.
+    """
+    cards = [card.address for card in evidence.files.pci if card.is_driven]
+    inside = evidence.platform.container is not None
+    if nvml.gpus != () or inside or not cards or not evidence.files.open_nodes:
+        return
+    names = ", ".join(f"`{address}`" for address in cards)
+    yield found(
+        "gpus-unreadable",
+        f"NVML counts no GPU, and the kernel module `nvidia` has {names}",
+        "`dmesg | grep NVRM` says why a GPU does not start",
+    )
 
 
 def _access_hint(evidence: Evidence, nvml: Reading) -> str | None:

@@ -62,6 +62,11 @@ class PciGpu:
     address: str
     driver: str | None = None
 
+    @property
+    def is_driven(self) -> bool:
+        """Whether NVIDIA's kernel module has it."""
+        return self.driver == "nvidia"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownGpu:
@@ -91,12 +96,18 @@ class Files:
     @property
     def loaded(self) -> bool:
         """Whether the driver's kernel module is loaded."""
-        return self.module_version is not None or self.version is not None
+        told = self.module_version is not None or self.version is not None
+        return told or any(card.is_driven for card in self.pci)
 
     @property
     def gpu_nodes(self) -> tuple[str, ...]:
         """The device nodes of GPUs alone."""
         return tuple(name for name in self.nodes if name.removeprefix("nvidia").isdigit())
+
+    @property
+    def open_nodes(self) -> tuple[str, ...]:
+        """The device nodes of GPUs that this user may open."""
+        return tuple(name for name in self.gpu_nodes if name not in self.blocked)
 
     @property
     def reachable(self) -> bool:
@@ -183,7 +194,7 @@ def split_lines(output: bytes) -> tuple[Mapping[str, Any], ...]:
     for line in output.split(b"\n"):
         try:
             data = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(data, dict):
             found.append(data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from provisioner.core.coverage import Code, parse_code
 from provisioner.core.version import ComputeCapability, DottedVersion
@@ -11,7 +11,9 @@ from provisioner.core.version import ComputeCapability, DottedVersion
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from provisioner.core.host import System
+    from provisioner.core.host import Host, System
+
+DriverGapCode = Literal["no-driver", "driver-unknown", "driver-too-old", "cuda-too-old"]
 
 _T = TypeVar("_T")
 
@@ -49,15 +51,14 @@ class ToolkitCode:
 class Architecture:
     """When a compute capability came and went.
 
-    Driver branches are numbers such as `580`, toolkits major versions; None: it is not known,
-    or came before the tables begin, or has not gone. `tegra`: it is only in chips whose driver
-    is part of their system (Jetson), not the one for other GPUs.
+    Driver branches are numbers such as `580`; None: it is not known, or came before the tables
+    begin, or has not gone. `tegra`: it is only in chips whose driver is part of their system
+    (Jetson), not the one for other GPUs.
     """
 
     compute_capability: ComputeCapability
     first_driver_branch: int | None = None
     last_driver_branch: int | None = None
-    last_toolkit_major: int | None = None
     tegra: bool = False
     source: str = ""
 
@@ -81,16 +82,6 @@ class ForwardCompat:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ToolkitDriver:
-    """The driver that came with a toolkit, in each system's numbering."""
-
-    toolkit: DottedVersion
-    linux: DottedVersion | None
-    windows: DottedVersion | None
-    source: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class TorchBuild:
     """The code in PyTorch's builds of one index, from one minor version to another.
 
@@ -103,7 +94,6 @@ class TorchBuild:
     systems: tuple[str, ...]
     machine: str
     code: Code
-    confidence: str = ""
     source: str = ""
 
     @property
@@ -123,6 +113,20 @@ class TorchBuild:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DriverGap:
+    """What a host's driver is short of for a CUDA version.
+
+    `words` say it with both numbers, `lowest` is the driver that would do, in the numbering of
+    the host's system.
+    """
+
+    code: DriverGapCode
+    words: str
+    lowest: DottedVersion
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
     """The tables that the selection reads."""
 
@@ -132,7 +136,6 @@ class Facts:
     branches: tuple[DriverBranch, ...] = ()
     forward_compat: tuple[ForwardCompat, ...] = ()
     compat_brands: frozenset[str] = frozenset()
-    toolkit_drivers: tuple[ToolkitDriver, ...] = ()
     torch_builds: tuple[TorchBuild, ...] = ()
 
     def floor(self, cuda: DottedVersion) -> DriverFloor | None:
@@ -142,6 +145,36 @@ class Facts:
             if same:
                 return row
         return None
+
+    def driver_gap(self, host: Host, cuda: DottedVersion) -> DriverGap | None:
+        """What a host's driver is short of for a CUDA line (`12`) or minor version (`12.8`).
+
+        The CUDA version that the user-mode driver runs decides where it is known, since a
+        compatibility package raises it above what the kernel driver says; from CUDA 11 on any
+        minor version of the same major runs. None also where no floor is known.
+        """
+        floor = self.floor(cuda)
+        if floor is None:
+            return None
+        lowest = floor.for_system(driver_numbering(host))
+        version = host.driver.version if host.driver else None
+        runs = host.driver.cuda if host.driver else None
+        if runs is not None and runs >= floor.cuda:
+            return None
+        needs = f"needs driver >={lowest}"
+        code: DriverGapCode
+        if host.driver is None:
+            code, words = "no-driver", f"{needs}, host has none"
+        elif version is not None and version < lowest:
+            code, words = "driver-too-old", f"{needs}, host has `{version}`"
+        elif runs is not None:
+            code = "cuda-too-old"
+            words = f"needs a driver that runs CUDA >={floor.cuda}, host has `{runs}`"
+        elif version is None:
+            code, words = "driver-unknown", f"{needs}, the host's version is unknown"
+        else:
+            return None
+        return DriverGap(code=code, words=words, lowest=lowest, source=floor.source)
 
     def code(self, cuda: DottedVersion) -> tuple[ComputeCapability, ...]:
         """The compute capabilities that some toolkit of the line has code for, ascending.
@@ -219,33 +252,11 @@ class Facts:
         """
         return tuple(sorted({item for row in self.compat(cuda) for item in row.branches}))
 
-    def driver_for(self, cuda: DottedVersion, system: System) -> DottedVersion | None:
-        """The lowest driver that brings a CUDA line with it, in that system's numbering."""
-        known = [
-            version
-            for row in self.toolkit_drivers
-            if cuda.covers(row.toolkit)
-            and (version := row.windows if system == "windows" else row.linux)
-        ]
-        return min(known, default=None)
-
-    def torch_code(self, label: str, version: str | None, machine: str, system: str) -> Code | None:
-        """The code in PyTorch's builds of an index (`cu128`); None: the tables have none.
-
-        Without a version, that of all versions of the index together. A version newer than the
-        tables has the code of the newest known one.
-        """
-        fitting = [row for row in self.torch_builds if row.fits(label, machine, system)]
-        if version is not None:
-            row = self.torch_build(label, version, machine, system)
-            fitting = [row] if row else []
-        code = None
-        for row in fitting:
-            code = row.code if code is None else code | row.code
-        return code
-
     def torch_build(self, label: str, version: str, machine: str, system: str) -> TorchBuild | None:
-        """What is known of one version of PyTorch from one index."""
+        """What is known of one version of PyTorch from one index.
+
+        A version newer than the tables is as the newest known one.
+        """
         parsed = leading_version(version)
         fitting = [row for row in self.torch_builds if row.fits(label, machine, system)]
         if parsed is None or not fitting:
@@ -255,6 +266,11 @@ class Facts:
         if found is None and newest.last is not None and newest.last < parsed:
             return newest
         return found
+
+
+def driver_numbering(host: Host) -> System:
+    """Whose numbers a host's driver has: under WSL 2 it is Windows's own."""
+    return "windows" if host.platform.kind == "wsl2" else host.platform.system
 
 
 def cuda_of_label(label: str) -> DottedVersion:
@@ -292,7 +308,6 @@ def read_facts(  # noqa: PLR0913 - one for each file
     architectures: Mapping[str, Any] = _EMPTY,
     driver_branches: Mapping[str, Any] = _EMPTY,
     forward_compat: Mapping[str, Any] = _EMPTY,
-    toolkit_drivers: Mapping[str, Any] = _EMPTY,
     torch_builds: Mapping[str, Any] = _EMPTY,
 ) -> Facts:
     """Make the tables from the JSON files of the same names."""
@@ -334,7 +349,6 @@ def read_facts(  # noqa: PLR0913 - one for each file
                 compute_capability=capability(row["compute_capability"]),
                 first_driver_branch=_number(row["first_driver_branch"]),
                 last_driver_branch=_number(row["last_driver_branch"]),
-                last_toolkit_major=_number(row["last_toolkit_major"]),
                 tegra=row.get("tegra", False),
                 source=source,
             ),
@@ -352,15 +366,6 @@ def read_facts(  # noqa: PLR0913 - one for each file
             ),
         ),
         compat_brands=frozenset(forward_compat.get("brands", ())),
-        toolkit_drivers=_rows(
-            toolkit_drivers,
-            lambda row, source: ToolkitDriver(
-                toolkit=version(row["toolkit"]),
-                linux=version(row["linux"]) if row["linux"] else None,
-                windows=version(row["windows"]) if row["windows"] else None,
-                source=source,
-            ),
-        ),
         torch_builds=_rows(
             torch_builds,
             lambda row, source: TorchBuild(
@@ -370,7 +375,6 @@ def read_facts(  # noqa: PLR0913 - one for each file
                 systems=tuple(row["systems"]),
                 machine=row["machine"],
                 code=parse_code(row["architectures"]),
-                confidence=row.get("confidence", ""),
                 source=source,
             ),
         ),

@@ -83,7 +83,8 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     "gpu-failed": Kind(means="a GPU that cannot be asked for another reason"),
     "gpus-unreadable": Kind(
-        means="GPUs that cannot be counted, or none of which tells its compute capability",
+        means="GPUs that cannot be counted or do not start, or none of which tells its compute "
+        "capability",
         hint="`GPUENV_GPUS=9.0` sets it by hand",
         breaks="always",
     ),

@@ -75,7 +75,8 @@ class Gpu:
     """One GPU as NVML counts them, which need not be CUDA's order.
 
     `brand` is NVML's (`geforce`, `tesla`, `nvidia`, …), `pci` the bus address, `mig` the number
-    of MIG devices where MIG is on. What is not `ok` cannot be used by this user now.
+    of MIG devices where MIG is on. What is not `ok` is known to be of no use to this user now;
+    a GPU that could not be asked is `ok`, and its compute capability unknown.
     """
 
     index: int

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from provisioner.core.compat import branch_that_drives, driver_branch
 from provisioner.core.coverage import Code, Coverage, cover
+from provisioner.core.facts import driver_numbering
 from provisioner.core.policy import ALL, GpuPolicy, counted, gpu_text
 
 if TYPE_CHECKING:
     from provisioner.core.facts import Facts
-    from provisioner.core.host import Gpu, Host, System
+    from provisioner.core.host import Gpu, Host
     from provisioner.core.profile import Profile
     from provisioner.core.version import ComputeCapability, DottedVersion
 
@@ -154,43 +156,16 @@ def _platform(profile: Profile, host: Host) -> list[Reason]:
 def _driver(
     profile: Profile, cuda: DottedVersion, host: Host, gpus: tuple[Gpu, ...], facts: Facts
 ) -> list[Reason]:
-    """The driver floor of the CUDA line.
-
-    The CUDA version that the user-mode driver runs decides where it is known, since a
-    compatibility package raises it above what the kernel driver says; from CUDA 11 on any
-    minor version of the same major runs.
-    """
-    floor = facts.floor(cuda)
-    name = profile.name
-    if floor is None:
-        return [
-            Reason(
-                code="cuda-unknown",
-                message=f"`{name}` is for CUDA {cuda}, which the compatibility tables do not know",
-            )
-        ]
-    lowest = floor.for_system(_numbering(host))
-    driver = host.driver
-    version = driver.version if driver else None
-    runs = driver.cuda if driver else None
-    code = None
-    if driver is None:
-        code, has = "no-driver", "host has none"
-    elif runs is not None and runs >= floor.cuda:
+    """What the host's driver is short of for the CUDA line."""
+    if facts.floor(cuda) is None:
+        message = f"`{profile.name}` is for CUDA {cuda}, which the compatibility tables do not know"
+        return [Reason(code="cuda-unknown", message=message)]
+    gap = facts.driver_gap(host, cuda)
+    if gap is None:
         return []
-    elif version is not None and version < lowest:
-        code, has = "driver-too-old", f"host has `{version}`"
-    elif version is None and runs is None:
-        code, has = "driver-unknown", "the host's version is unknown"
-    if code:
-        message = f"`{name}` needs driver >={lowest}, {has}"
-    elif runs is None:
-        return []
-    else:
-        code = "cuda-too-old"
-        message = f"`{name}` needs a driver that runs CUDA >={floor.cuda}, host has `{runs}`"
-    hint = _mended_driver(cuda, lowest, host, gpus, facts) if driver and gpus else None
-    return [Reason(code=code, message=message, source=floor.source, hint=hint)]
+    hint = _mended_driver(cuda, gap.lowest, host, gpus, facts) if host.driver and gpus else None
+    message = f"`{profile.name}` {gap.words}"
+    return [Reason(code=gap.code, message=message, source=gap.source, hint=hint)]
 
 
 def _mended_driver(
@@ -214,7 +189,7 @@ def _mended_driver(
         update += f", up to branch {last}, the last that drives these GPUs"
     branch = _branch(host, facts)
     brands = {gpu.brand for gpu in gpus}
-    if branch is None or not brands <= facts.compat_brands or _numbering(host) == "windows":
+    if branch is None or not brands <= facts.compat_brands or driver_numbering(host) == "windows":
         return update
     newest = next((row.cuda for row in facts.compat(cuda) if branch in row.branches), None)
     if newest is None:
@@ -288,17 +263,15 @@ def _driver_knows(
 ) -> tuple[Reason, ...]:
     """Whether the driver's branch is between the first and the last that drives the GPU."""
     version = host.driver.version if host.driver else None
+    drives = branch_that_drives(capability, version, facts) if version else None
     row = facts.architecture(capability)
-    if version is None or row is None:
+    if drives is None or row is None:
         return ()
-    branch = _branch(host, facts)
-    first, last = row.first_driver_branch, row.last_driver_branch
-    if branch is None or not ((first and branch < first) or (last and branch > last)):
-        return ()
-    if first and branch < first:
-        says, hint = f"from branch {first} on", f"install a driver of branch {first} or newer"
+    end, branch = drives
+    if end == "first":
+        says, hint = f"from branch {branch} on", f"install a driver of branch {branch} or newer"
     else:
-        says, hint = f"up to branch {last}", f"install a driver of branch {last}"
+        says, hint = f"up to branch {branch}", f"install a driver of branch {branch}"
     return (
         Reason(
             code="gpu-unknown-to-driver",
@@ -356,11 +329,6 @@ def _branch(host: Host, facts: Facts) -> int | None:
     if driver is None:
         return None
     if driver.version is not None:
-        return facts.branch(driver.version) or driver.version.major
+        return driver_branch(driver.version, facts)
     bringing = [row.branch for row in facts.branches if driver.cuda and row.cuda >= driver.cuda]
     return min(bringing, default=None)
-
-
-def _numbering(host: Host) -> System:
-    """Under WSL 2 the driver is Windows's own, and numbered as there."""
-    return "windows" if host.platform.kind == "wsl2" else host.platform.system

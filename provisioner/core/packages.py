@@ -8,13 +8,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
+from provisioner.core.project import normalise
 from provisioner.errors import LockError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from provisioner.core.interpreter import Interpreter
+
 _TORCH_HOST: Final = re.compile(r"(?:^|\.)pytorch\.org$")
+_TORCH_LOCAL: Final = re.compile(r"cu[0-9]{2,}|cpu|xpu|rocm[0-9.]+")
 _TORCH_PATH: Final = re.compile(r"/whl/(?:test/|nightly/)?([a-z]+[0-9.]*)(?:/|$)")
+_LAST_PATCH: Final = 99
+_PLAIN_LINUX: Final = re.compile(r"-linux_\w+\.whl$")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,9 +40,48 @@ class Package:
     def torch_label(self) -> str | None:
         """The label of the PyTorch index that it is from (`cu128`, `cpu`), if it is from one."""
         local = (self.version or "").partition("+")[2]
-        if re.fullmatch(r"cu[0-9]{2,}|cpu|xpu|rocm[0-9.]+", local):
+        if _TORCH_LOCAL.fullmatch(local):
             return local
         return next(filter(None, map(torch_index, self.urls)), None)
+
+    @property
+    def of_pytorch(self) -> bool:
+        """Whether it is one of PyTorch's own builds of `torch`, as far as can be told.
+
+        That is one of PyTorch's indexes, or with such an index's local version (`+cu128`),
+        wherever it is mirrored, or one of any other index, which is taken for PyPI or a mirror
+        of it. PyTorch publishes no source distribution, and PyPI takes no wheel for plain
+        `linux_*`.
+        """
+        if self.sdist and not self.wheels:
+            return False
+        if local := (self.version or "").partition("+")[2]:
+            return _TORCH_LOCAL.fullmatch(local) is not None
+        return bool(self.torch_label) or not any(map(_PLAIN_LINUX.search, self.wheels))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Locked:
+    """What a lock has: its packages, and the Pythons that it is for."""
+
+    packages: tuple[Package, ...]
+    requires_python: str | None = None
+
+    def takes(self, interpreter: Interpreter) -> bool:
+        """Whether it is for a Python; a range that cannot be read takes every one.
+
+        Of a Python without a patch version any will do.
+        """
+        from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+        try:
+            specifier = SpecifierSet(self.requires_python or "")
+        except InvalidSpecifier:
+            return True
+        version = interpreter.version
+        patched = version.count(".") > 1
+        known = (version,) if patched else (f"{version}.0", f"{version}.{_LAST_PATCH}")
+        return any(specifier.contains(item, prereleases=True) for item in known)
 
 
 def torch_index(url: str) -> str | None:
@@ -46,10 +91,10 @@ def torch_index(url: str) -> str | None:
     return found[1] if found and _TORCH_HOST.search(parts.hostname or "") else None
 
 
-def read_packages(
+def read_locked(
     text: str, environment: Mapping[str, str] | None = None, origin: str = "pylock.toml"
-) -> tuple[Package, ...]:
-    """Read the packages of a lock, without those whose marker is false in `environment`.
+) -> Locked:
+    """Read a lock, without the packages whose marker is false in `environment`.
 
     It reads what it needs and lets everything else pass: whether the lock is valid is found
     out where its files are chosen. Without an environment every package counts.
@@ -64,12 +109,16 @@ def read_packages(
         raise LockError(message, causes=(str(error),), code="lock-malformed") from error
     packages = data.get("packages")
     found = packages if isinstance(packages, list) else []
-    return tuple(
-        _package(item)
-        for item in found
-        if isinstance(item, dict)
-        and isinstance(item.get("name"), str)
-        and _counts(item.get("marker"), environment)
+    python = data.get("requires-python")
+    return Locked(
+        requires_python=python if isinstance(python, str) else None,
+        packages=tuple(
+            _package(item)
+            for item in found
+            if isinstance(item, dict)
+            and isinstance(item.get("name"), str)
+            and _counts(item.get("marker"), environment)
+        ),
     )
 
 
@@ -84,7 +133,7 @@ def _package(data: Mapping[str, Any]) -> Package:
     index = data.get("index")
     urls = (index, *(item.get("url") for item in files))
     return Package(
-        name=re.sub(r"[-_.]+", "-", data["name"]).lower(),
+        name=normalise(data["name"]),
         version=version if isinstance(version, str) else None,
         urls=tuple(url for url in urls if isinstance(url, str)),
         wheels=tuple(name for name in names if name),

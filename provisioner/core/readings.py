@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,8 +12,6 @@ from provisioner.core.host import Gpu, GpuStatus
 from provisioner.core.version import ComputeCapability, DottedVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from provisioner.core.evidence import Answer, Asked, Files, Smi
 
 # Numbers of nvmlReturn_t in nvml.h.
@@ -26,11 +25,29 @@ OPERATING_SYSTEM: Final = 17
 VERSION_MISMATCH: Final = 18
 UNKNOWN: Final = 999
 
-_GPU_FAULTS: Final[dict[int, tuple[str, GpuStatus, str | None]]] = {
+INSUFFICIENT_POWER: Final = 8
+IRQ_ISSUE: Final = 11
+CORRUPTED_INFOROM: Final = 14
+
+_Faults = Mapping[int, tuple[str, GpuStatus, str | None]]
+
+_GPU_FAULTS: Final[_Faults] = {
     NO_PERMISSION: ("no-permission", "no-permission", None),
     GPU_IS_LOST: ("gpu-lost", "lost", None),
     RESET_REQUIRED: ("gpu-lost", "lost", "reset the GPU with `nvidia-smi --gpu-reset`"),
 }
+_HANDLE_FAULTS: Final[_Faults] = {
+    **_GPU_FAULTS,
+    **dict.fromkeys(
+        (INSUFFICIENT_POWER, IRQ_ISSUE, CORRUPTED_INFOROM), ("gpu-failed", "failed", None)
+    ),
+}
+"""Where there is no handle, these too mean a fault of the GPU, and not of what was asked."""
+_UNKNOWN_FAULT: Final[tuple[str, GpuStatus, str | None]] = (
+    "gpu-failed",
+    "ok",
+    "`GPUENV_GPUS=9.0` sets the compute capabilities by hand",
+)
 
 _BRANDS: Final = (
     *("unknown", "quadro", "tesla", "nvs", "grid", "geforce", "titan"),
@@ -256,7 +273,7 @@ def _nvml_gpu(index: int, asked: Asked) -> tuple[Gpu, list[Finding]]:
     answers = {a.call: a for a in asked.answers if a.gpu == index and a.part is None}
     handle = answers.get("nvmlDeviceGetHandleByIndex")
     if handle is None or handle.failed:
-        return _unusable(Gpu(index=index), handle, "cannot be used")
+        return _unusable(Gpu(index=index), handle, "cannot be used", _HANDLE_FAULTS)
     findings: list[Finding] = []
     values = {call: a.value for call, a in answers.items() if not a.failed}
     brand = values.get("nvmlDeviceGetBrand")
@@ -282,13 +299,17 @@ def _nvml_gpu(index: int, asked: Asked) -> tuple[Gpu, list[Finding]]:
     return gpu, findings
 
 
-def _unusable(gpu: Gpu, answer: Answer | None, how: str) -> tuple[Gpu, list[Finding]]:
-    """The GPU with its state; a call that was never answered is told of by the probe's end."""
+def _unusable(
+    gpu: Gpu, answer: Answer | None, how: str, faults: _Faults = _GPU_FAULTS
+) -> tuple[Gpu, list[Finding]]:
+    """The GPU with its state.
+
+    A call that was never answered is told of by the probe's end. It, or an error that says
+    nothing of the GPU, is no proof that nobody can use it.
+    """
     if answer is None:
-        return replace(gpu, status="failed"), []
-    code, status, hint = _GPU_FAULTS.get(answer.error or 0, ("gpu-failed", "failed", None))
-    if answer.error == NOT_SUPPORTED:
-        status, hint = "ok", "`GPUENV_GPUS=9.0` sets the compute capabilities by hand"
+        return gpu, []
+    code, status, hint = faults.get(answer.error or 0, _UNKNOWN_FAULT)
     message = f"GPU {gpu.index} {how}: {_said(answer)}"
     return replace(gpu, status=status), [found(code, message, hint)]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from provisioner.core.findings import ABSENT as ABSENT_CODES
-from provisioner.core.findings import found
+from provisioner.core.findings import BROKEN, BROKEN_UNTOLD, found
 from provisioner.core.host import Driver, Finding, Gpu, Host, Target, with_absence_findings
 from provisioner.core.version import ComputeCapability, DottedVersion
 from provisioner.errors import TargetError
@@ -100,16 +100,16 @@ def apply_short(short: ShortTarget, here: Host) -> Target:
     asked for the others.
     """
     platform = here.platform
-    if short.libc or short.machine or short.names_gpu_facts:
-        # A named target is another machine, whose odd class is not known.
-        kind = "linux" if short.libc or platform.system == "linux" else platform.kind
-        platform = replace(
-            platform,
-            system="linux" if short.libc else platform.system,
-            kind=kind,
-            machine=short.machine or platform.machine,
-            libc=short.libc or platform.libc,
-        )
+    platform = replace(
+        platform,
+        machine=short.machine or platform.machine,
+        libc=short.libc or platform.libc,
+    )
+    if short.libc and platform.system != "linux":
+        platform = replace(platform, system="linux", kind="linux")
+    elif short.names_gpu_facts and platform.system == "linux":
+        # Another driver is another machine, whose odd class is not known.
+        platform = replace(platform, kind="linux")
     where = "--target" if short.libc or short.machine else "this machine"
     if not short.names_gpu_facts:
         sources = tuple(sorted({**dict(here.sources), "platform": where}.items()))
@@ -192,7 +192,9 @@ def apply_overrides(host: Host, overrides: Mapping[str, tuple[str, str]]) -> Hos
     contradictions = _contradictions(host, overrides, version, cuda, gpus)
     sources = dict(host.sources)
     sources.update((fact, f"overridden by `{name}`") for fact, (name, _) in overrides.items())
-    replaced = {code for fact in overrides for code in _ABOUT[fact]}
+    no_driver = not present and bool({"driver", "cuda"} & overrides.keys())
+    no_gpus = not gpus and "gpus" in overrides
+    replaced = _replaced(set(overrides), no_driver=no_driver, no_gpus=no_gpus)
     kept = tuple(finding for finding in host.findings if finding.code not in replaced)
     changed = replace(
         host,
@@ -245,9 +247,23 @@ _ABOUT: Final = {
     "driver": ABSENT_CODES | {"version-mismatch", "nvml-failed", "driver-unreadable"},
     "cuda": ABSENT_CODES | {"version-mismatch", "nvml-failed", "driver-no-compute-lib"},
     "gpus": ABSENT_CODES
-    | {"gpus-unreadable", "gpu-lost", "gpu-failed", "no-permission", "no-mig-instance"},
+    | {"gpus-unreadable", "gpu-lost", "gpu-failed", "no-permission", "no-mig-instance"}
+    | {"gpus-unknown"},
 }
 """The findings that no longer hold when a fact is replaced."""
+
+
+def _replaced(facts: set[str], *, no_driver: bool, no_gpus: bool) -> frozenset[str]:
+    """The codes of findings that no longer hold.
+
+    Where the user says that there is nothing to use, or names both the driver and the GPUs,
+    nothing of a broken driver counts.
+    """
+    codes = frozenset(code for fact in facts for code in _ABOUT[fact])
+    if no_driver:
+        codes |= _ABOUT["driver"] | _ABOUT["cuda"] | {"gpus-unknown"}
+    named = "gpus" in facts and bool({"driver", "cuda"} & facts)
+    return codes | BROKEN | BROKEN_UNTOLD if named or no_driver or no_gpus else codes
 
 
 def _version_or_absent(text: str) -> DottedVersion | Absent:

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _T = TypeVar("_T")
+_CLASSES: Final[Mapping[object, tuple[str, ...]]] = {
+    "linux": ("linux", "wsl2", "jetson"),
+    "macos": ("macos",),
+    "windows": ("windows",),
+}
+"""The classes of machines that a system runs on."""
 _FINDING: Final = ("code", "message")
 _KEYS: Final = ("platform", "driver", "gpus", "findings", "sources", "python")
 _PLATFORM: Final = ("system", "machine", "class", "libc", "container")
@@ -157,6 +163,8 @@ class _Reader:
             self.faults.append(f"`platform.system`: `{system}` is none of {_names(System)}")
         if kind not in get_args(PlatformClass):
             self.faults.append(f"`platform.class`: `{kind}` is none of {_names(PlatformClass)}")
+        elif kind not in _CLASSES.get(system, (kind,)):
+            self.faults.append(f"`platform.class`: `{kind}` is not of system `{system}`")
         machine = self._optional(data, "machine", "platform.machine", str)
         if machine is None:
             self.faults.append("`platform.machine`: missing")
@@ -168,6 +176,8 @@ class _Reader:
             and self._version(libc[1], "platform.libc[1]")
         ):
             self.faults.append(f'`platform.libc`: `{libc}` is not like `["glibc", "2.35"]`')
+        elif libc is not None and system in {"macos", "windows"}:
+            self.faults.append(f"`platform.libc`: `{libc[0]}` is not of system `{system}`")
         if self.faults:
             return None
         return Platform(
@@ -224,16 +234,14 @@ class _Reader:
         except ValueError as error:
             self.faults.append(f"`{path}.compute_capability`: {error}")
         return Gpu(
-            index=self._optional(data, "index", f"{path}.index", int) or 0
-            if "index" in data
-            else position,
+            index=self._number(data, "index", path) or 0 if "index" in data else position,
             uuid=self._optional(data, "uuid", f"{path}.uuid", str),
             name=self._optional(data, "name", f"{path}.name", str),
             compute_capability=capability,
-            memory_bytes=self._optional(data, "memory_bytes", f"{path}.memory_bytes", int),
+            memory_bytes=self._number(data, "memory_bytes", path),
             brand=self._optional(data, "brand", f"{path}.brand", str),
             pci=self._optional(data, "pci", f"{path}.pci", str),
-            mig=self._optional(data, "mig", f"{path}.mig", int),
+            mig=self._number(data, "mig", path),
             status=status,
         )
 
@@ -279,6 +287,12 @@ class _Reader:
             return value
         self.faults.append(f"`{key}`: expected a list, got {type(value).__name__}")
         return []
+
+    def _number(self, data: Mapping[str, Any], key: str, path: str) -> int | None:
+        value = self._optional(data, key, f"{path}.{key}", int)
+        if value is not None and value < 0:
+            self.faults.append(f"`{path}.{key}`: expected 0 or more, got {value}")
+        return value
 
     def _optional(self, data: Mapping[str, Any], key: str, path: str, kind: type[_T]) -> _T | None:
         value = data.get(key)

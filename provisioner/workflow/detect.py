@@ -135,7 +135,9 @@ def _from_file(path: Path) -> Target:
             hint="`gpuenv detect --save FILE` writes one, and `v100-h100-r580` is the name of an "
             "example; the short form has `=` in it",
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         message = f"target `{path}` is not valid"
-        raise TargetError(message, causes=(str(error),)) from error
+        nested = isinstance(error, RecursionError)
+        cause = "it is nested too deeply" if nested else str(error)
+        raise TargetError(message, causes=(cause,)) from error
     return target_from_json(data, str(path))

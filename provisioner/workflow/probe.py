@@ -25,6 +25,7 @@ _LONGEST: Final = 24 * 3600
 _LONGEST_WITHOUT_GPU: Final = 600
 """Seconds for which an answer is remembered at most."""
 _LIMIT: Final = "GPUENV_PROBE_TIMEOUT"
+_MOST_SECONDS: Final = 3600
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +40,7 @@ def probe_seconds(variables: Mapping[str, str]) -> float:
     """How long all probes together may take.
 
     Raises:
-        UsageError: the variable is not a number of seconds.
+        UsageError: the variable is not a number of seconds, up to an hour.
     """
     text = variables.get(_LIMIT, "").strip()
     if not text:
@@ -48,9 +49,12 @@ def probe_seconds(variables: Mapping[str, str]) -> float:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not 0 < seconds < math.inf:
+    if not 0 < seconds <= _MOST_SECONDS:
         message = f"`{_LIMIT}` is not a number of seconds"
-        raise UsageError(message, causes=(f"it is `{text}`",), hint=f"`{_LIMIT}={_SECONDS:g}`")
+        more = f", more than `{_MOST_SECONDS}`" if _MOST_SECONDS < seconds < math.inf else ""
+        raise UsageError(
+            message, causes=(f"it is `{text}`{more}",), hint=f"`{_LIMIT}={_SECONDS:g}`"
+        )
     return seconds
 
 

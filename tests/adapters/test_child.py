@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +15,8 @@ from provisioner.adapters._child import Limit, Ran, python_command, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux's drivers are asked")
 
 PYTHON = (sys.executable, "-I", "-S", "-c")
 
@@ -45,12 +50,71 @@ def test_a_child_that_ignores_what_it_is_told_ends_all_the_same() -> None:
     assert child(code, 0.6).timed_out
 
 
+def is_there(process: int) -> bool:
+    """Whether a process runs; one that ended and was not collected does not."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def ended(process: int) -> bool:
+    """Whether a process ends within a second: what is killed needs a moment."""
+    end = time.monotonic() + 1
+    while is_there(process) and time.monotonic() < end:
+        time.sleep(0.01)
+    return not is_there(process)
+
+
+GRANDCHILD = "import os, time\nother = os.fork()\nif other == 0: {first}time.sleep(60)\n"
+
+
+@pytest.mark.parametrize("first", ["", "os.close(1); "], ids=["with the output", "without it"])
+def test_a_child_that_ended_is_not_waited_for_because_of_its_children(first: str) -> None:
+    code = GRANDCHILD.format(first=first) + "print(other, flush=True)\nraise SystemExit(3)"
+    started = time.monotonic()
+    ran = child(code)
+    assert time.monotonic() - started < 10
+    assert (ran.code, ran.timed_out) == (3, False)
+    assert ended(int(ran.output))
+
+
 def test_the_children_of_a_child_end_with_it() -> None:
-    code = "import os, time\nif os.fork() == 0: time.sleep(60)\nprint(os.getpgrp(), flush=True)"
+    code = GRANDCHILD.format(first="") + "print(other, flush=True)\ntime.sleep(60)"
     ran = child(code, 0.6)
-    # The grandchild holds the pipe open, so that only the limit ends the reading.
     assert ran.timed_out
-    assert ran.output.strip().isdigit()
+    assert ended(int(ran.output))
+
+
+def test_all_that_a_child_wrote_is_read_though_its_children_hold_the_output() -> None:
+    code = GRANDCHILD.format(first="") + "print('x' * 300000, flush=True)"
+    ran = child(code)
+    assert (len(ran.output), ran.code, ran.timed_out) == (300_001, 0, False)
+
+
+def test_a_grandchild_that_shouts_does_not_keep_the_answer_back() -> None:
+    shout = "[os.write(1, b'x' * 100) for _ in iter(int, 1)]; "
+    ran = child(GRANDCHILD.format(first=shout) + "raise SystemExit(0)", 10)
+    assert (ran.code, ran.timed_out) == (0, False)
+
+
+def test_a_child_that_the_system_collects_is_read_all_the_same() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        ran = child("print('x')")
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert (ran.output, ran.timed_out) == (b"x\n", False)
+
+
+def test_a_child_of_another_session_is_not_waited_for() -> None:
+    code = GRANDCHILD.format(first="os.setsid(); ") + "print(other, flush=True)"
+    started = time.monotonic()
+    ran = child(code)
+    assert time.monotonic() - started < 10
+    assert (ran.code, ran.timed_out) == (0, False)
+    os.kill(int(ran.output), signal.SIGKILL)
 
 
 def test_a_child_that_closes_its_output_and_stays_is_ended() -> None:

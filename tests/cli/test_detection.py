@@ -69,6 +69,11 @@ class Simulated:
         given = self.variables(**more)
         return self.user.gpuenv(self.folder, "select", given=given).code
 
+    def selection(self, **more: str) -> dict[str, Any]:
+        """What `select --json` tells."""
+        done = self.user.gpuenv(self.folder, "select", "--json", given=self.variables(**more))
+        return done.data
+
 
 def codes(data: dict[str, Any]) -> list[str]:
     return [finding["code"] for finding in data["findings"]]
@@ -162,8 +167,33 @@ def test_a_hang_in_one_gpu_keeps_what_was_answered_before(
     assert codes(data) == ["probe-timeout"]
     assert "`nvmlDeviceGetHandleByIndex of GPU 1`" in message(data, "probe-timeout")
     assert [gpu["compute_capability"] for gpu in data["gpus"]] == ["9.0", None]
-    assert [gpu["status"] for gpu in data["gpus"]] == ["ok", "failed"]
+    # Nobody knows that it cannot be used.
+    assert [gpu["status"] for gpu in data["gpus"]] == ["ok", "ok"]
     assert data["driver"]["cuda"] == "13.0"
+
+
+V100 = SimulatedGpu(
+    "Tesla V100", "GPU-3", compute_capability=(7, 0), pci="00000000:03:00.0", brand=2
+)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        Script(gpus=(H100, V100), hangs=(("nvmlDeviceGetHandleByIndex", 1),)),
+        Script(gpus=(H100, V100), crashes=(("nvmlDeviceGetHandleByIndex", 1),)),
+        Script(gpus=(H100, V100), failures={("nvmlDeviceGetCudaComputeCapability", 1): 999}),
+        Script(gpus=(H100, V100), failures={("nvmlDeviceGetHandleByIndex", 1): 999}),
+    ],
+    ids=["hang", "crash", "capability", "handle"],
+)
+def test_a_gpu_that_could_not_be_asked_still_counts(
+    script: Script, simulate: Callable[..., Simulated]
+) -> None:
+    data = simulate(script).selection(GPUENV_PROBE_TIMEOUT="1")
+    assert data["profile"] == "cu12"
+    (cu13,) = (item for item in data["candidates"] if item["profile"] == "cu13")
+    assert [reason["code"] for reason in cu13["reasons"]] == ["capability-unknown"]
 
 
 def test_a_crash_is_a_finding_and_no_traceback(simulate: Callable[..., Simulated]) -> None:
@@ -292,6 +322,70 @@ def test_driver_files_alone_are_no_gpu_to_use(simulate: Callable[..., Simulated]
     assert codes(data) == ["driver-no-device"]
     assert data["driver"]["version"] == "570.124.06"
     assert machine.asked == []
+
+
+def test_a_gpu_that_does_not_start_is_no_absent_one(simulate: Callable[..., Simulated]) -> None:
+    machine = simulate(Script(), nodes=1, pci={"0000:01:00.0": "nvidia"})
+    data = machine.detect()
+    assert codes(data) == ["gpus-unreadable"]
+    assert "`dmesg | grep NVRM`" in data["findings"][0]["hint"]
+    assert machine.select() == 7
+    assert machine.selection(GPUENV_GPUS="9.0")["profile"] == "cu13"
+
+
+@pytest.mark.parametrize("pci", [{}, {"0000:01:00.0": None}])
+def test_a_driver_that_is_not_loaded_never_makes_a_cuda_choice(
+    pci: dict[str, str | None],
+    simulate: Callable[..., Simulated],
+    nvml: Path,
+    libcuda: Path,
+) -> None:
+    machine = simulate(
+        Script(failures={"nvmlInit": 9}, libcuda=13000),
+        driver=None,
+        nodes=1,
+        pci=pci,
+        libraries=(nvml, libcuda),
+    )
+    data = machine.detect()
+    assert data["driver"] is None
+    assert codes(data) == ["gpu-no-driver" if pci else "nvml-failed"]
+    assert machine.select() == (0 if pci else 7)
+    if pci:
+        assert machine.selection()["profile"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    "given", [{"GPUENV_DRIVER": "none"}, {"GPUENV_CUDA": ""}, {"GPUENV_GPUS": ""}]
+)
+@pytest.mark.parametrize(
+    "script",
+    [
+        Script(gpus=(H100,), hangs=("nvmlInit",)),
+        Script(gpus=(H100,), crashes=("nvmlInit",)),
+        Script(gpus=(H100,), failures={"nvmlInit": 999}),
+        Script(gpus=(H100,), failures={"nvmlDeviceGetCount": 999}),
+        Script(driver="580.95.05", gpus=(H100,)),
+    ],
+    ids=["hang", "crash", "start", "count", "mismatch"],
+)
+def test_saying_that_there_is_no_gpu_gets_out_of_a_broken_driver(
+    script: Script, given: dict[str, str], simulate: Callable[..., Simulated]
+) -> None:
+    machine = simulate(script, driver="580.65.06")
+    limit = {"GPUENV_PROBE_TIMEOUT": "0.5"}
+    assert machine.select(**limit) == 7
+    assert machine.selection(**limit, **given)["profile"] == "cpu"
+
+
+def test_naming_the_driver_and_its_gpus_gets_out_of_a_hang(
+    simulate: Callable[..., Simulated],
+) -> None:
+    machine = simulate(Script(gpus=(H100,), hangs=("nvmlInit",)))
+    given = {"GPUENV_DRIVER": "570.124.06", "GPUENV_GPUS": "9.0"}
+    data = machine.selection(GPUENV_PROBE_TIMEOUT="0.5", **given)
+    assert data["profile"] == "cu12"
+    assert [warning["code"] for warning in data["warnings"]] == ["override-contradicts"]
 
 
 def test_nouveau_in_the_drivers_place_is_named(simulate: Callable[..., Simulated]) -> None:
@@ -423,6 +517,26 @@ def test_an_override_is_laid_over_what_is_remembered(simulate: Callable[..., Sim
 
 
 # What is refused
+
+
+def test_a_time_limit_beyond_an_hour_is_2(tmp_path: Path) -> None:
+    machine = Simulated(tmp_path)
+    make_root(machine.root)
+    given = machine.variables(GPUENV_PROBE_TIMEOUT="4294967295")
+    done = machine.user.gpuenv(tmp_path, "detect", given=given)
+    assert done.code == 2
+    assert done.message.error == "`GPUENV_PROBE_TIMEOUT` is not a number of seconds"
+    assert done.message.causes == ("it is `4294967295`, more than `3600`",)
+
+
+def test_a_target_that_is_nested_without_end_is_2(tmp_path: Path) -> None:
+    machine = Simulated(tmp_path)
+    make_root(machine.root)
+    file = put(tmp_path, "deep.json", "[" * 100_000)
+    done = machine.user.gpuenv(tmp_path, "detect", "--target", str(file), given=machine.variables())
+    assert done.code == 2
+    assert done.message.error == f"target `{file}` is not valid"
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])

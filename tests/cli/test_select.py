@@ -373,7 +373,8 @@ def test_a_policy_that_is_none_is_2_and_shows_what_is_one(
 ) -> None:
     done = two_lines.select("--target", mixed, f"--gpu-policy={policy}")
     assert (done.code, done.out) == (2, "")
-    assert done.message.error == f"`--gpu-policy {policy}` is not a policy"
+    what = f"`--gpu-policy {policy}` is not a policy" if policy else "`--gpu-policy` is empty"
+    assert done.message.error == what
     assert done.message.hint is not None
 
 

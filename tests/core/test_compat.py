@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from provisioner.core.compat import CODES, driver_findings
 from provisioner.core.host import Compat, Driver, Gpu, Host
-from tests.core.examples import EMPTY, LINUX, capability, host, shipped_facts, version
+from provisioner.core.judge import judge
+from provisioner.core.target import apply_overrides, override_variables
+from tests.core.examples import (
+    EMPTY,
+    LINUX,
+    capability,
+    host,
+    shipped_facts,
+    shipped_profiles,
+    version,
+)
 
 if TYPE_CHECKING:
     from provisioner.core.host import PlatformClass
@@ -31,7 +41,14 @@ class Tables:
     """Tables made by hand."""
 
     cuda_of: dict[int, str] = field(
-        default_factory=lambda: {470: "11.4", 535: "12.2", 570: "12.8", 580: "13.0", 590: "13.1"}
+        default_factory=lambda: {
+            470: "11.4",
+            520: "11.8",
+            535: "12.2",
+            570: "12.8",
+            580: "13.0",
+            590: "13.1",
+        }
     )
     packages: dict[str, tuple[int, ...]] = field(
         default_factory=lambda: {"12.8": (470, 535), "13.0": (535, 550, 570), "13.1": (535, 580)}
@@ -70,6 +87,10 @@ TABLES = Tables()
 
 def judged(machine: Host) -> Host:
     return driver_findings(machine, TABLES)
+
+
+def overridden(machine: Host, **variables: str) -> Host:
+    return apply_overrides(machine, override_variables(variables))
 
 
 def codes(machine: Host) -> list[str]:
@@ -163,11 +184,47 @@ def test_an_overridden_cuda_version_is_obeyed_and_told_of() -> None:
     assert changed.driver == machine.driver
 
 
+@pytest.mark.parametrize("driver", ["580.95.05", "585.10", "589.99"])
+def test_a_driver_between_two_branches_is_counted_to_the_lower_one(driver: str) -> None:
+    assert judged(host(driver, None, "7.0")).findings == ()
+
+
+def test_a_driver_newer_than_the_tables_left_old_gpus_behind() -> None:
+    assert "gpu-unknown-to-driver" in codes(judged(host("999.1", None, "7.0")))
+
+
+@pytest.mark.parametrize(
+    ("driver", "said"), [("591.44", ["gpu-unknown-to-driver"]), ("581.29", [])]
+)
+def test_under_wsl_a_driver_drives_what_its_branch_does(driver: str, said: list[str]) -> None:
+    machine = replace(host(driver, None, "7.0"), platform=replace(LINUX, kind="wsl2"))
+    assert codes(judged(machine)) == said
+
+
+DRIVERS = st.builds("{}.{}".format, st.integers(min_value=300, max_value=1000), st.integers(0, 200))
+
+
+@given(
+    DRIVERS,
+    st.sampled_from(["3.7", "6.1", "7.0", "8.0", "9.0", "10.3", "12.1", "13.0"]),
+    st.sampled_from(["linux", "wsl2", "jetson"]),
+)
+def test_a_finding_about_a_gpu_is_a_rejection_of_every_line_and_the_reverse(
+    driver: str, gpu: str, kind: PlatformClass
+) -> None:
+    facts = shipped_facts()
+    machine = replace(host(driver, None, gpu), platform=replace(LINUX, kind=kind))
+    (cu12,) = (item for item in shipped_profiles() if item.name == "cu12")
+    code = "gpu-unknown-to-driver"
+    refused = code in {reason.code for reason in judge(cu12, machine, facts).reasons}
+    assert refused is (code in codes(driver_findings(machine, facts)))
+
+
 @pytest.mark.parametrize(("kind", "said"), [("wsl2", []), ("jetson", ["jetson"])])
-def test_drivers_of_other_numbering_are_not_measured_by_linuxs(
+def test_a_cuda_version_of_another_numbering_is_not_measured_by_linuxs(
     kind: PlatformClass, said: list[str]
 ) -> None:
-    machine = replace(host("591.10", "13.1", "7.0"), platform=replace(LINUX, kind=kind))
+    machine = replace(host("535.129.03", "13.0", "8.0"), platform=replace(LINUX, kind=kind))
     assert codes(judged(machine)) == said
     assert judged(machine).driver == machine.driver
 
@@ -176,6 +233,17 @@ def test_a_jetson_without_a_driver_is_told_too_and_once() -> None:
     machine = judged(replace(EMPTY, platform=replace(LINUX, kind="jetson")))
     assert codes(machine) == ["jetson"]
     assert judged(machine) == machine
+
+
+def test_where_a_user_named_both_versions_no_package_is_blamed() -> None:
+    machine = overridden(
+        host("580.65.06", "13.0", "8.0"), GPUENV_DRIVER="470.82.01", GPUENV_CUDA="13.0"
+    )
+    changed = judged(machine)
+    assert codes(changed) == ["override-contradicts"]
+    assert changed.driver == machine.driver
+    one = overridden(host("470.82.01", "11.4", "8.0"), GPUENV_CUDA="13.0")
+    assert "compat-unusable" in codes(judged(one))
 
 
 def test_a_branch_between_those_of_the_tables_is_not_judged() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ from provisioner.core.artefacts import judge_requirements
 from provisioner.core.constraints import Constraint, constraints
 from provisioner.core.interpreter import Interpreter
 from tests.core.artefact_examples import example_host, shipped_artefact_facts
-from tests.core.examples import host, shipped_facts, version
+from tests.core.examples import capability, host, shipped_facts, version
 
 if TYPE_CHECKING:
     from provisioner.core.host import Host
@@ -38,11 +39,8 @@ def lines(
 TENSORRT_12 = "tensorrt<=10.13.0.35"
 CUDA_12 = {TENSORRT_12, "cuda-toolkit<13"}
 """What any host needs on CUDA 12: the plain names are for CUDA 13 by now."""
-NO_VOLTA = {
-    f"{name}{suffix}<10.5"
-    for name in ("tensorrt", "tensorrt-lean", "tensorrt-dispatch")
-    for suffix in ("", "-cu12")
-}
+FLAVOURS = ("tensorrt", "tensorrt-lean", "tensorrt-dispatch")
+NO_VOLTA = {f"{name}{suffix}<10.5" for name in FLAVOURS for suffix in ("", "-cu12")}
 
 
 @pytest.mark.parametrize(
@@ -79,8 +77,8 @@ NO_VOLTA = {
             None,
             {
                 *CUDA_12,
-                "tensorrt<=10.7.0.post1",
-                "tensorrt-cu12<=10.7.0.post1",
+                *(f"{name}<=10.7.0.post1" for name in FLAVOURS),
+                *(f"{name}-cu12<=10.7.0.post1" for name in FLAVOURS),
                 "torch<2.7",
             },
         ),
@@ -90,11 +88,7 @@ NO_VOLTA = {
             None,
             {
                 "tensorrt-cu13!=10.13.3.9",
-                *(
-                    f"{name}{suffix}<11.0"
-                    for name in ("tensorrt", "tensorrt-lean", "tensorrt-dispatch")
-                    for suffix in ("", "-cu13")
-                ),
+                *(f"{name}{suffix}<11.0" for name in FLAVOURS for suffix in ("", "-cu13")),
             },
         ),
         ("dgx-spark", "13", None, {"tensorrt-cu13!=10.13.3.9"}),
@@ -105,8 +99,9 @@ NO_VOLTA = {
             {
                 *CUDA_12,
                 "cuda-toolkit>=12.8",
-                "tensorrt-cu12<=10.13.0.35",
-                "tensorrt-cu12>=10.5.0",
+                *(f"{name}<=10.13.0.35" for name in FLAVOURS),
+                *(f"{name}-cu12<=10.13.0.35" for name in FLAVOURS),
+                *(f"{name}-cu12>=10.5.0" for name in FLAVOURS),
             },
         ),
         ("alpine", "13", None, {"tensorrt-cu13!=10.13.3.9"}),
@@ -122,6 +117,23 @@ def test_a_new_python_needs_a_new_tensorrt() -> None:
     python = Interpreter(version="3.14")
     assert "tensorrt-cu12>=11.1.0.106" in lines("h100-r570", "12", None, python)
     assert "tensorrt-cu12>=11.1.0.106" not in lines("h100-r570", "12", None, None)
+
+
+def test_pytorch_for_jetson_has_no_bounds() -> None:
+    jetson = example_host("jetson-thor")
+    orin = replace(jetson, gpus=(replace(jetson.gpus[0], compute_capability=capability("8.7")),))
+    served = replace(orin, platform=replace(orin.platform, kind="linux"))
+    python = Interpreter(version="3.9")
+    assert "torch" in {item.name for item in found(served, "12.6", "cu126", python)}
+    assert "torch" not in {item.name for item in found(orin, "12.6", "cu126", python)}
+
+
+def test_a_python_that_pytorch_left_bounds_it_from_above_alone() -> None:
+    assert "torch<2.9" in lines("h100-r570", "12", None, Interpreter(version="3.9"))
+    assert lines("h100-r570", "12.6", "cu126", Interpreter(version="3.14")) == {
+        *CUDA_12,
+        *(f"{name}-cu12>=11.1.0.106" for name in FLAVOURS),
+    }
 
 
 def test_every_constraint_says_why_and_by_which_source() -> None:
@@ -171,6 +183,14 @@ def test_what_has_a_version_that_runs_still_has_one_under_its_constraints(
         if not free:
             gaps = judge_requirements([f"{name}{bounds}"], version(cuda), *known)
             assert [gap.message for gap in gaps if gap.hard] == []
+
+
+@given(LINES, st.lists(CAPABILITIES, max_size=3))
+def test_no_constraint_is_told_twice(line: tuple[str, str | None], capabilities: list[str]) -> None:
+    x86 = host("580.95.05", "13.0", *capabilities)
+    for machine in (x86, replace(x86, platform=replace(x86.platform, machine="aarch64"))):
+        told = [str(item) for item in found(machine, *line)]
+        assert len(set(told)) == len(told)
 
 
 @given(LINES, st.lists(CAPABILITIES, max_size=3))

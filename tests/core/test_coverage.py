@@ -125,7 +125,12 @@ def test_more_code_never_runs_worse(
     one: Code, other: Code, gpu: ComputeCapability, driver: DottedVersion, toolkit: DottedVersion
 ) -> None:
     order = list(Coverage)
-    both = cover(one | other, gpu, cuda_of_driver=driver, ptx_from=toolkit)
+    both = cover(
+        Code(sass=one.sass + other.sass, ptx=one.ptx + other.ptx),
+        gpu,
+        cuda_of_driver=driver,
+        ptx_from=toolkit,
+    )
     alone = cover(one, gpu, cuda_of_driver=driver, ptx_from=toolkit)
     assert order.index(both) <= order.index(alone)
 

@@ -28,7 +28,7 @@ from tests.core.examples import LINUX, version
 from tests.simulators.roots import CLOSED_MODULE, INFORMATION, OPEN_MODULE
 
 if TYPE_CHECKING:
-    from provisioner.core.host import PlatformClass
+    from provisioner.core.host import GpuStatus, PlatformClass
 
 INIT = "nvmlInit"
 VERSION = "nvmlSystemGetDriverVersion"
@@ -509,6 +509,131 @@ CASES: Final = (
         broken=True,
     ),
     Case(
+        "a module that was unloaded and left its nodes behind",
+        Evidence(
+            platform=LINUX,
+            files=Files(nodes=NODES),
+            nvml=NOT_LOADED,
+            libcuda=Asked(answers=(Answer(call="cuDriverGetVersion", value=12080),)),
+        ),
+        None,
+        (None,),
+        ("nvml-failed",),
+        broken=True,
+        sources={"gpus": "/dev"},
+        says=("`/dev/nvidia0`",),
+    ),
+    Case(
+        "a module that was unloaded, whose card PCI shows",
+        Evidence(
+            platform=LINUX,
+            files=Files(nodes=NODES, pci=(PciGpu(address="0000:01:00.0"),)),
+            nvml=NOT_LOADED,
+            libcuda=Asked(answers=(Answer(call="cuDriverGetVersion", value=12080),)),
+        ),
+        None,
+        (None,),
+        ("gpu-no-driver",),
+        sources={"gpus": "/sys/bus/pci/devices"},
+        says=("`0000:01:00.0`",),
+    ),
+    Case(
+        "a card that `nvidia` has, though no file tells the module's version",
+        Evidence(
+            platform=LINUX,
+            files=Files(nodes=NODES, pci=(PciGpu(address="0000:01:00.0", driver="nvidia"),)),
+            nvml=NOT_LOADED,
+        ),
+        (None, None),
+        (None,),
+        ("nvml-failed", "driver-unreadable"),
+        broken=True,
+    ),
+    Case(
+        "a loaded module without nodes, of which NVML says that it is not loaded",
+        Evidence(platform=LINUX, files=loaded(), nvml=NOT_LOADED),
+        ("580.95.05", None),
+        (),
+        ("driver-no-device",),
+    ),
+    Case(
+        "WSL2 whose own library cannot reach the driver of Windows",
+        Evidence(
+            platform=platform("wsl2"),
+            files=Files(dxg=True),
+            nvml=replace(NOT_LOADED, library="/usr/lib/wsl/lib/libnvidia-ml.so.1"),
+            libcuda=Asked(answers=(Answer(call="cuDriverGetVersion", value=12080),)),
+        ),
+        None,
+        (),
+        ("nvml-failed",),
+        broken=True,
+    ),
+    Case(
+        "WSL2 with a library that is not of Windows",
+        Evidence(
+            platform=platform("wsl2"),
+            files=Files(dxg=True),
+            nvml=replace(NOT_LOADED, library="/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1"),
+            libcuda=Asked(answers=(Answer(call="cuDriverGetVersion", value=12080),)),
+        ),
+        None,
+        (),
+        ("no-gpu",),
+    ),
+    Case(
+        "a Jetson whose NVML asks for the module of other GPUs",
+        Evidence(
+            platform=platform("jetson"),
+            files=Files(),
+            nvml=NOT_LOADED,
+            libcuda=Asked(answers=(Answer(call="cuDriverGetVersion", value=11040),)),
+        ),
+        (None, "11.4"),
+        (),
+        ("jetson", "gpus-unknown"),
+    ),
+    Case(
+        "NVML counts no GPU though `nvidia` has one that does not start",
+        Evidence(
+            platform=LINUX,
+            files=loaded(
+                nodes=NODES,
+                gpus=known("0000:01:00.0"),
+                pci=(PciGpu(address="0000:01:00.0", driver="nvidia"),),
+            ),
+            nvml=nvml(),
+        ),
+        ("580.95.05", "13.0"),
+        (),
+        ("gpus-unreadable",),
+        broken=True,
+        says=("`0000:01:00.0`",),
+    ),
+    *(
+        Case(
+            f"NVML counts no GPU {why}",
+            Evidence(
+                platform=where,
+                files=loaded(
+                    pci=(PciGpu(address="0000:01:00.0", driver=bound),),
+                    nodes=nodes,
+                    blocked=blocked,
+                ),
+                nvml=nvml(),
+            ),
+            ("580.95.05", "13.0"),
+            (),
+            ("driver-no-device",),
+        )
+        for why, where, bound, nodes, blocked in (
+            ("in a container", platform(container="docker"), "nvidia", NODES, ()),
+            ("of which none has a node", LINUX, "nvidia", ("nvidiactl",), ()),
+            ("that a job may use", LINUX, "nvidia", NODES, ("nvidia0",)),
+            ("that is the driver's", LINUX, "vfio-pci", NODES, ()),
+        )
+    ),
+    Case(
         "one GPU without permission",
         Evidence(
             platform=LINUX,
@@ -735,6 +860,74 @@ def test_a_hint_fits_where_the_machine_is(evidence: Evidence, hint: str) -> None
     assert hint in finding.hint
 
 
+def test_a_gpu_that_does_not_start_has_a_hint_that_says_where_to_look() -> None:
+    files = loaded(nodes=NODES, pci=(PciGpu(address="0000:01:00.0", driver="nvidia"),))
+    (finding,) = combine(Evidence(platform=LINUX, files=files, nvml=nvml())).findings
+    assert finding.hint is not None
+    assert "`dmesg | grep NVRM`" in finding.hint
+
+
+def test_a_cuda_version_without_a_driver_is_not_told_of() -> None:
+    libcuda = Asked(answers=(Answer(call="cuDriverGetVersion", value=12080),))
+    evidence = Evidence(platform=LINUX, files=Files(nodes=NODES), nvml=NOT_LOADED, libcuda=libcuda)
+    assert set(dict(combine(evidence).sources)) == {"gpus", "platform"}
+
+
+# Which GPUs can be used
+
+
+def second(*answers: Answer, **how: object) -> GpuStatus:
+    """The state of a GPU with these answers, beside one that works."""
+    asked = nvml("580.95.05", 13000, card(0, "9.0"), answers)
+    host = combine(
+        Evidence(platform=LINUX, files=loaded(), nvml=replace(asked, **how))  # type: ignore[arg-type]  # its own fields
+    )
+    assert host.gpus[1].compute_capability is None
+    return host.gpus[1].status
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (4, "no-permission"),
+        (15, "lost"),
+        (16, "lost"),
+        (8, "failed"),
+        (11, "failed"),
+        (14, "failed"),
+        (17, "ok"),
+        (19, "ok"),
+        (28, "ok"),
+        (999, "ok"),
+    ],
+)
+def test_only_a_fault_of_the_hardware_proves_that_nobody_can_use_a_gpu(
+    error: int, status: GpuStatus
+) -> None:
+    assert second(failed(HANDLE, error, "x", 1)) == status
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        *((4, "no-permission"), (15, "lost"), (16, "lost")),
+        *((error, "ok") for error in (3, 8, 10, 13, 999)),
+    ],
+)
+def test_a_gpu_that_does_not_tell_its_capability_may_still_be_used(
+    error: int, status: GpuStatus
+) -> None:
+    assert second(Answer(call=HANDLE, gpu=1), failed(CAPABILITY, error, "x", 1)) == status
+
+
+@pytest.mark.parametrize("ended", ["timeout", "crashed"])
+@pytest.mark.parametrize("answers", [(), (Answer(call=HANDLE, gpu=1),)])
+def test_a_gpu_that_was_never_asked_may_still_be_used(
+    answers: tuple[Answer, ...], ended: str
+) -> None:
+    assert second(*answers, ended=ended, waiting=HANDLE) == "ok"
+
+
 @pytest.mark.parametrize("text", [OPEN_MODULE, CLOSED_MODULE])
 def test_the_version_is_read_from_either_kernel_module(text: str) -> None:
     files = Files(version=text.format(version="535.129.03"))
@@ -856,6 +1049,7 @@ ASKED = st.builds(
     library=st.none() | TEXTS,
     libcuda=st.none() | TEXTS,
 )
+BOUND = st.none() | st.sampled_from(["nvidia", "vfio-pci"]) | TEXTS
 FILES = st.builds(
     Files,
     module_version=st.none() | TEXTS | st.just("580.95.05\n"),
@@ -866,7 +1060,7 @@ FILES = st.builds(
     nodes=st.sets(st.sampled_from(["nvidiactl", "nvidia0", "nvidia1"])).map(
         lambda found: tuple(sorted(found))
     ),
-    pci=st.lists(st.builds(PciGpu, address=TEXTS, driver=st.none() | TEXTS), max_size=2).map(tuple),
+    pci=st.lists(st.builds(PciGpu, address=TEXTS, driver=BOUND), max_size=2).map(tuple),
     dxg=st.booleans(),
     nouveau=st.booleans(),
 )
@@ -940,9 +1134,24 @@ def test_a_start_that_fails_is_never_taken_for_an_absent_gpu(files: Files, code:
     assert combine(Evidence(platform=LINUX, files=files, nvml=refused(code, "x"))).broken
 
 
+@given(FILES, st.none() | ASKED)
+def test_a_driver_that_is_not_loaded_is_none_and_never_silent(
+    files: Files, libcuda: Asked | None
+) -> None:
+    host = combine(Evidence(platform=LINUX, files=files, nvml=NOT_LOADED, libcuda=libcuda))
+    if not files.loaded:
+        assert host.driver is None
+    if files.gpu_nodes:
+        assert host.broken or "gpu-no-driver" in [finding.code for finding in host.findings]
+
+
 @given(st.binary(max_size=200))
 def test_any_output_of_a_probe_can_be_read(output: bytes) -> None:
     read_lines(split_lines(output))
+
+
+def test_a_line_that_is_nested_without_end_is_passed_over() -> None:
+    assert split_lines(b"[" * 100_000 + b'\n{"call": "nvmlInit"}\n') == ({"call": "nvmlInit"},)
 
 
 def test_lines_that_a_library_prints_do_not_hide_the_answers() -> None:

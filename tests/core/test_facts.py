@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from provisioner.core.coverage import Code
-from provisioner.core.facts import Facts, cuda_of_label, leading_version, read_facts
-from tests.core.examples import capability, shipped_facts, version
-
-if TYPE_CHECKING:
-    from provisioner.core.host import System
+from provisioner.core.facts import (
+    Facts,
+    cuda_of_label,
+    driver_numbering,
+    leading_version,
+    read_facts,
+)
+from tests.core.examples import EMPTY, capability, host, shipped_facts, version
 
 FLOORS: dict[str, Any] = {
     "sources": {"minor": "https://example.test/minor"},
@@ -128,21 +131,50 @@ def test_the_newest_branch_is_the_greatest_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cuda", "system", "driver"),
+    ("driver", "runs", "cuda", "code", "words"),
     [
-        ("13", "linux", "580.65.06"),
-        ("12", "linux", "525.60.13"),
-        ("12", "windows", "527.41"),
-        ("12.9", "linux", "575.51.03"),
-        ("13", "windows", None),  # CUDA 13 for Windows comes without a driver.
-        ("14", "linux", None),
+        ("580.65.06", "13.0", "13", None, None),
+        ("580.65.06", None, "13", None, None),
+        ("570.124.06", None, "13", "driver-too-old", "driver >=580, host has `570.124.06`"),
+        ("570.124.06", "12.8", "13", "driver-too-old", "driver >=580, host has `570.124.06`"),
+        # A compatibility package runs it on an older kernel driver.
+        ("535.104.05", "13.0", "13", None, None),
+        # An older user-mode driver comes first on the library path.
+        (
+            *("580.65.06", "12.8", "13", "cuda-too-old"),
+            "a driver that runs CUDA >=13.0, host has `12.8`",
+        ),
+        (None, "12.8", "13", "cuda-too-old", "a driver that runs CUDA >=13.0, host has `12.8`"),
+        (None, "12.8", "12.9", None, None),
+        (None, None, "12", "driver-unknown", "driver >=525.60.13, the host's version is unknown"),
+        ("570.124.06", "12.8", "14", None, None),  # Which floor it has, no table knows.
     ],
 )
-def test_the_lowest_driver_that_brings_a_line(
-    cuda: str, system: System, driver: str | None
+def test_a_driver_runs_a_line_by_its_cuda_version_or_by_its_own(
+    driver: str | None, runs: str | None, cuda: str, code: str | None, words: str | None
 ) -> None:
-    found = shipped_facts().driver_for(version(cuda), system)
-    assert (None if found is None else str(found)) == driver
+    gap = shipped_facts().driver_gap(host(driver, runs, "9.0"), version(cuda))
+    found = (None, None) if gap is None else (gap.code, gap.words)
+    assert found == (code, None if words is None else f"needs {words}")
+    assert gap is None or gap.source
+
+
+def test_a_host_without_a_driver_lacks_any() -> None:
+    gap = shipped_facts().driver_gap(EMPTY, version("12"))
+    assert gap is not None
+    assert (gap.code, gap.words) == ("no-driver", "needs driver >=525.60.13, host has none")
+    assert gap.lowest == version("525.60.13")
+
+
+def test_the_driver_under_wsl_is_numbered_as_that_of_windows() -> None:
+    linux = host("528.24", None, "9.0")
+    under_wsl = replace(linux, platform=replace(linux.platform, kind="wsl2"))
+    assert driver_numbering(linux) == "linux"
+    assert driver_numbering(under_wsl) == "windows"
+    gap = shipped_facts().driver_gap(under_wsl, version("12"))
+    assert gap is not None
+    assert gap.words == "needs driver >=528.33, host has `528.24`"
+    assert shipped_facts().driver_gap(linux, version("12")) is None
 
 
 def test_forward_compatibility_goes_by_branch() -> None:
@@ -194,39 +226,39 @@ def test_a_driver_branch_knows_the_gpus_of_its_time(branch: int, oldest: str, ne
     assert capability("8.7") not in known
 
 
-def test_one_version_of_pytorch_has_its_own_code_and_an_index_that_of_all() -> None:
-    facts = shipped_facts()
-    old = facts.torch_code("cu128", "2.10.0", "x86_64", "linux")
-    new = facts.torch_code("cu128", "2.11.0+cu128", "x86_64", "linux")
-    every = facts.torch_code("cu128", None, "x86_64", "linux")
-    assert old is not None
-    assert new is not None
-    assert every is not None
-    assert "7.0" in old.sass
-    assert "7.0" not in new.sass
-    assert "7.0" in every.sass
-    assert every.ptx == ("12.0",)
+@pytest.mark.parametrize(
+    ("text", "volta"),
+    [
+        *(("2.10.0", True), ("2.9.1", True), ("2.8.0.dev20250501+cu128", True)),
+        *(("2.11.0+cu128", False), ("2.11.0rc1", False), ("2.7.1", False)),
+    ],
+)
+def test_a_version_of_pytorch_has_the_code_of_its_minor_version(text: str, *, volta: bool) -> None:
+    build = shipped_facts().torch_build("cu128", text, "x86_64", "linux")
+    assert build is not None
+    assert ("7.0" in build.code.sass) is volta
 
 
 @pytest.mark.parametrize(
     ("label", "text", "machine", "system"),
     [
-        ("cu128", None, "riscv64", "linux"),
+        ("cu128", "2.10.0", "riscv64", "linux"),
         ("cu128", "2.6.0", "x86_64", "linux"),
         ("cu128", "nightly", "x86_64", "linux"),
-        ("cu99", None, "x86_64", "linux"),
-        ("cu130", None, "aarch64", "windows"),
+        ("cu99", "2.10.0", "x86_64", "linux"),
+        ("cu130", "2.10.0", "aarch64", "windows"),
     ],
 )
 def test_builds_that_no_table_has_are_unknown(
-    label: str, text: str | None, machine: str, system: str
+    label: str, text: str, machine: str, system: str
 ) -> None:
-    assert shipped_facts().torch_code(label, text, machine, system) is None
+    assert shipped_facts().torch_build(label, text, machine, system) is None
 
 
 def test_a_version_of_pytorch_newer_than_the_tables_has_the_code_of_the_newest() -> None:
-    facts = shipped_facts()
-    assert facts.torch_code("cu126", "2.99.0", "aarch64", "linux") == Code(sass=("8.0", "9.0"))
+    build = shipped_facts().torch_build("cu126", "2.99.0", "aarch64", "linux")
+    assert build is not None
+    assert (str(build.last), build.code.sass) == ("2.14", ("8.0", "9.0"))
 
 
 @pytest.mark.parametrize(("label", "cuda"), [("cu128", "12.8"), ("cu92", "9.2"), ("cu118", "11.8")])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner.core.packages import Package, read_packages, torch_index
+from provisioner.core.interpreter import Interpreter
+from provisioner.core.packages import Package, read_locked, torch_index
 from provisioner.errors import LockError
 
 LOCK = """
@@ -49,7 +50,7 @@ LINUX = {"sys_platform": "linux"}
 
 
 def by_name(name: str, text: str = LOCK) -> Package:
-    return next(package for package in read_packages(text) if package.name == name)
+    return next(package for package in read_locked(text).packages if package.name == name)
 
 
 def test_names_are_read_in_their_normal_form() -> None:
@@ -86,14 +87,14 @@ def test_what_can_be_built_counts_as_a_source(name: str, wheels: int, *, sdist: 
 
 
 def test_a_package_whose_marker_is_false_does_not_count() -> None:
-    assert "pywin32" in {package.name for package in read_packages(LOCK)}
-    assert "pywin32" not in {package.name for package in read_packages(LOCK, LINUX)}
+    assert "pywin32" in {package.name for package in read_locked(LOCK).packages}
+    assert "pywin32" not in {package.name for package in read_locked(LOCK, LINUX).packages}
 
 
 @pytest.mark.parametrize("marker", ["not a marker", "extra == 'gpu'", "3"])
 def test_a_marker_that_cannot_be_told_counts(marker: str) -> None:
     text = f'[[packages]]\nname = "torch"\nmarker = "{marker}"\n'
-    assert [package.name for package in read_packages(text, LINUX)] == ["torch"]
+    assert [package.name for package in read_locked(text, LINUX).packages] == ["torch"]
 
 
 @pytest.mark.parametrize(
@@ -107,19 +108,19 @@ def test_a_marker_that_cannot_be_told_counts(marker: str) -> None:
     ],
 )
 def test_what_is_not_understood_is_passed_over(text: str) -> None:
-    assert read_packages(text) == ()
+    assert read_locked(text).packages == ()
 
 
 def test_odd_values_of_a_package_are_passed_over() -> None:
     text = (
         '[[packages]]\nname = "a"\nversion = 1\nwheels = [1, {url = 2}, {}]\nsdist = 4\nindex = 5'
     )
-    assert read_packages(text) == (Package(name="a"),)
+    assert read_locked(text).packages == (Package(name="a"),)
 
 
 def test_a_lock_that_is_no_toml_is_malformed() -> None:
     with pytest.raises(LockError) as caught:
-        read_packages("[", origin="uv.lock")
+        read_locked("[", origin="uv.lock")
     assert caught.value.message == "lock `uv.lock` is malformed"
     assert caught.value.code == "lock-malformed"
 
@@ -149,6 +150,76 @@ def test_a_package_of_pytorchs_index_says_which(package: Package, label: str | N
     assert package.torch_label == label
 
 
+PYPI = ("https://pypi.org/simple", "https://files.pythonhosted.org/packages/a/torch.whl")
+MANYLINUX = "torch-2.11.0-cp312-cp312-manylinux_2_28_x86_64.whl"
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        Package(name="torch", version="2.11.0"),
+        Package(name="torch", version="2.11.0", urls=PYPI, wheels=(MANYLINUX,)),
+        Package(name="torch", version="2.11.0", urls=("https://download.pytorch.org/whl/cu130",)),
+        # PyTorch's own wheels had plain tags up to 2.6, and mirrors have them too.
+        Package(
+            name="torch",
+            version="2.5.1+cu121",
+            urls=("https://mirror.test/simple",),
+            wheels=("torch-2.5.1+cu121-cp312-cp312-linux_x86_64.whl",),
+        ),
+        # A mirror of PyPI, as companies run one.
+        Package(
+            name="torch",
+            version="2.11.0",
+            urls=("https://example.test/simple", "https://example.test/files/torch.whl"),
+            wheels=(MANYLINUX,),
+        ),
+        Package(name="torch", version="2.11.0", urls=("http://127.0.0.1:8080/simple/",)),
+        Package(name="torch", version="2.11.0+cpu"),
+    ],
+)
+def test_a_build_of_pypi_a_mirror_or_pytorchs_index_is_pytorchs_own(package: Package) -> None:
+    assert package.of_pytorch
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        Package(name="torch", version="2.11.0+mybuild", urls=PYPI),
+        Package(name="torch", version="2.8.0a0+5228986c39.nv25.6"),
+        Package(name="torch", version="2.11.0+cu", urls=PYPI),
+        Package(
+            name="torch",
+            version="2.11.0",
+            urls=("https://example.test/simple",),
+            wheels=(MANYLINUX, "torch-2.11.0-cp313-cp313-linux_x86_64.whl"),
+        ),
+        Package(name="torch", version="2.11.0", urls=PYPI, sdist=True),
+        Package(name="torch", version="2.11.0+cu128", sdist=True),
+        Package(
+            name="torch", version="2.11.0", wheels=("torch-2.11.0-cp312-cp312-linux_aarch64.whl",)
+        ),
+    ],
+)
+def test_any_other_build_of_pytorch_is_somebody_elses(package: Package) -> None:
+    assert not package.of_pytorch
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'vcs = { type = "git", url = "https://github.com/pytorch/pytorch", commit-id = "aa" }',
+        'directory = { path = "../pytorch" }',
+        'archive = { url = "https://files.pythonhosted.org/torch-2.11.0.tar.gz" }',
+        'sdist = { url = "https://files.pythonhosted.org/torch-2.11.0.tar.gz" }',
+        'archive = { url = "https://example.test/torch-2.11.0-cp312-cp312-linux_x86_64.whl" }',
+    ],
+)
+def test_pytorch_from_elsewhere_in_a_lock_is_somebody_elses(source: str) -> None:
+    text = f'[[packages]]\nname = "torch"\nversion = "2.11.0"\n{source}\n'
+    assert [package.of_pytorch for package in read_locked(text).packages] == [False]
+
+
 @pytest.mark.parametrize(
     ("url", "label"),
     [
@@ -163,3 +234,22 @@ def test_a_package_of_pytorchs_index_says_which(package: Package, label: str | N
 )
 def test_an_address_of_pytorchs_index_says_which(url: str, label: str | None) -> None:
     assert torch_index(url) == label
+
+
+@pytest.mark.parametrize(
+    ("python", "taken"),
+    [
+        *(("3.11", True), ("3.12", True), ("3.11.4", True), ("3.11.3", False)),
+        *(("3.10", False), ("2.7", False), ("3.13t", True), ("99.9", True)),
+    ],
+)
+def test_a_lock_is_for_the_pythons_that_it_names(python: str, *, taken: bool) -> None:
+    lock = read_locked('requires-python = ">=3.11.4"')
+    version = python.removesuffix("t")
+    found = lock.takes(Interpreter(version=version, free_threaded=python.endswith("t")))
+    assert found is taken
+
+
+@pytest.mark.parametrize("text", ["", 'requires-python = "?"', "requires-python = 3"])
+def test_a_lock_that_names_no_python_is_for_every_one(text: str) -> None:
+    assert read_locked(text).takes(Interpreter(version="2.7"))

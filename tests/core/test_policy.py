@@ -66,7 +66,6 @@ def test_a_list_has_indexes_and_uuids(text: str, names: tuple[str, ...]) -> None
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ("", [""]),
         ("ALL", ["ALL"]),
         ("most", ["most"]),
         ("0,x,1,y", ["x", "y"]),
@@ -89,6 +88,15 @@ def test_what_is_no_policy_is_refused_with_every_fault(text: str, wrong: list[st
     assert error.exit_code == 2
     assert error.message == f"`--gpu-policy {text}` is not a policy"
     assert error.causes == tuple(f"`{name}` is no index and no UUID of a GPU" for name in wrong)
+    assert error.hint == "`--gpu-policy all`, `any`, `best`, or a list such as `0,2`"
+
+
+@pytest.mark.parametrize("text", ["", " "])
+def test_an_empty_policy_is_refused_as_such(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_policy(text)
+    error = caught.value
+    assert (error.exit_code, error.message) == (2, "`--gpu-policy` is empty")
     assert error.hint == "`--gpu-policy all`, `any`, `best`, or a list such as `0,2`"
 
 

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from provisioner.core.findings import ABSENT as ABSENT_CODES
+from provisioner.core.findings import BROKEN_UNTOLD, found
 from provisioner.core.host import (
     BROKEN,
     Compat,
@@ -196,10 +198,34 @@ def test_a_c_library_names_a_linux_machine() -> None:
     )
 
 
-def test_a_named_target_is_not_of_the_odd_class_of_this_machine() -> None:
-    windows = replace(HERE, platform=replace(LINUX, kind="wsl2"))
-    platform = apply_short(parse_short("driver=580,gpus=9.0"), windows).host.platform
-    assert platform.kind == "linux"
+ODD: Final = [
+    replace(LINUX, kind="wsl2"),
+    replace(LINUX, kind="jetson", machine="aarch64"),
+]
+
+
+@pytest.mark.parametrize("platform", ODD, ids=lambda platform: platform.kind)
+@pytest.mark.parametrize("text", ["driver=580,gpus=9.0", "cuda=13.0", "gpus=", "driver=none"])
+def test_a_named_driver_is_not_of_the_odd_class_of_this_machine(
+    text: str, platform: Platform
+) -> None:
+    found = apply_short(parse_short(text), replace(HERE, platform=platform)).host.platform
+    assert found == replace(platform, kind="linux")
+
+
+@pytest.mark.parametrize("platform", ODD, ids=lambda platform: platform.kind)
+@pytest.mark.parametrize("text", ["glibc=2.35", "machine=aarch64", "machine=x86_64,musl=1.2"])
+def test_another_c_library_or_machine_keeps_the_class_of_this_one(
+    text: str, platform: Platform
+) -> None:
+    short = parse_short(text)
+    found = apply_short(short, replace(HERE, platform=platform)).host
+    assert found.platform == replace(
+        platform,
+        machine=short.machine or platform.machine,
+        libc=short.libc or platform.libc,
+    )
+    assert found.driver == HERE.driver
 
 
 def test_the_sources_say_which_facts_were_named() -> None:
@@ -425,6 +451,77 @@ def test_overriding_one_fact_of_a_broken_machine_never_makes_it_a_cpu_machine(
     except SelectionError:
         return
     assert name != "cpu"
+
+
+UNTOLD: Final = replace(host("570.124.06", None), gpus=(Gpu(index=0),))
+"""A machine of which only files tell."""
+
+
+@pytest.mark.parametrize("code", sorted(BROKEN | BROKEN_UNTOLD))
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"GPUENV_DRIVER": "none"},
+        {"GPUENV_CUDA": ""},
+        {"GPUENV_GPUS": "none"},
+        {"CONDA_OVERRIDE_CUDA": ""},
+        {"GPUENV_DRIVER": "", "GPUENV_CUDA": "", "GPUENV_GPUS": ""},
+        {"GPUENV_DRIVER": "580.65.06", "GPUENV_CUDA": "none"},
+    ],
+)
+def test_saying_that_there_is_no_gpu_mends_whatever_is_broken(
+    code: str, variables: dict[str, str]
+) -> None:
+    machine = UNTOLD.with_findings(Finding(code=code, message="it hangs"))
+    assert machine.broken
+    changed = overridden(machine, **variables)
+    assert changed.broken == ()
+    assert code not in codes(changed)
+    assert choose(changed).chosen.profile.name == "cpu"
+    assert set(codes(changed)) & ABSENT_CODES
+
+
+@pytest.mark.parametrize("code", sorted(BROKEN | BROKEN_UNTOLD))
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"GPUENV_DRIVER": "580.65.06", "GPUENV_GPUS": "9.0"},
+        {"GPUENV_CUDA": "13.0", "GPUENV_GPUS": "9.0"},
+        {"UV_CUDA_DRIVER_VERSION": "580.65.06", "GPUENV_GPUS": "9.0"},
+    ],
+)
+def test_naming_the_driver_and_its_gpus_mends_whatever_is_broken(
+    code: str, variables: dict[str, str]
+) -> None:
+    machine = UNTOLD.with_findings(Finding(code=code, message="it hangs"))
+    changed = overridden(machine, **variables)
+    assert code not in codes(changed)
+    assert choose(changed).chosen.profile.name == "cu13"
+
+
+# NVML that cannot count GPUs has started, so that there is a driver.
+@pytest.mark.parametrize("code", sorted((BROKEN | BROKEN_UNTOLD) - {"gpus-unreadable"}))
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [("GPUENV_DRIVER", "580.65.06"), ("GPUENV_CUDA", "13.0"), ("GPUENV_GPUS", "9.0")],
+)
+def test_naming_one_fact_never_makes_a_machine_without_a_known_driver_a_cpu_machine(
+    code: str, variable: str, text: str
+) -> None:
+    machine = replace(UNTOLD, driver=None).with_findings(Finding(code=code, message="it hangs"))
+    changed = overridden(machine, **{variable: text})
+    try:
+        name = choose(changed).chosen.profile.name
+    except SelectionError:
+        return
+    assert name != "cpu"
+
+
+def test_named_gpus_are_no_longer_unknown() -> None:
+    machine = replace(HERE, gpus=()).with_findings(found("gpus-unknown", "no GPU is known"))
+    assert codes(overridden(machine, GPUENV_GPUS="9.0")) == []
+    assert codes(overridden(machine, GPUENV_GPUS="")) == ["driver-no-device"]
+    assert "gpus-unknown" not in codes(overridden(machine, GPUENV_DRIVER="none"))
 
 
 def test_naming_a_driver_does_not_make_unreadable_gpus_readable() -> None:

@@ -67,6 +67,7 @@ class Box:
         put_gpu(self.root, "0000:01:00.0", 0, name="NVIDIA H100", uuid="GPU-1")
         put(self.root, "proc/driver/nvidia/capabilities/gpu0/mig/gi1/ci0/access")
         put(self.root, "etc/ld.so.cache")
+        put(self.root, f"usr/lib/{os.uname().machine}-linux-gnu/nvidia/current/libother.so.1")
         self.searched = self.folder / "searched"
         self.searched.mkdir()
 
@@ -142,6 +143,18 @@ def _rebind(box: Box) -> None:
     link.symlink_to("../../../../bus/pci/drivers/vfio-pci")
 
 
+def _readd(box: Box) -> None:
+    """Take a card out and put one of the same kind into its place: it gets another inode."""
+    folder = box.root / "sys/bus/pci/devices/0000:02:00.0"
+    shutil.copytree(folder, folder.with_name("new"), symlinks=True)
+    shutil.rmtree(folder)
+    folder.with_name("new").rename(folder)
+
+
+def _pci_file(name: str, text: str) -> Callable[[Box], object]:
+    return lambda box: put(box.root, f"sys/bus/pci/devices/0000:02:00.0/{name}", f"{text}\n")
+
+
 CHANGES: dict[str, Callable[[Box], object]] = {
     "the driver was updated": lambda b: put(b.root, "sys/module/nvidia/version", "590.44.01\n"),
     "the driver was unloaded": lambda b: (b.root / "sys/module/nvidia/version").unlink(),
@@ -167,6 +180,13 @@ CHANGES: dict[str, Callable[[Box], object]] = {
         b.root / "sys/bus/pci/devices/0000:02:00.0"
     ),
     "a GPU was given to a virtual machine": _rebind,
+    "another GPU is at the same address": _pci_file("device", "0x1db4"),
+    "a GPU of another vendor is at the same address": _pci_file("subsystem_vendor", "0x1043"),
+    "a GPU of another make is at the same address": _pci_file("subsystem_device", "0x1212"),
+    "a GPU was taken out and put back": _readd,
+    "a library came where only Debian has it": lambda b: put(
+        b.root, f"usr/lib/{os.uname().machine}-linux-gnu/nvidia/current/libnvidia-ml.so.1"
+    ),
     "a MIG device was made": lambda b: put(
         b.root, "proc/driver/nvidia/capabilities/gpu0/mig/gi1/ci1/access"
     ),
@@ -176,6 +196,7 @@ CHANGES: dict[str, Callable[[Box], object]] = {
     "a MIG instance was destroyed": lambda b: shutil.rmtree(
         b.root / "proc/driver/nvidia/capabilities/gpu0/mig/gi1"
     ),
+    "musl came to this root": lambda b: put(b.root, f"lib/ld-musl-{os.uname().machine}.so.1"),
     "the C library was updated": lambda b: put(b.root, "lib64/libc.so.6", "GNU C Library"),
     "a container engine left its mark": lambda b: put(b.root, ".dockerenv"),
 }
@@ -367,13 +388,17 @@ def test_a_warm_answer_is_quick(box: Box) -> None:
 # The time limit and the root
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("", 5), ("2", 2), (" 0.5 ", 0.5), ("1e1", 10)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("", 5), ("2", 2), (" 0.5 ", 0.5), ("1e1", 10), ("3600", 3600)]
+)
 def test_the_time_limit_is_a_number_of_seconds(text: str, seconds: float) -> None:
     assert probe_seconds({"GPUENV_PROBE_TIMEOUT": text}) == seconds
     assert probe_seconds({}) == 5
 
 
-@pytest.mark.parametrize("text", ["x", "0", "-1", "nan", "inf", "5s"])
+@pytest.mark.parametrize(
+    "text", ["x", "0", "-1", "nan", "inf", "5s", "3600.1", "4294967295", "1e300"]
+)
 def test_any_other_time_limit_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="GPUENV_PROBE_TIMEOUT"):
         probe_seconds({"GPUENV_PROBE_TIMEOUT": text})
