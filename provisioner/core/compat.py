@@ -139,7 +139,11 @@ def _with_compat(
     if why is None:
         if not is_newer and natural is not None:
             return host, ()
-        return host, (found("compat-active", f"{package} takes the place of {own}"),)
+        unsure = not host.gpus or any(
+            gpu.brand in {None, "unknown"} and not gpu.name for gpu in host.gpus
+        )
+        but = "; it does not work on GeForce, and a GPU's brand is not known" if unsure else ""
+        return host, (found("compat-active", f"{package} takes the place of {own}{but}"),)
     remove = "take it off the library path: " + (
         f"`LD_LIBRARY_PATH` or `/etc/ld.so.conf.d` names `{_folder(driver.compat)}`"
         if driver.compat and driver.compat.path
@@ -164,9 +168,10 @@ def _unusable(
     if driver.cuda == natural:
         return None
     for gpu in host.gpus:
-        if gpu.brand is not None and gpu.brand not in facts.compat_brands:
+        brand = gpu.brand_or_name
+        if brand is not None and brand not in facts.compat_brands:
             name = gpu.name or f"GPU {gpu.index}"
-            return f"would fail with error 804 on `{name}`, whose brand is `{gpu.brand}`"
+            return f"would fail with error 804 on `{name}`, whose brand is `{brand}`"
     noted = driver.compat.branches if driver.compat else ()
     allowed = noted or facts.compat_branches(driver.cuda)
     if allowed and driver.version.major not in allowed:

@@ -49,6 +49,17 @@ _PASS_IN: Final = {
 }
 
 
+_NOTHING_TO_ASK: Final = frozenset({LIBRARY_NOT_FOUND, DRIVER_NOT_LOADED})
+_BY_HAND: Final = (
+    "restart the machine or install the driver anew; `GPUENV_DRIVER=580.65.06` and "
+    "`GPUENV_GPUS=9.0` set both by hand"
+)
+_REINSTALL: Final = "the library is damaged: install the driver, or make the container, anew"
+_OF_WINDOWS: Final = (
+    "the library is damaged: `wsl --shutdown` in Windows starts WSL anew, and installing "
+    "NVIDIA's driver for Windows anew replaces it"
+)
+
 _WSL_FOLDER: Final = "/usr/lib/wsl/"
 """Its libraries are Windows's, and there only where Windows has NVIDIA's driver."""
 
@@ -196,17 +207,25 @@ def _not_started(evidence: Evidence, layers: _Layers) -> Iterable[Finding]:
     said = f"NVML does not start: {nvml.said}"
     if nvml.error == VERSION_MISMATCH:
         library = library_version(evidence.nvml.library if evidence.nvml else None)
-        if library and layers.files.version:
-            said = f"{said}: its library is `{library}`, the kernel module is "
-            said += f"`{layers.files.version}`"
+        module = layers.files.version
+        known = [f"its library is `{library}`"] if library else []
+        known += [f"the kernel module is `{module}`"] if module else []
+        said += f": {', '.join(known)}" if known else ""
         yield found("version-mismatch", said)
         return
+    if (tells_nothing := _tells_nothing(evidence, layers)) is not None:
+        yield found("nvml-failed", f"{said}{tells_nothing}", _BY_HAND)
+        return
     if nvml.error == LIBRARY_NOT_FOUND:
+        damaged = evidence.platform.kind == "wsl2" and _damaged(evidence, layers)
         if files.gpu_nodes:
             nodes = ", ".join(f"`/dev/{name}`" for name in files.gpu_nodes)
-            why = f": {nvml.said}" if nvml.said and "No such file" not in nvml.said else ""
+            why = f": {nvml.said}" if _is_damaged(nvml) else ""
             message = f"there is {nodes} but no `libnvidia-ml.so.1` that loads{why}"
-            yield found("driver-no-library", message)
+            yield found("driver-no-library", message, _REINSTALL if why else None)
+        elif damaged:
+            message = f"there is `/dev/dxg`, and a library of the driver does not load: {damaged}"
+            yield found("driver-no-library", message, _OF_WINDOWS)
         elif layers.libcuda.cuda and evidence.platform.kind == "wsl2":
             message = "there is a `libcuda.so.1` but no `libnvidia-ml.so.1` that loads"
             yield found("driver-no-library", message)
@@ -215,6 +234,32 @@ def _not_started(evidence: Evidence, layers: _Layers) -> Iterable[Finding]:
         yield from _not_loaded(evidence, layers, said)
         return
     yield found("nvml-failed", said, _access_hint(evidence, nvml))
+
+
+def _is_damaged(reading: Reading) -> bool:
+    """Whether a library is there that does not load."""
+    return reading.said is not None and "No such file" not in reading.said
+
+
+def _damaged(evidence: Evidence, layers: _Layers) -> str | None:
+    """What the loader says of a library that is there and does not load, where one is."""
+    if _is_damaged(layers.nvml):
+        return layers.nvml.said
+    asked = evidence.libcuda.answers if evidence.libcuda else ()
+    said = next((answer.said for answer in asked if answer.failed and answer.said), None)
+    return said if said and "No such file" not in said else None
+
+
+def _tells_nothing(evidence: Evidence, layers: _Layers) -> str | None:
+    """Whether there are a GPU and a loaded driver, of which nothing tells anything."""
+    files = evidence.files
+    told = layers.first("version")[1] or layers.first("cuda")[1] or files.gpu_nodes
+    cards = [card.address for card in files.pci if card.driver in {None, "nvidia"}]
+    text = files.version is not None or files.module_version is not None
+    if told or not cards or not text or layers.nvml.error not in _NOTHING_TO_ASK:
+        return None
+    names = ", ".join(f"`{address}`" for address in cards)
+    return f", and the kernel module `nvidia` is loaded for {names} and tells no version"
 
 
 def _not_loaded(evidence: Evidence, layers: _Layers, said: str) -> Iterable[Finding]:

@@ -90,6 +90,13 @@ class Gpu:
     status: GpuStatus = "ok"
 
     @property
+    def brand_or_name(self) -> str | None:
+        """The brand, or `geforce` by the name where no brand is known: files tell none."""
+        if self.brand not in {None, "unknown"} or "geforce" not in (self.name or "").lower():
+            return self.brand
+        return "geforce"
+
+    @property
     def integrated(self) -> bool:
         """Whether it is the integrated GPU of a Tegra chip, by its name as NVML gives it."""
         name = self.name or ""

@@ -188,7 +188,7 @@ def _mended_driver(
     if last is not None:
         update += f", up to branch {last}, the last that drives these GPUs"
     branch = _branch(host, facts)
-    brands = {gpu.brand for gpu in gpus}
+    brands = {gpu.brand_or_name for gpu in gpus}
     if branch is None or not brands <= facts.compat_brands or driver_numbering(host) == "windows":
         return update
     newest = next((row.cuda for row in facts.compat(cuda) if branch in row.branches), None)
@@ -309,7 +309,8 @@ def _unknown(
             f"{' to '.join(f'`{item}`' for item in ends)}, which {gpu_text(gpu)} may have: it does "
             f"not tell, and {named} drives such GPUs",
             source=row.source if row else None,
-            hint="name the compute capabilities of all GPUs, as in `GPUENV_GPUS=9.0+8.0`",
+            hint="name the compute capabilities of all GPUs: `GPUENV_GPUS=9.0+8.0`, or in the "
+            "target",
         ),
     )
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.core.findings import Finding, found
 from provisioner.core.host import Gpu, GpuStatus
+from provisioner.core.plausible import CAPABILITY_MAJORS, CAPABILITY_MINORS
+from provisioner.core.plausible import capability as plausible_capability
 from provisioner.core.version import ComputeCapability, DottedVersion
 
 if TYPE_CHECKING:
@@ -58,9 +60,6 @@ _BRANDS: Final = (
 _NOT_CUDA: Final = frozenset({"dla", "npu"})
 
 _CUDA_NUMBERS: Final = range(1000, 99991)
-_CAPABILITY_MAJORS: Final = range(1, 100)
-_CAPABILITY_MINORS: Final = range(10)
-"""`sm_XY` has one digit for the minor number."""
 _MOST_GPUS: Final = 1024
 
 _KERNEL_MODULE: Final = re.compile(r"Kernel Module(?: for \S+)?\s+(\S+)")
@@ -316,9 +315,7 @@ def _unusable(
 
 def _capability(index: int, value: object, findings: list[Finding]) -> ComputeCapability | None:
     match value:
-        case [int(major), int(minor)] if (
-            major in _CAPABILITY_MAJORS and minor in _CAPABILITY_MINORS
-        ):
+        case [int(major), int(minor)] if major in CAPABILITY_MAJORS and minor in CAPABILITY_MINORS:
             return ComputeCapability(major, minor)
     shown = ".".join(map(str, value)) if isinstance(value, list | tuple) else value
     message = f"GPU {index} says that its compute capability is `{shown}`"
@@ -357,7 +354,7 @@ def _known_gpu(address: str, information: str | None) -> tuple[int | None, Gpu]:
     return int(minor) if _NUMBER.fullmatch(minor) else None, Gpu(
         index=0,
         uuid=uuid if _UUID.fullmatch(uuid) else None,
-        name=said.get("Model") or None,
+        name=_text(said.get("Model")),
         pci=_pci(address),
     )
 
@@ -377,14 +374,14 @@ def _smi_gpu(row: Mapping[str, str]) -> Gpu:
     memory, uuid = row.get("memory.total", ""), row.get("uuid", "")
     name, capability = row.get("name", ""), row.get("compute_cap", "")
     try:
-        parsed = ComputeCapability.parse(capability)
+        parsed = plausible_capability(capability)
     except ValueError:
         parsed = None
     return Gpu(
         index=int(row["index"]),
         uuid=uuid if _UUID.fullmatch(uuid) else None,
-        name=name if name and not name.startswith("[") else None,
-        compute_capability=parsed if parsed and parsed.major in _CAPABILITY_MAJORS else None,
+        name=None if name.startswith("[") else _text(name),
+        compute_capability=parsed,
         memory_bytes=int(memory) * _MIB if _NUMBER.fullmatch(memory) else None,
         pci=_pci(row.get("pci.bus_id", "")),
     )
@@ -399,7 +396,12 @@ def _pci(text: str) -> str | None:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return _printable(value) or None if isinstance(value, str) else None
+
+
+def _printable(text: str) -> str:
+    """A text without what moves or hides others where it is shown, such as U+202E."""
+    return "".join(character for character in text if character.isprintable())
 
 
 def _size(value: object) -> int | None:

@@ -216,10 +216,13 @@ def refuse_gaps(selection: Selection) -> None:
     name = selection.chosen.profile.name
     message = f"`{name}` would install packages that this host cannot run"
     hints = [gap.hint for gap in gaps if gap.hint]
+    # What has no file cannot be forced either.
+    if any(gap.code != "artefact-no-file" for gap in gaps):
+        hints.append(f"`--profile {name} --force` installs them all the same")
     raise SelectionError(
         message,
         causes=tuple(gap.message for gap in gaps),
-        hint=hints[0] if hints else f"`--profile {name} --force` installs them all the same",
+        hint=next(iter(hints), None),
         code="no-artefact",
         data=selection_data(selection.candidates, selection.warnings, selection),
     )
@@ -396,13 +399,13 @@ def _warnings(host: Host, facts: Facts, policy: GpuPolicy) -> tuple[Reason, ...]
     gpus = counted(policy, host.gpus)
     unknown = [gpu for gpu in gpus if gpu.compute_capability is None]
     told = {"gpu-failed"} & {item.code for item in warnings}
-    if unknown and not (host.broken or told):
+    if unknown and host.driver and not (host.broken or told):
         names = ", ".join(map(gpu_text, unknown))
         warnings.append(
             Reason(
                 code="capability-unknown",
                 message=f"the compute capability of {names} is not known",
-                hint="name those of all GPUs, as in `GPUENV_GPUS=9.0+8.0`",
+                hint="name those of all GPUs: `GPUENV_GPUS=9.0+8.0`, or in the target",
             )
         )
     warnings += [

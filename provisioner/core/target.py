@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
+from provisioner.core import plausible
 from provisioner.core.findings import ABSENT as ABSENT_CODES
 from provisioner.core.findings import BROKEN, BROKEN_UNTOLD, found
 from provisioner.core.host import Driver, Finding, Gpu, Host, Target, with_absence_findings
-from provisioner.core.version import ComputeCapability, DottedVersion
+from provisioner.core.version import ComputeCapability, DottedVersion, is_version
 from provisioner.errors import TargetError
 
 if TYPE_CHECKING:
@@ -19,11 +20,6 @@ ABSENT: Final = "absent"
 
 _KEYS: Final = ("driver", "cuda", "gpus", "machine", "glibc", "musl", "python")
 _GPU_KEYS: Final = frozenset({"driver", "cuda", "gpus"})
-MACHINES: Final = (
-    *("x86_64", "aarch64", "arm64", "AMD64", "ARM64"),
-    *("armv7l", "i686", "ppc64le", "riscv64", "s390x"),
-)
-"""Machines as `platform.machine()` names them, for which there are wheels."""
 _EXAMPLE: Final = "driver=580.65.06,cuda=13.0,gpus=9.0"
 
 
@@ -56,15 +52,7 @@ def parse_short(text: str) -> ShortTarget:
         TargetError: all faults at once.
     """
     faults: list[str] = []
-    values: dict[str, str] = {}
-    for part in text.split(","):
-        key, separator, value = part.strip().partition("=")
-        if not separator or key not in _KEYS:
-            faults.append(f"`{part}` is none of {', '.join(f'`{name}=`' for name in _KEYS)}")
-        elif key in values:
-            faults.append(f"`{key}=` stands twice")
-        else:
-            values[key] = value.strip()
+    values = _parts(text, faults)
     if {"glibc", "musl"} <= values.keys():
         faults.append("`glibc=` and `musl=` exclude each other")
 
@@ -79,18 +67,37 @@ def parse_short(text: str) -> ShortTarget:
 
     short = ShortTarget(
         driver=read("driver", _version_or_absent),  # type: ignore[arg-type]  # reader's type
-        cuda=read("cuda", _version_or_absent),  # type: ignore[arg-type]
+        cuda=read("cuda", _cuda_or_absent),  # type: ignore[arg-type]
         gpus=read("gpus", _capabilities),  # type: ignore[arg-type]
-        machine=read("machine", _machine),  # type: ignore[arg-type]
+        machine=read("machine", plausible.machine),  # type: ignore[arg-type]
         libc=_libc(values, read),
-        python=str(read("python", DottedVersion.parse)) if "python" in values else None,
+        python=read("python", plausible.python),  # type: ignore[arg-type]
     )
     if short.gpus and not {"driver", "cuda"} & values.keys():
         faults.append("`gpus=` needs `driver=` or `cuda=` beside it")
     if faults:
-        message = f"target `{text}` is not valid"
+        message = f"target `{plausible.shown(text)}` is not valid"
         raise TargetError(message, causes=tuple(faults), hint=f"`--target {_EXAMPLE}`")
     return short
+
+
+def _parts(text: str, faults: list[str]) -> dict[str, str]:
+    """The values by their keys."""
+    values: dict[str, str] = {}
+    for part in text.split(","):
+        key, separator, value = part.partition("=")
+        key = key.strip()
+        if not separator and "gpus" in values and is_version(key):
+            faults.append(f"`{part.strip()}`: join GPUs with `+`, as in `gpus=9.0+{key}`")
+        elif not separator or key not in _KEYS:
+            faults.append(
+                f"`{plausible.shown(part)}` is none of {', '.join(f'`{name}=`' for name in _KEYS)}"
+            )
+        elif key in values:
+            faults.append(f"`{key}=` stands twice")
+        else:
+            values[key] = value.strip()
+    return values
 
 
 def apply_short(short: ShortTarget, here: Host) -> Target:
@@ -110,6 +117,8 @@ def apply_short(short: ShortTarget, here: Host) -> Target:
     elif short.names_gpu_facts and platform.system == "linux":
         # Another driver is another machine, whose odd class is not known.
         platform = replace(platform, kind="linux")
+    machine = plausible.machine_of(platform.machine, platform.system)
+    platform = replace(platform, machine=machine)
     where = "--target" if short.libc or short.machine else "this machine"
     if not short.names_gpu_facts:
         sources = tuple(sorted({**dict(here.sources), "platform": where}.items()))
@@ -127,7 +136,9 @@ def apply_short(short: ShortTarget, here: Host) -> Target:
         sources=(("driver", "--target"), ("gpus", "--target"), ("platform", where)),
     )
     if driver and short.gpus is None:
-        host = host.with_findings(_gpus_unknown("the target names no GPU"))
+        host = host.with_findings(
+            _gpus_unknown("the target names no GPU", "`gpus=9.0` in the target names one")
+        )
     return Target(host=with_absence_findings(host), python=short.python)
 
 
@@ -179,7 +190,7 @@ def apply_overrides(host: Host, overrides: Mapping[str, tuple[str, str]]) -> Hos
         present = value != ABSENT
         version, cuda = (value if isinstance(value, DottedVersion) else None), None
     if "cuda" in overrides:
-        value = read("cuda", _version_or_absent)
+        value = read("cuda", _cuda_or_absent)
         present = value != ABSENT and (present or "driver" not in overrides)
         cuda = value if isinstance(value, DottedVersion) else None
     compat = host.driver.compat if host.driver and not {"driver", "cuda"} & set(overrides) else None
@@ -205,8 +216,21 @@ def apply_overrides(host: Host, overrides: Mapping[str, tuple[str, str]]) -> Hos
     )
     if present and not gpus and "gpus" not in overrides and not changed.broken:
         # Whoever names a driver means a machine with GPUs, such as one to build for.
-        changed = changed.with_findings(_gpus_unknown("no GPU is known"))
+        changed = changed.with_findings(
+            _gpus_unknown("no GPU is known", "`GPUENV_GPUS=9.0` names one")
+        )
+    asked = "gpus" in overrides and not {"driver", "cuda"} & overrides.keys()
+    if asked and changed.gpus and changed.driver is None and not changed.broken:
+        variable = overrides["gpus"][0]
+        message = f"`{variable}` names a GPU, and no NVIDIA driver is known"
+        changed = changed.with_findings(found("gpu-no-driver", message, _NAME_DRIVER))
     return with_absence_findings(changed)
+
+
+_NAME_DRIVER: Final = (
+    "name the driver beside it, as in `GPUENV_DRIVER=580.65.06` or `GPUENV_CUDA=13.0`, or "
+    "install NVIDIA's driver to use the GPU of this machine"
+)
 
 
 def _contradictions(
@@ -239,8 +263,8 @@ def _capabilities_text(gpus: tuple[Gpu, ...]) -> str:
     return "+".join(map(str, known))
 
 
-def _gpus_unknown(message: str) -> Finding:
-    return found("gpus-unknown", f"{message}, so that only the driver decides")
+def _gpus_unknown(message: str, hint: str) -> Finding:
+    return found("gpus-unknown", f"{message}, so that only the driver decides", hint)
 
 
 _ABOUT: Final = {
@@ -267,20 +291,21 @@ def _replaced(facts: set[str], *, no_driver: bool, no_gpus: bool) -> frozenset[s
 
 
 def _version_or_absent(text: str) -> DottedVersion | Absent:
-    return ABSENT if text in {"", "none"} else DottedVersion.parse(text)
+    return ABSENT if _is_none(text) else plausible.version(text)
 
 
-def _machine(text: str) -> str:
-    if text not in MACHINES:
-        message = f"`{text}` is none of {', '.join(f'`{name}`' for name in MACHINES)}"
-        raise ValueError(message)
-    return text
+def _cuda_or_absent(text: str) -> DottedVersion | Absent:
+    return ABSENT if _is_none(text) else plausible.cuda(text)
+
+
+def _is_none(text: str) -> bool:
+    return text.lower() in {"", "none"}
 
 
 def _capabilities(text: str) -> tuple[ComputeCapability, ...]:
-    if text in {"", "none"}:
+    if _is_none(text):
         return ()
-    return tuple(ComputeCapability.parse(part.strip()) for part in text.split("+"))
+    return tuple(plausible.capability(part.strip()) for part in text.replace(",", "+").split("+"))
 
 
 def _gpus(capabilities: tuple[ComputeCapability, ...]) -> tuple[Gpu, ...]:
@@ -294,6 +319,6 @@ def _libc(
     values: Mapping[str, str], read: Callable[[str, Callable[[str], object]], object]
 ) -> tuple[Literal["glibc", "musl"], str] | None:
     for name in ("glibc", "musl"):
-        if name in values and read(name, DottedVersion.parse):
+        if name in values and read(name, plausible.version):
             return ("glibc" if name == "glibc" else "musl"), values[name]
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
+from provisioner.core import plausible
 from provisioner.core.host import (
     Compat,
     Driver,
@@ -17,11 +18,12 @@ from provisioner.core.host import (
     Target,
     with_absence_findings,
 )
-from provisioner.core.version import ComputeCapability, DottedVersion
 from provisioner.errors import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from provisioner.core.version import DottedVersion
 
 _T = TypeVar("_T")
 _CLASSES: Final[Mapping[object, tuple[str, ...]]] = {
@@ -117,7 +119,8 @@ class _Reader:
 
     def target(self, data: object) -> Target | None:
         if not isinstance(data, dict):
-            self.faults.append(f"expected an object, got {type(data).__name__}")
+            got = "null" if data is None else type(data).__name__
+            self.faults.append(f"expected an object, got {got}")
             return None
         self._unknown(data, _KEYS, "")
         platform = self._platform(data.get("platform"))
@@ -137,7 +140,7 @@ class _Reader:
                 f"`sources`: expected an object, got {type(data['sources']).__name__}"
             )
         self._distinct(gpus)
-        python = self._version(data.get("python"), "python")
+        python = self._read(data.get("python"), "python", plausible.python)
         if platform is None:
             return None
         return Target(
@@ -150,7 +153,7 @@ class _Reader:
                     sources=(("target", "saved target"),),
                 )
             ),
-            python=_text(python),
+            python=python,
         )
 
     def _platform(self, data: object) -> Platform | None:
@@ -168,6 +171,8 @@ class _Reader:
         machine = self._optional(data, "machine", "platform.machine", str)
         if machine is None:
             self.faults.append("`platform.machine`: missing")
+        elif self._read(machine, "platform.machine", plausible.machine) and system == "linux":
+            machine = plausible.machine_of(machine, "linux")
         libc = data.get("libc")
         if libc is not None and not (
             isinstance(libc, list)
@@ -197,7 +202,7 @@ class _Reader:
         self._unknown(data, _DRIVER, "driver.")
         return Driver(
             version=self._version(data.get("version"), "driver.version"),
-            cuda=self._version(data.get("cuda"), "driver.cuda"),
+            cuda=self._read(data.get("cuda"), "driver.cuda", plausible.cuda),
             compat=self._compat(data.get("compat")),
         )
 
@@ -213,7 +218,7 @@ class _Reader:
             self.faults.append("`driver.compat.branches`: expected a list of integers")
             branches = []
         return Compat(
-            cuda=self._version(data.get("cuda"), "driver.compat.cuda"),
+            cuda=self._read(data.get("cuda"), "driver.compat.cuda", plausible.cuda),
             branches=tuple(branches),
             path=self._optional(data, "path", "driver.compat.path", str),
         )
@@ -230,7 +235,7 @@ class _Reader:
         capability = None
         text = data.get("compute_capability")
         try:
-            capability = None if text is None else ComputeCapability.parse(str(text))
+            capability = None if text is None else plausible.capability(str(text))
         except ValueError as error:
             self.faults.append(f"`{path}.compute_capability`: {error}")
         return Gpu(
@@ -260,32 +265,42 @@ class _Reader:
         )
 
     def _distinct(self, gpus: tuple[Gpu, ...]) -> None:
-        """An index names one GPU, as `--gpu-policy` takes it."""
-        first: dict[int, int] = {}
+        """An index, or a UUID, names one GPU, as `--gpu-policy` takes it."""
+        first: dict[tuple[str, object], int] = {}
         for position, gpu in enumerate(gpus):
-            other = first.setdefault(gpu.index, position)
-            if other != position:
-                fault = f"`gpus[{position}].index`: `{gpu.index}` is `gpus[{other}]`'s too"
-                self.faults.append(fault)
+            for key, value in (("index", gpu.index), ("uuid", gpu.uuid)):
+                other = first.setdefault((key, value), position)
+                if other != position and value is not None:
+                    fault = f"`gpus[{position}].{key}`: `{value}` is `gpus[{other}]`'s too"
+                    self.faults.append(fault)
 
     def _version(self, text: object, path: str) -> DottedVersion | None:
+        return self._read(text, path, plausible.version)
+
+    def _read(self, text: object, path: str, reader: Callable[[str], _T]) -> _T | None:
         if text is not None and not isinstance(text, str):
             self.faults.append(f"`{path}`: expected str, got {type(text).__name__}")
             return None
         try:
-            return None if text is None else DottedVersion.parse(text)
+            return None if text is None else reader(text)
         except ValueError as error:
             self.faults.append(f"`{path}`: {error}")
             return None
 
     def _unknown(self, data: Mapping[str, Any], known: tuple[str, ...], path: str) -> None:
-        self.faults += [f"`{path}{key}`: unknown" for key in data if key not in known]
+        names = ", ".join(f"`{name}`" for name in known)
+        self.faults += [
+            f"`{path}{plausible.shown(str(key))}`: unknown; known are {names}"
+            for key in data
+            if key not in known
+        ]
 
     def _list(self, data: Mapping[str, Any], key: str) -> list[Any]:
         value = data.get(key, [])
         if isinstance(value, list):
             return value
-        self.faults.append(f"`{key}`: expected a list, got {type(value).__name__}")
+        got = "null" if value is None else type(value).__name__
+        self.faults.append(f"`{key}`: expected a list, got {got}")
         return []
 
     def _number(self, data: Mapping[str, Any], key: str, path: str) -> int | None:

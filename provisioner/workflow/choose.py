@@ -21,10 +21,11 @@ from provisioner.core.select import (
     Selection,
     consider,
     leaving_out,
+    out_of_question,
     select,
     with_artefacts,
 )
-from provisioner.errors import GpuenvError, ToolError
+from provisioner.errors import GpuenvError, SelectionError, ToolError
 from provisioner.workflow.locks import lock_text, locked_by_uv
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class Judged:
     """Every profile with its verdict for one target and project.
 
     `locks` are the texts of the locks that had to be read for it, by profile; `python` is what
-    `find_interpreter` found, where it had to be asked.
+    `find_interpreter` found, where it had to be asked. `remedy` is what a project with PyTorch
+    can do where none of its lines fits.
     """
 
     target: Target
@@ -57,6 +59,7 @@ class Judged:
     candidates: tuple[Candidate, ...]
     locks: Mapping[str, str] = field(default_factory=dict)
     python: tuple[Interpreter, str | None] | None = None
+    remedy: str | None = None
 
     def select(self, options: Options) -> Selection:
         """Choose one.
@@ -65,14 +68,19 @@ class Judged:
             ProfileError: the named profile is not known.
             SelectionError: nothing fits, or the named profile does not.
         """
-        return select(
-            self.candidates,
-            self.target.host,
-            self.facts,
-            forced=options.profile,
-            obey=options.force,
-            policy=options.gpu_policy,
-        )
+        try:
+            return select(
+                self.candidates,
+                self.target.host,
+                self.facts,
+                forced=options.profile,
+                obey=options.force,
+                policy=options.gpu_policy,
+            )
+        except SelectionError as error:
+            if self.remedy and not self.target.host.broken:
+                error.hint = "; ".join(filter(None, (self.remedy, error.hint)))
+            raise
 
 
 def judge_profiles(
@@ -103,9 +111,27 @@ def judge_profiles(
         # A project without CUDA lines has its GPU packages in what it always installs.
         lines = [item for item in candidates if item.accepted]
         cuda = _newest_line(candidates, judged, options)
-    if not lines or (cuda is None and lines[0].profile.cuda is None):
-        return judged
-    return _Artefacts(world, place, judged, options, anew=anew).judge(lines, cuda)
+    if lines and (cuda is not None or lines[0].profile.cuda is not None):
+        judged = _Artefacts(world, place, judged, options, anew=anew).judge(lines, cuda)
+    return replace(judged, remedy=_remedy(place, judged, options))
+
+
+def _remedy(place: Place, judged: Judged, options: Options) -> str | None:
+    """Where there are builds of PyTorch for the GPUs, if the project has none that fits."""
+    from provisioner.core.artefacts import torch_remedy
+
+    manifest = place.manifest
+    lines = [item for item in judged.candidates if item.profile.cuda and not out_of_question(item)]
+    if manifest is None or not lines or any(item.accepted for item in lines):
+        return None
+    asked = manifest.requirements(manifest.extras, manifest.groups, ())
+    if not any(_TORCH.match(text) for text in asked):
+        return None
+    host = judged.target.host
+    tables = load_artefact_facts(shipped_folder() / "facts")
+    interpreter = judged.python[0] if judged.python else None
+    gpus = counted(options.gpu_policy, host.gpus)
+    return torch_remedy(host, gpus, judged.facts, tables, interpreter)
 
 
 def _newest_line(
@@ -236,7 +262,7 @@ def _with_gaps(candidate: Candidate, gaps: tuple[Gap, ...], mend: str | None) ->
     warnings = []
     lost = set()
     for gap in gaps:
-        hint = "; ".join(filter(None, (gap.hint, mend))) if gap.hint else None
+        hint = f"{gap.hint}; {mend}" if gap.nearest and mend else gap.hint
         reason = Reason(code=gap.code, message=gap.message, source=gap.source, hint=hint)
         if not gap.hard:
             warnings.append(reason)

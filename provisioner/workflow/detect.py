@@ -126,7 +126,11 @@ def _example(name: str) -> Path | None:
 
 def _from_file(path: Path) -> Target:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():
+            # Reading a pipe or a device may never end.
+            message = f"target `{path}` is not valid"
+            raise TargetError(message, causes=("it is not a regular file",))
+        data = json.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         message = f"there is no target `{path}`"
         raise TargetError(
@@ -137,7 +141,19 @@ def _from_file(path: Path) -> Target:
         ) from error
     except (ValueError, RecursionError) as error:
         message = f"target `{path}` is not valid"
-        nested = isinstance(error, RecursionError)
-        cause = "it is nested too deeply" if nested else str(error)
-        raise TargetError(message, causes=(cause,)) from error
+        raise TargetError(message, causes=(_not_json(error),)) from error
     return target_from_json(data, str(path))
+
+
+def _not_json(error: ValueError | RecursionError) -> str:
+    """Why a text is no JSON, in words of its own and not of the reader's."""
+    match error:
+        case RecursionError():
+            return "it is nested too deeply"
+        case UnicodeDecodeError():
+            line = error.object.count(b"\n", 0, error.start) + 1
+            return f"line {line}: it is not UTF-8"
+        case json.JSONDecodeError():
+            return f"line {error.lineno}, column {error.colno}: it is not JSON"
+        case _:
+            return "a number in it is too long"

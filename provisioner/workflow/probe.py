@@ -72,6 +72,8 @@ def probe_or_remember(world: World, *, fresh: bool = False) -> Host:
     if not world.root.is_dir():
         message = f"`GPUENV_ROOT`: there is no folder `{world.root}`"
         raise TargetError(message)
+    # A limit that is none is told of, whether or not it is needed.
+    probe_seconds(world.variables)
     cache = HostCache(cache_folder(world.variables, world.home))
     kept = None if fresh else cache.read()
     if kept and (host := still_holds(world, kept)):

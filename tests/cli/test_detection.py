@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -537,6 +538,70 @@ def test_a_target_that_is_nested_without_end_is_2(tmp_path: Path) -> None:
     assert done.code == 2
     assert done.message.error == f"target `{file}` is not valid"
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("name", ["pipe", "folder"])
+def test_a_target_that_is_no_regular_file_is_2(name: str, tmp_path: Path) -> None:
+    machine = Simulated(tmp_path)
+    make_root(machine.root)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    path = str(tmp_path / name)
+    done = machine.user.gpuenv(tmp_path, "detect", "--target", path, given=machine.variables())
+    assert done.code == 2
+    assert done.message.error == f"target `{path}` is not valid"
+    assert done.message.causes == ("it is not a regular file",)
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (b'{\n "gpus": [,]}', "line 2, column 11: it is not JSON"),
+        (b'{\n "gpus": "\xff"}', "line 2: it is not UTF-8"),
+    ],
+)
+def test_a_target_that_is_no_json_says_where(content: bytes, cause: str, tmp_path: Path) -> None:
+    machine = Simulated(tmp_path)
+    make_root(machine.root)
+    path = tmp_path / "host.json"
+    path.write_bytes(content)
+    done = machine.user.gpuenv(tmp_path, "detect", "--target", str(path), given=machine.variables())
+    assert done.code == 2
+    assert done.message.causes == (cause,)
+
+
+def test_a_target_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    machine = Simulated(tmp_path)
+    make_root(machine.root)
+    path = tmp_path / "host.json"
+    text = '{"platform": {"system": "linux", "machine": "arm64", "class": "linux"}}'
+    path.write_text(text, encoding="utf-8-sig")
+    done = machine.user.gpuenv(
+        tmp_path, "detect", "--json", "--target", str(path), given=machine.variables()
+    )
+    assert done.data["platform"]["machine"] == "aarch64"
+
+
+def test_an_empty_library_of_windows_is_no_absent_gpu(tmp_path: Path) -> None:
+    machine = Simulated(tmp_path)
+    make_root(machine.root)
+    for name in ("dev/dxg", f"usr/lib/wsl/lib/{LIBNVML}", f"usr/lib/wsl/lib/{LIBCUDA}"):
+        put(machine.root, name)
+    assert "driver-no-library" in codes(machine.detect())
+    assert machine.select() == 7
+
+
+def test_a_loaded_driver_that_tells_nothing_is_no_absent_one(tmp_path: Path) -> None:
+    machine = Simulated(tmp_path)
+    make_root(machine.root, pci={"0000:01:00.0": None})
+    for name in ("proc/driver/nvidia/version", "sys/module/nvidia/version"):
+        put(machine.root, name, "garbage")
+    data = machine.detect()
+    assert codes(data) == ["nvml-failed", "driver-unreadable"]
+    assert "`GPUENV_DRIVER=580.65.06`" in data["findings"][0]["hint"]
+    assert machine.select() == 7
+    named = machine.selection(GPUENV_DRIVER="580.65.06", GPUENV_GPUS="9.0")
+    assert named["profile"] == "cu13"
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])

@@ -99,7 +99,7 @@ def test_it_looks_before_anything_is_prepared_and_makes_nothing(
     assert {path.name for path in app.iterdir()} == {"pyproject.toml", "uv.lock"}
     (lock,) = checks(done, "lock")
     of_cu13 = len([name for name in LOCKED if "cu12" not in name])
-    assert f"names {of_cu13} files for `cu13`, 0 are held" in lock["message"]
+    assert f"names {of_cu13} files for `cu13`, 0 of them in the store" in lock["message"]
 
 
 @pytest.fixture

@@ -171,3 +171,14 @@ def test_a_project_without_lines_is_told_what_its_gpu_cannot_run(
         locked = machine.gpuenv(folder, "select", "--json", "--target", target, given=given).data
         codes = [warning["code"] for warning in locked["warnings"]]
         assert ("artefact-driver" in codes) is told, codes
+
+
+def test_where_no_line_of_pytorch_fits_it_is_said_where_there_are_builds(
+    machine: Machine, tmp_path: Path, given: Given
+) -> None:
+    folder = write(tmp_path / "app", cu130=["torch>=2.15"])
+    done = machine.gpuenv(folder, "select", "--target", V100, given=given)
+    assert done.code == 7
+    assert done.message.hint is not None
+    assert "before 2.15" in done.message.hint
+    assert "`cu126`" in done.message.hint

@@ -187,7 +187,7 @@ def test_a_path_of_a_python_is_no_part_of_the_remembered_target(warm: Machine, a
         assert later.code == 0, (command, later.err)
 
 
-@pytest.mark.parametrize("more", [f",machine={OTHER},python=3", f",machine={OTHER},python=3.99"])
+@pytest.mark.parametrize("more", [f",machine={OTHER},python=3.14", f",machine={OTHER},python=3.99"])
 def test_a_python_that_is_named_for_another_machine_is_no_crash(
     warm: Machine, app: Path, more: str
 ) -> None:

@@ -176,6 +176,21 @@ def test_a_brand_that_nobody_told_is_not_held_against_a_package() -> None:
     assert codes(judged(with_package("535.129.03", "13.0", None))) == ["compat-active"]
 
 
+def test_a_geforce_by_name_alone_cannot_use_a_package() -> None:
+    machine = with_package("535.129.03", "13.0", None)
+    named = replace(machine, gpus=(replace(machine.gpus[0], name="NVIDIA GeForce RTX 4090"),))
+    assert codes(judged(named)) == ["compat-unusable"]
+    assert "whose brand is `geforce`" in judged(named).findings[0].message
+
+
+@pytest.mark.parametrize("brand", [None, "unknown"])
+def test_where_neither_brand_nor_name_is_known_the_doubt_is_told(brand: str | None) -> None:
+    machine = with_package("535.129.03", "13.0", brand)
+    nameless = replace(machine, gpus=(replace(machine.gpus[0], name=None),))
+    assert "GeForce" in judged(nameless).findings[0].message
+    assert "GeForce" not in judged(machine).findings[0].message
+
+
 def test_an_overridden_cuda_version_is_obeyed_and_told_of() -> None:
     machine = with_package("535.129.03", "13.0", "geforce")
     sources = (("cuda", "overridden by `GPUENV_CUDA`"),)

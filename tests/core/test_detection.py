@@ -582,6 +582,70 @@ CASES: Final = (
         ("no-gpu",),
     ),
     Case(
+        "WSL2 whose libraries are damaged",
+        Evidence(
+            platform=platform("wsl2"),
+            files=Files(dxg=True),
+            nvml=refused(12, "/usr/lib/wsl/lib/libnvidia-ml.so.1: file too short"),
+        ),
+        None,
+        (),
+        ("driver-no-library",),
+        broken=True,
+        says=("`/dev/dxg`", "file too short"),
+    ),
+    Case(
+        "WSL2 whose libcuda is damaged and whose NVML is missing",
+        Evidence(
+            platform=platform("wsl2"),
+            files=Files(dxg=True),
+            nvml=MISSING,
+            libcuda=Asked(
+                answers=(Answer(call="cuDriverGetVersion", said="libcuda.so.1: file too short"),)
+            ),
+        ),
+        None,
+        (),
+        ("driver-no-library",),
+        broken=True,
+    ),
+    *(
+        Case(
+            f"a loaded driver that tells nothing, of which NVML says {error.answers[0].said}",
+            Evidence(
+                platform=LINUX,
+                files=Files(
+                    version=text,
+                    module_version=text,
+                    pci=(PciGpu(address="0000:01:00.0", driver=bound),),
+                ),
+                nvml=error,
+            ),
+            (None, None),
+            (),
+            ("nvml-failed", "driver-unreadable"),
+            broken=True,
+            says=("`0000:01:00.0`",),
+        )
+        for error, text, bound in (
+            (MISSING, "garbage", None),
+            (NOT_LOADED, "\x00\xff", "nvidia"),
+        )
+    ),
+    Case(
+        "a loaded driver that tells nothing, and a GPU that is another driver's",
+        Evidence(
+            platform=LINUX,
+            files=Files(
+                version="garbage", pci=(PciGpu(address="0000:01:00.0", driver="vfio-pci"),)
+            ),
+            nvml=MISSING,
+        ),
+        (None, None),
+        (),
+        ("driver-unreadable", "driver-no-device"),
+    ),
+    Case(
         "a Jetson whose NVML asks for the module of other GPUs",
         Evidence(
             platform=platform("jetson"),
@@ -865,6 +929,46 @@ def test_a_gpu_that_does_not_start_has_a_hint_that_says_where_to_look() -> None:
     (finding,) = combine(Evidence(platform=LINUX, files=files, nvml=nvml())).findings
     assert finding.hint is not None
     assert "`dmesg | grep NVRM`" in finding.hint
+
+
+@pytest.mark.parametrize(
+    ("files", "library", "known"),
+    [
+        (loaded("580.95.05"), None, ": the kernel module is `580.95.05`"),
+        (Files(), "/usr/lib/libnvidia-ml.so.570.124.06", ": its library is `570.124.06`"),
+        (Files(), "/usr/lib/libnvidia-ml.so.1", ""),
+    ],
+)
+def test_a_mismatch_names_what_is_known_of_either_side(
+    files: Files, library: str | None, known: str
+) -> None:
+    asked = refused(18, "Mismatch", library=library)
+    (told,) = combine(Evidence(platform=LINUX, files=files, nvml=asked)).findings
+    assert told.message == f"NVML does not start: Mismatch{known}"
+
+
+def test_a_damaged_library_is_not_taken_for_a_missing_capability() -> None:
+    evidence = Evidence(
+        platform=platform(container="docker"),
+        files=loaded(nodes=NODES),
+        nvml=refused(12, "libnvidia-ml.so.1: file too short"),
+    )
+    told = next(one for one in combine(evidence).findings if one.code == "driver-no-library")
+    assert told.hint is not None
+    assert "damaged" in told.hint
+    assert "utility" not in told.hint
+
+
+@given(st.text(max_size=20), st.sampled_from(["nvml", "files"]))
+def test_a_name_has_nothing_that_moves_what_is_shown(name: str, layer: str) -> None:
+    name = f"H100\u202e\x1b{name}"
+    text = INFORMATION.format(name=name, uuid="GPU-1", address="0000:01:00.0", minor=0)
+    files = loaded(nodes=NODES, gpus=known("0000:01:00.0", text=text))
+    asked = nvml("580.95.05", 13000, card(0, "9.0", name)) if layer == "nvml" else MISSING
+    (gpu,) = combine(Evidence(platform=LINUX, files=files, nvml=asked)).gpus
+    assert gpu.name is not None
+    assert gpu.name.startswith("H100")
+    assert gpu.name.isprintable()
 
 
 def test_a_cuda_version_without_a_driver_is_not_told_of() -> None:

@@ -46,7 +46,7 @@ PLATFORMS = st.one_of(
     st.builds(
         Platform,
         system=st.just("linux"),
-        machine=TEXTS,
+        machine=st.sampled_from(["x86_64", "aarch64", "riscv64"]),
         kind=st.sampled_from(["linux", "wsl2", "jetson"]),
         libc=st.none() | LIBCS,
         container=st.none() | TEXTS,
@@ -55,7 +55,7 @@ PLATFORMS = st.one_of(
         st.builds(
             Platform,
             system=st.just(name),
-            machine=TEXTS,
+            machine=st.sampled_from(["x86_64", "arm64", "AMD64", "ARM64"]),
             kind=st.just(name),
             libc=st.none(),
             container=st.none() | TEXTS,
@@ -63,7 +63,10 @@ PLATFORMS = st.one_of(
         for name in ("macos", "windows")
     ),
 )
-CAPABILITIES = st.builds(ComputeCapability, st.integers(0, 999), st.integers(0, 99))
+CUDA_VERSIONS = st.tuples(st.integers(1, 99), st.integers(0, 99)).map(
+    lambda parts: DottedVersion.parse(".".join(map(str, parts)))
+)
+CAPABILITIES = st.builds(ComputeCapability, st.integers(1, 99), st.integers(0, 9))
 GPUS = st.builds(
     Gpu,
     index=st.integers(0, 64),
@@ -78,27 +81,31 @@ GPUS = st.builds(
 )
 COMPATS = st.builds(
     Compat,
-    cuda=st.none() | VERSIONS,
+    cuda=st.none() | CUDA_VERSIONS,
     branches=st.lists(st.integers(1, 999), max_size=4).map(tuple),
     path=st.none() | TEXTS,
 )
 DRIVERS = st.builds(
     Driver,
     version=st.none() | VERSIONS,
-    cuda=st.none() | VERSIONS,
+    cuda=st.none() | CUDA_VERSIONS,
     compat=st.none() | COMPATS,
 )
 HOSTS = st.builds(
     Host,
     platform=PLATFORMS,
     driver=st.none() | DRIVERS,
-    gpus=st.lists(GPUS, max_size=4, unique_by=lambda gpu: gpu.index).map(tuple),
+    gpus=st.lists(
+        GPUS,
+        max_size=4,
+        unique_by=(lambda gpu: gpu.index, lambda gpu: gpu.index if gpu.uuid is None else gpu.uuid),
+    ).map(tuple),
     findings=st.lists(
         st.builds(Finding, code=TEXTS, message=TEXTS, hint=st.none() | TEXTS), max_size=3
     ).map(tuple),
     sources=st.dictionaries(TEXTS, TEXTS, max_size=3).map(lambda found: tuple(found.items())),
 )
-PYTHONS = st.sampled_from([None, "3", "3.11", "3.12", "3.14.2"])
+PYTHONS = st.sampled_from([None, "3.8", "3.11", "3.12", "3.14.2"])
 TARGETS = st.builds(Target, host=HOSTS, python=PYTHONS)
 
 SAVED: dict[str, Any] = {
@@ -274,6 +281,7 @@ def test_all_faults_of_a_saved_target_are_told_at_once_with_their_paths() -> Non
     ("change", "fault"),
     [
         ({"driver": "580"}, "`driver`: expected an object or null, got str"),
+        ({"gpus": None}, "`gpus`: expected a list, got null"),
         ({"gpus": {"0": "H100"}}, "`gpus`: expected a list, got dict"),
         ({"gpus": [{"index": True}]}, "`gpus[0].index`: expected int, got bool"),
         ({"platform": None}, "`platform`: missing"),
@@ -291,7 +299,8 @@ def test_a_c_library_is_a_pair_of_name_and_version(libc: object) -> None:
 
 @pytest.mark.parametrize("data", [None, [], "linux", 1])
 def test_what_is_no_object_is_no_target(data: object) -> None:
-    assert faults(data) == (f"expected an object, got {type(data).__name__}",)
+    named = "null" if data is None else type(data).__name__
+    assert faults(data) == (f"expected an object, got {named}",)
 
 
 def test_a_target_whose_python_is_no_version_is_refused() -> None:
@@ -391,7 +400,83 @@ def test_a_probe_that_failed_breaks_only_what_it_left_unknown(code: str) -> None
 def test_what_a_target_does_not_have_is_refused_with_its_path(
     change: dict[str, Any], fault: str
 ) -> None:
+    told = faults({**SAVED, **change})
+    assert [one.partition("; known are ")[0] for one in told] == [fault]
+
+
+def test_an_unknown_key_of_a_target_comes_with_the_known_ones() -> None:
+    change = {"driver": {"cude": "13.0"}}
+    assert faults({**SAVED, **change}) == (
+        "`driver.cude`: unknown; known are `version`, `cuda`, `compat`",
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (
+            {"gpus": [{"compute_capability": "0.0"}]},
+            "`gpus[0].compute_capability`: `0.0` is not a compute capability such as `9.0`",
+        ),
+        (
+            {"driver": {"cuda": "130"}},
+            "`driver.cuda`: `130` is not a CUDA version such as `13.0`; is `13.0` meant?",
+        ),
+        (
+            {"gpus": [{"uuid": "GPU-1"}, {"uuid": "GPU-1"}]},
+            "`gpus[1].uuid`: `GPU-1` is `gpus[0]`'s too",
+        ),
+        ({"python": "2.7"}, "`python`: `2.7` is not a Python version from `3.8` to `3.99`"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_target(change: dict[str, Any], fault: str) -> None:
     assert faults({**SAVED, **change}) == (fault,)
+
+
+@pytest.mark.parametrize("text", ["9" * 100_000, "1." * 50_000])
+def test_a_number_of_absurd_length_is_refused_shortly(text: str) -> None:
+    change = {"driver": {"version": text, "cuda": text}, "python": text}
+    told = faults({**SAVED, **change, "gpus": [{"compute_capability": text}]})
+    assert len(told) == 4
+    assert all(len(fault) < 200 for fault in told)
+
+
+@pytest.mark.parametrize(
+    ("system", "kind", "written", "machine"),
+    [
+        ("linux", "linux", "arm64", "aarch64"),
+        ("linux", "wsl2", "AMD64", "x86_64"),
+        ("linux", "linux", "amd64", "x86_64"),
+        ("macos", "macos", "arm64", "arm64"),
+        ("windows", "windows", "AMD64", "AMD64"),
+    ],
+)
+def test_a_machine_of_a_target_has_the_name_that_its_system_has_for_it(
+    system: str, kind: str, written: str, machine: str
+) -> None:
+    data = {"platform": {"system": system, "machine": written, "class": kind}}
+    assert target_from_json(data, "host.json").host.platform.machine == machine
+
+
+def test_a_machine_that_nobody_knows_is_refused_in_a_target() -> None:
+    (told,) = faults({**SAVED, "platform": {**SAVED["platform"], "machine": "vax"}})
+    assert told.startswith("`platform.machine`: `vax` is none of `x86_64`, ")
+
+
+@pytest.mark.parametrize(
+    ("name", "brand", "known"),
+    [
+        ("NVIDIA GeForce RTX 4090", None, "geforce"),
+        ("NVIDIA GeForce RTX 4090", "unknown", "geforce"),
+        ("NVIDIA GeForce RTX 4090", "geforcertx", "geforcertx"),
+        ("NVIDIA H100", None, None),
+        (None, "tesla", "tesla"),
+    ],
+)
+def test_a_geforce_is_known_by_its_name_where_its_brand_is_not(
+    name: str | None, brand: str | None, known: str | None
+) -> None:
+    assert Gpu(index=0, name=name, brand=brand).brand_or_name == known
 
 
 @pytest.mark.parametrize(

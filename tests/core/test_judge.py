@@ -540,7 +540,9 @@ def test_a_gpu_that_does_not_tell_may_be_an_old_one_that_the_driver_drives() -> 
         "`cu13` has no code for compute capability `5.0` to `7.0`, which GPU 1 may have: it does "
         "not tell, and driver `580.95.05` drives such GPUs"
     )
-    assert reason.hint == "name the compute capabilities of all GPUs, as in `GPUENV_GPUS=9.0+8.0`"
+    assert reason.hint == (
+        "name the compute capabilities of all GPUs: `GPUENV_GPUS=9.0+8.0`, or in the target"
+    )
     assert reasons("cu12", machine) == []
     assert [card.index for card in verdict("cu13", machine).gpus] == [0]
 

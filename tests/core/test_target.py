@@ -82,10 +82,10 @@ def test_musl_stands_in_the_place_of_glibc() -> None:
 
 
 def test_spaces_round_the_parts_do_not_count() -> None:
-    assert parse_short(" driver=580 , gpus= 9.0 + 8.0 ") == parse_short("driver=580,gpus=9.0+8.0")
+    assert parse_short(" driver = 580 , gpus= 9.0 + 8.0 ") == parse_short("driver=580,gpus=9.0+8.0")
 
 
-@pytest.mark.parametrize("text", ["none", ""])
+@pytest.mark.parametrize("text", ["none", "None", "NONE", ""])
 def test_none_and_empty_mean_absent(text: str) -> None:
     short = parse_short(f"driver={text},cuda={text},gpus={text}")
     assert short == ShortTarget(driver=ABSENT, cuda=ABSENT, gpus=())
@@ -98,6 +98,15 @@ def test_none_and_empty_mean_absent(text: str) -> None:
         ("cuda=12.x", "`cuda=`: `12.x` is not a version of digits and dots"),
         ("driver=580,gpus=90", "`gpus=`: `90` is not a compute capability such as `9.0`"),
         ("driver=580,gpus=9.0+", "`gpus=`: `` is not a compute capability such as `9.0`"),
+        ("driver=580,gpus=0.0", "`gpus=`: `0.0` is not a compute capability such as `9.0`"),
+        ("driver=580,gpus=9.12", "`gpus=`: `9.12` is not a compute capability such as `9.0`"),
+        ("driver=580,gpus=9.0,8.0", "`8.0`: join GPUs with `+`, as in `gpus=9.0+8.0`"),
+        ("cuda=130", "`cuda=`: `130` is not a CUDA version such as `13.0`; is `13.0` meant?"),
+        ("cuda=0.0", "`cuda=`: `0.0` is not a CUDA version such as `13.0`"),
+        ("python=3", "`python=`: `3` is not a Python version from `3.8` to `3.99`"),
+        ("python=2.7", "`python=`: `2.7` is not a Python version from `3.8` to `3.99`"),
+        ("python=99.9", "`python=`: `99.9` is not a Python version from `3.8` to `3.99`"),
+        ("python=3.7", "`python=`: `3.7` is not a Python version from `3.8` to `3.99`"),
         ("glibc=new", "`glibc=`: `new` is not a version of digits and dots"),
         ("musl=", "`musl=`: `` is not a version of digits and dots"),
         ("python=three", "`python=`: `three` is not a version of digits and dots"),
@@ -407,12 +416,57 @@ def test_a_compatibility_package_stays_while_only_the_gpus_are_overridden() -> N
 
 def test_all_faults_of_overrides_are_told_at_once() -> None:
     with pytest.raises(TargetError, match="an override is not valid") as caught:
-        overridden(HERE, UV_CUDA_DRIVER_VERSION="x", GPUENV_CUDA="y", GPUENV_GPUS="9.0,z")
+        overridden(HERE, UV_CUDA_DRIVER_VERSION="x", GPUENV_CUDA="y", GPUENV_GPUS="9.0+z")
     assert caught.value.causes == (
         "`UV_CUDA_DRIVER_VERSION`: `x` is not a version of digits and dots",
         "`GPUENV_CUDA`: `y` is not a version of digits and dots",
-        "`GPUENV_GPUS`: `9.0,z` is not a compute capability such as `9.0`",
+        "`GPUENV_GPUS`: `z` is not a compute capability such as `9.0`",
     )
+
+
+def test_the_hint_about_unknown_gpus_is_about_where_the_target_was_named() -> None:
+    (short,) = apply_short(parse_short("driver=580.65.06"), HERE).host.findings
+    (variable,) = overridden(EMPTY, GPUENV_DRIVER="580.65.06").findings
+    assert short.code == variable.code == "gpus-unknown"
+    assert short.hint == "`gpus=9.0` in the target names one"
+    assert variable.hint == "`GPUENV_GPUS=9.0` names one"
+
+
+def test_overridden_gpus_may_be_joined_with_commas() -> None:
+    assert overridden(HERE, GPUENV_GPUS="9.0, 7.0") == overridden(HERE, GPUENV_GPUS="9.0+7.0")
+
+
+def test_gpus_that_are_named_without_a_driver_ask_for_one() -> None:
+    (told,) = overridden(EMPTY, GPUENV_GPUS="9.0").findings
+    assert told.code == "gpu-no-driver"
+    assert told.message == "`GPUENV_GPUS` names a GPU, and no NVIDIA driver is known"
+    assert told.hint is not None
+    for variable in ("`GPUENV_DRIVER=580.65.06`", "`GPUENV_CUDA=13.0`"):
+        assert variable in told.hint
+    assert codes(overridden(EMPTY, GPUENV_GPUS="9.0", GPUENV_DRIVER="580.65.06")) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "machine"),
+    [("arm64", "aarch64"), ("AMD64", "x86_64"), ("amd64", "x86_64"), ("aarch64", "aarch64")],
+)
+def test_a_machine_of_linux_has_its_linux_name(written: str, machine: str) -> None:
+    target = apply_short(parse_short(f"machine={written}"), HERE)
+    assert target.host.platform.machine == machine
+
+
+def test_a_machine_of_macos_keeps_its_name() -> None:
+    mac = Platform(system="macos", machine="arm64", kind="macos", libc=None)
+    here = replace(EMPTY, platform=mac)
+    assert apply_short(parse_short("machine=arm64"), here).host.platform.machine == "arm64"
+    linux = apply_short(parse_short("glibc=2.35"), here)
+    assert linux.host.platform.machine == "aarch64"
+
+
+def test_a_short_form_of_absurd_length_is_refused_shortly() -> None:
+    with pytest.raises(TargetError) as caught:
+        parse_short(f"driver={'9' * 100_000}")
+    assert all(len(text) < 200 for text in (caught.value.message, *caught.value.causes))
 
 
 def test_a_finding_of_absence_ends_with_the_absence() -> None:
@@ -534,7 +588,7 @@ def test_naming_a_driver_does_not_make_unreadable_gpus_readable() -> None:
 
 @given(
     st.sampled_from(["GPUENV_DRIVER", "GPUENV_CUDA", "UV_CUDA_DRIVER_VERSION"]),
-    st.lists(st.integers(0, 999), min_size=1, max_size=4),
+    st.lists(st.integers(1, 99), min_size=1, max_size=4),
 )
 def test_every_override_can_be_seen(variable: str, parts: list[int]) -> None:
     text = ".".join(map(str, parts))

@@ -404,6 +404,14 @@ def test_any_other_time_limit_is_refused(text: str) -> None:
         probe_seconds({"GPUENV_PROBE_TIMEOUT": text})
 
 
+def test_a_time_limit_that_is_none_is_refused_though_the_answer_is_remembered(box: Box) -> None:
+    world = box.world
+    probe_or_remember(world)
+    wrong = replace(world, variables={**world.variables, "GPUENV_PROBE_TIMEOUT": "abc"})
+    with pytest.raises(UsageError, match="GPUENV_PROBE_TIMEOUT"):
+        probe_or_remember(wrong)
+
+
 def test_a_root_that_is_no_folder_is_refused(box: Box) -> None:
     with pytest.raises(TargetError, match="GPUENV_ROOT"):
         probe_or_remember(replace(box.world, root=box.folder / "nowhere"))
