@@ -386,30 +386,15 @@ def _reach(http: Http, url: str, *, is_file: bool) -> Check:
     except NetworkError as error:
         return replace(_failed("indexes", error), message=f"`{shown}` does not answer")
     if status in _REFUSED:
-        return Check(
-            name="indexes",
-            state="failed",
-            message=f"`{shown}` answers {status}",
-            code="unauthorised",
-            hint="put the credentials into `~/.netrc`, the URL, or `UV_INDEX_<NAME>_PASSWORD`",
-            exit_code=NetworkError.exit_code,
+        code, hint = (
+            "unauthorised",
+            "put the credentials into `~/.netrc`, the URL, or the variables",
         )
-    if is_file and status in _GONE:
-        return Check(
-            name="indexes",
-            state="failed",
-            message=f"`{shown}` answers {status}",
-            code="unreachable",
-            hint="the index has this file no more; `gpuenv lock --upgrade` locks one that it has",
-            exit_code=NetworkError.exit_code,
-        )
-    if status >= _SERVER_ERRORS:
-        return Check(
-            name="indexes",
-            state="failed",
-            message=f"`{shown}` answers {status}",
-            code="unreachable",
-            hint="try again later",
-            exit_code=NetworkError.exit_code,
-        )
-    return Check(name="indexes", state="ok", message=f"`{shown}` answers")
+    elif is_file and status in _GONE:
+        code = "unreachable"
+        hint = "the index has this file no more; `gpuenv lock --upgrade` locks one that it has"
+    elif status >= _SERVER_ERRORS:
+        code, hint = "unreachable", "try again later"
+    else:
+        return Check(name="indexes", state="ok", message=f"`{shown}` answers")
+    return _failed("indexes", NetworkError(f"`{shown}` answers {status}", code=code, hint=hint))
