@@ -17,7 +17,7 @@ from provisioner.core.requirements import lock_name
 from provisioner.core.select import out_of_question, refuse_gaps
 from provisioner.core.sizes import size_text
 from provisioner.core.urls import credentials_in, is_remote, origin, without_secrets
-from provisioner.errors import GpuenvError, NetworkError, PolicyError
+from provisioner.errors import GpuenvError, LockError, NetworkError, PolicyError
 from provisioner.workflow.choose import judge_profiles
 from provisioner.workflow.detect import counts, detect
 from provisioner.workflow.locks import lock_text, locked_by_uv
@@ -330,7 +330,7 @@ def _indexes(
                 code="offline",
                 causes=tuple(missing) or ("there is no lock yet",),
                 hint="run `gpuenv prepare` once with a network",
-                exit_code=NetworkError.exit_code,
+                exit_code=NetworkError.exit_code if plan else LockError.exit_code,
             )
         ]
     where = (case.world.variables, case.world.home, case.place.folder)
@@ -386,10 +386,8 @@ def _reach(http: Http, url: str, *, is_file: bool) -> Check:
     except NetworkError as error:
         return replace(_failed("indexes", error), message=f"`{shown}` does not answer")
     if status in _REFUSED:
-        code, hint = (
-            "unauthorised",
-            "put the credentials into `~/.netrc`, the URL, or the variables",
-        )
+        code = "unauthorised"
+        hint = "put the credentials into `~/.netrc`, the URL, or `UV_INDEX_<NAME>_PASSWORD`"
     elif is_file and status in _GONE:
         code = "unreachable"
         hint = "the index has this file no more; `gpuenv lock --upgrade` locks one that it has"
