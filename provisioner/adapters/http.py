@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TRIES: Final = 3
 
-_CONNECT_SECONDS: Final = 15.0
+CONNECT_SECONDS: Final = 15.0
 _STALL_SECONDS: Final = 60.0
 _RETRY_STATUS: Final = frozenset({429, 500, 502, 503, 504})
 _HOP_BY_HOP: Final = frozenset(
@@ -49,7 +49,7 @@ class Http:
         connections: int,
         credentials: Mapping[str, tuple[str, str]] | None = None,
         tries: int = TRIES,
-        connect_seconds: float = _CONNECT_SECONDS,
+        connect_seconds: float = CONNECT_SECONDS,
     ) -> None:
         """`connections` are how many at once; `tries` and `connect_seconds` are per request."""
         self._tries = tries

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,25 +75,28 @@ def _load(path: Path) -> Profile | None:
     return read_profile(data, str(path)) if is_profile(data) else None
 
 
-def load_facts(folder: Path) -> Facts:
-    """Read the small compatibility tables, which every selection needs."""
+@cache
+def load_facts() -> Facts:
+    """The small compatibility tables, which every selection needs."""
     return read_facts(
-        _table(folder, "driver_floors"),
-        _table(folder, "toolkit_code"),
-        architectures=_table(folder, "architectures"),
-        driver_branches=_table(folder, "driver_branches"),
-        forward_compat=_table(folder, "forward_compat"),
-        torch_builds=_table(folder, "torch_builds"),
+        _table("driver_floors"),
+        _table("toolkit_code"),
+        architectures=_table("architectures"),
+        driver_branches=_table("driver_branches"),
+        forward_compat=_table("forward_compat"),
+        torch_builds=_table("torch_builds"),
     )
 
 
-def load_artefact_facts(folder: Path) -> ArtefactFacts:
-    """Read the tables of what is in packages, which only judging packages needs."""
+@cache
+def load_artefact_facts() -> ArtefactFacts:
+    """The tables of what is in packages, which only judging packages needs."""
     from provisioner.core.artefact_facts import TABLES, read_artefact_facts
 
-    return read_artefact_facts({name: _table(folder, name) for name in TABLES})
+    return read_artefact_facts({name: _table(name) for name in TABLES})
 
 
-def _table(folder: Path, name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+def _table(name: str) -> dict[str, Any]:
+    path = shipped_folder() / "facts" / f"{name}.json"
+    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return loaded

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from packaging.version import InvalidVersion, Version
 
+from provisioner.core.facts import rows_of
 from provisioner.core.version import ComputeCapability, DottedVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from provisioner.core.host import PlatformClass, System
-
-_T = TypeVar("_T")
 
 TABLES: Final = (
     "cuda_libraries",
@@ -244,10 +243,10 @@ def read_artefact_facts(tables: Mapping[str, Mapping[str, Any]]) -> ArtefactFact
     """Make the tables from the JSON files that `TABLES` names."""
     return ArtefactFacts(
         code_rules=(
-            *_rows(tables["tensorrt_code"], _code_rule),
-            *_rows(tables["cudnn_code"], _code_rule),
+            *rows_of(tables["tensorrt_code"], _code_rule),
+            *rows_of(tables["cudnn_code"], _code_rule),
         ),
-        tensorrt_wheels=_rows(
+        tensorrt_wheels=rows_of(
             tables["tensorrt_wheels"],
             lambda row, source: TensorRTWheels(
                 version=Version(row["tensorrt"]),
@@ -256,7 +255,7 @@ def read_artefact_facts(tables: Mapping[str, Mapping[str, Any]]) -> ArtefactFact
                 source=source,
             ),
         ),
-        tensorrt_cuda=_rows(
+        tensorrt_cuda=rows_of(
             tables["tensorrt_cuda"],
             lambda row, source: TensorRTCuda(
                 versions=_versions(row),
@@ -265,17 +264,17 @@ def read_artefact_facts(tables: Mapping[str, Mapping[str, Any]]) -> ArtefactFact
                 source=source,
             ),
         ),
-        tensorrt_bad=_rows(
+        tensorrt_bad=rows_of(
             tables["tensorrt_bad"],
             lambda row, source: TensorRTBad(
                 version=Version(row["tensorrt"]), cuda=int(row["cuda"]), source=source
             ),
         ),
-        libraries=_rows(
+        libraries=rows_of(
             tables["cuda_libraries"],
             lambda row, source: CudaLibrary(name=row["name"], code=row["code"], source=source),
         ),
-        toolkits=_rows(
+        toolkits=rows_of(
             tables["cuda_toolkit_pins"],
             lambda row, source: ToolkitPins(
                 toolkit=DottedVersion.parse(row["toolkit"]),
@@ -284,13 +283,13 @@ def read_artefact_facts(tables: Mapping[str, Mapping[str, Any]]) -> ArtefactFact
                 source=source,
             ),
         ),
-        torch_defaults=_rows(
+        torch_defaults=rows_of(
             tables["torch_defaults"],
             lambda row, source: TorchDefault(
                 versions=_versions(row), label=row["index"], machine=row["machine"], source=source
             ),
         ),
-        torch_wheels=_rows(
+        torch_wheels=rows_of(
             tables["torch_wheels"],
             lambda row, source: TorchWheels(
                 versions=_versions(row),
@@ -300,7 +299,7 @@ def read_artefact_facts(tables: Mapping[str, Mapping[str, Any]]) -> ArtefactFact
                 source=source,
             ),
         ),
-        torch_pythons=_rows(
+        torch_pythons=rows_of(
             tables["torch_pythons"],
             lambda row, source: TorchPythons(
                 versions=_versions(row),
@@ -333,9 +332,3 @@ def _capabilities(texts: Iterable[str]) -> tuple[ComputeCapability, ...]:
 
 def _versions(row: Mapping[str, Any]) -> Versions:
     return Versions(first=parse_version(row["first"]), before=parse_version(row["before"]))
-
-
-def _rows(table: Mapping[str, Any], make: Callable[[Mapping[str, Any], str], _T]) -> tuple[_T, ...]:
-    """Each row with the whole text of the source that it names."""
-    sources = table["sources"]
-    return tuple(make(row, sources[row["source"]]) for row in table["rows"])

@@ -9,8 +9,9 @@ from abc import ABC, abstractmethod
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final
 
-from provisioner.core.coverage import Code, Coverage, cover
+from provisioner.core.coverage import Coverage, cover, has_machine_code
 from provisioner.core.facts import cuda_of_label, leading_version
+from provisioner.core.plausible import machine_of
 from provisioner.core.version import DottedVersion
 from provisioner.errors import TargetError
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
     from provisioner.core.artefact_facts import ArtefactFacts, CodeRule, TensorRTWheels
+    from provisioner.core.coverage import Code
     from provisioner.core.facts import Facts
     from provisioner.core.host import Gpu, Host, PlatformClass, System
     from provisioner.core.interpreter import Interpreter
@@ -84,7 +86,7 @@ class Scene:
     @cached_property
     def machine(self) -> str:
         """The machine as Linux names it."""
-        return normal_machine(self.host.platform.machine)
+        return machine_of(self.host.platform.machine, "linux")
 
     @property
     def kind(self) -> PlatformClass:
@@ -561,12 +563,10 @@ class Library(Artefact):
     def doubt(self, version: str, capability: ComputeCapability) -> str | None:
         """It may have PTX for GPUs that are newer than some that its toolkit has code for."""
         known = self._code(version)
-        newest = self.scene.facts.newest_capability
-        if not known or not min(known) < capability or capability.major > newest.major:
+        newer = self.scene.facts.is_newer(capability)
+        if not known or newer or capability <= min(known) or has_machine_code(known, capability):
             return None
-        code = Code(sass=tuple(map(str, known)))
-        found = cover(code, capability, cuda_of_driver=None, ptx_from=None)
-        return self._source if found is Coverage.NONE else None
+        return self._source
 
     @property
     def _source(self) -> str:
@@ -682,11 +682,6 @@ def _fits(row: TensorRTWheels, scene: Scene) -> bool:
         platform in scene.platforms and (python is None or python in pythons)
         for platform, pythons in row.wheels
     )
-
-
-def normal_machine(machine: str) -> str:
-    """A machine as Linux names it: Windows and macOS have names of their own."""
-    return {"AMD64": "x86_64", "arm64": "aarch64", "ARM64": "aarch64"}.get(machine, machine)
 
 
 def _torch_minors(tables: ArtefactFacts) -> tuple[str, ...]:

@@ -255,6 +255,28 @@ def _weight(artefact: Artefact) -> tuple[int, str]:
     ), artefact.name
 
 
+def _lack(  # noqa: PLR0913 - the fields of a gap that differ
+    artefact: Artefact,
+    version: str,
+    code: GapCode,
+    message: str,
+    *,
+    source: str,
+    capability: ComputeCapability | None = None,
+) -> Gap:
+    """What keeps a version from being used, with the versions to take instead."""
+    return Gap(
+        code=code,
+        package=artefact.name,
+        version=version,
+        capability=capability,
+        message=message,
+        nearest=artefact.nearest(version),
+        elsewhere=artefact.elsewhere(version),
+        source=source,
+    )
+
+
 def _code(artefact: Artefact, version: str) -> Iterator[Gap]:
     """What a version lacks for each compute capability."""
     scene = artefact.scene
@@ -263,28 +285,24 @@ def _code(artefact: Artefact, version: str) -> Iterator[Gap]:
         gpu = scene.gpu_text(capability)
         if found is Coverage.NONE:
             ever = artefact.ever(capability)
-            yield Gap(
-                code="artefact-no-code" if ever else "no-artefact",
-                package=artefact.name,
-                version=version,
-                capability=capability,
-                message=f"{artefact.shown(version)} has no code for {gpu}"
+            yield _lack(
+                artefact,
+                version,
+                "artefact-no-code" if ever else "no-artefact",
+                f"{artefact.shown(version)} has no code for {gpu}"
                 + ("" if ever else ", and neither has any other version"),
-                nearest=artefact.nearest(version),
-                elsewhere=artefact.elsewhere(version),
                 source=source,
+                capability=capability,
             )
         elif found is Coverage.PTX_TOO_NEW:
-            yield Gap(
-                code="artefact-driver",
-                package=artefact.name,
-                version=version,
-                capability=capability,
-                message=f"{artefact.shown(version)} has only PTX of CUDA {artefact.cuda(version)} "
+            yield _lack(
+                artefact,
+                version,
+                "artefact-driver",
+                f"{artefact.shown(version)} has only PTX of CUDA {artefact.cuda(version)} "
                 f"for {gpu}, and the host's driver compiles PTX up to CUDA `{scene.jit}`",
-                nearest=artefact.nearest(version),
-                elsewhere=artefact.elsewhere(version),
                 source=source,
+                capability=capability,
             )
         else:
             yield from _soft(artefact, version, capability)
@@ -294,34 +312,23 @@ def _soft(artefact: Artefact, version: str, capability: ComputeCapability) -> It
     """What to mind about a version that runs."""
     found, source = artefact.coverage(version, capability)
     gpu = artefact.scene.gpu_text(capability)
+    told: list[tuple[GapCode, str, str]] = []
     if found is Coverage.PTX:
-        yield Gap(
-            code="artefact-ptx-only",
-            package=artefact.name,
-            version=version,
-            capability=capability,
-            message=f"{artefact.shown(version)} has no machine code for {gpu}, only PTX, which "
-            "the driver compiles when it is first used",
-            source=source,
-        )
+        words = f"has no machine code for {gpu}, only PTX, which the driver compiles when it is"
+        told.append(("artefact-ptx-only", f"{words} first used", source))
     elif older := artefact.older_than(version, capability):
-        yield Gap(
-            code="artefact-older-code",
-            package=artefact.name,
-            version=version,
-            capability=capability,
-            message=f"{artefact.shown(version)} was built with CUDA {older}, which does not know "
-            f"{gpu}, and runs by code for an older one",
-            source=source,
-        )
+        words = f"was built with CUDA {older}, which does not know {gpu}, and runs by code for an"
+        told.append(("artefact-older-code", f"{words} older one", source))
     if doubt := artefact.doubt(version, capability):
+        told.append(("artefact-doubtful", f"may have no code for {gpu}", doubt))
+    for code, words, of in told:
         yield Gap(
-            code="artefact-doubtful",
+            code=code,
             package=artefact.name,
             version=version,
             capability=capability,
-            message=f"{artefact.shown(version)} may have no code for {gpu}",
-            source=doubt,
+            message=f"{artefact.shown(version)} {words}",
+            source=of,
         )
 
 
@@ -330,16 +337,8 @@ def _driver(artefact: Artefact, version: str) -> Gap | None:
     lacks = cuda and artefact.scene.lacks_driver(cuda)
     if not cuda or not lacks:
         return None
-    return Gap(
-        code="artefact-driver",
-        package=artefact.name,
-        version=version,
-        capability=None,
-        message=f"{artefact.shown(version)} is for CUDA {cuda} and {lacks[0]}",
-        nearest=artefact.nearest(version),
-        elsewhere=artefact.elsewhere(version),
-        source=lacks[1],
-    )
+    message = f"{artefact.shown(version)} is for CUDA {cuda} and {lacks[0]}"
+    return _lack(artefact, version, "artefact-driver", message, source=lacks[1])
 
 
 def _files(artefact: Artefact, version: str, members: tuple[Package, ...]) -> Iterator[Gap]:
@@ -356,16 +355,7 @@ def _files(artefact: Artefact, version: str, members: tuple[Package, ...]) -> It
     words, source = known or (f"has no wheel for {artefact.scene.place}", "the wheels in the lock")
     if not known and without[0].name != artefact.name:
         shown = f"`{without[0].name}` `{version}`"
-    yield Gap(
-        code="artefact-no-file",
-        package=artefact.name,
-        version=version,
-        capability=None,
-        message=f"{shown} {words}",
-        nearest=artefact.nearest(version),
-        elsewhere=artefact.elsewhere(version),
-        source=source,
-    )
+    yield _lack(artefact, version, "artefact-no-file", f"{shown} {words}", source=source)
 
 
 def _has_file(package: Package, scene: Scene) -> bool:

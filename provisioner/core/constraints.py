@@ -19,7 +19,7 @@ from provisioner.core.artefact_kinds import (
     public,
     version_of,
 )
-from provisioner.core.coverage import Code, Coverage, cover
+from provisioner.core.coverage import has_machine_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,7 +186,7 @@ def _toolkit(cuda: DottedVersion, scene: Scene) -> Iterator[Constraint]:
             why=f"the rest is for CUDA {cuda.major}",
             source=newest.source,
         )
-    known = [item for item in scene.capabilities if item.major <= facts.newest_capability.major]
+    known = [item for item in scene.capabilities if not facts.is_newer(item)]
     rows = sorted(
         (row for row in facts.toolkits if row.cuda.major == cuda.major), key=lambda row: row.cuda
     )
@@ -194,10 +194,7 @@ def _toolkit(cuda: DottedVersion, scene: Scene) -> Iterator[Constraint]:
         (row, item)
         for row in rows
         for item in known
-        if cover(
-            Code(sass=tuple(map(str, row.capabilities))), item, cuda_of_driver=None, ptx_from=None
-        )
-        is Coverage.NONE
+        if not has_machine_code(row.capabilities, item)
     ]
     if not without or without[-1][0] is rows[-1]:
         return

@@ -131,5 +131,10 @@ def cover(
     return Coverage.PTX
 
 
+def has_machine_code(built: Iterable[ComputeCapability], capability: ComputeCapability) -> bool:
+    """Whether a GPU runs machine code that was built for one of some compute capabilities."""
+    return any(BuiltFor(one).includes(capability, across_majors=False) for one in built)
+
+
 def _ordered(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(str(item) for item in sorted({BuiltFor.parse(text) for text in texts}))

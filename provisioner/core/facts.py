@@ -197,6 +197,10 @@ class Facts:
         """The newest compute capability in the tables."""
         return max(item for row in self.toolkits for item in row.capabilities)
 
+    def is_newer(self, capability: ComputeCapability) -> bool:
+        """Whether a GPU is newer than every table: of such a one nothing is known."""
+        return capability.major > self.newest_capability.major
+
     def architecture(self, capability: ComputeCapability) -> Architecture | None:
         """What is known of a compute capability."""
         return next(
@@ -325,7 +329,7 @@ def read_facts(  # noqa: PLR0913 - one for each file
         return capabilities[text]
 
     return Facts(
-        floors=_rows(
+        floors=rows_of(
             driver_floors,
             lambda row, source: DriverFloor(
                 cuda=version(row["cuda"]),
@@ -335,7 +339,7 @@ def read_facts(  # noqa: PLR0913 - one for each file
                 source=source,
             ),
         ),
-        toolkits=_rows(
+        toolkits=rows_of(
             toolkit_code,
             lambda row, source: ToolkitCode(
                 cuda=version(row["cuda"]),
@@ -343,7 +347,7 @@ def read_facts(  # noqa: PLR0913 - one for each file
                 source=source,
             ),
         ),
-        architectures=_rows(
+        architectures=rows_of(
             architectures,
             lambda row, source: Architecture(
                 compute_capability=capability(row["compute_capability"]),
@@ -353,20 +357,20 @@ def read_facts(  # noqa: PLR0913 - one for each file
                 source=source,
             ),
         ),
-        branches=_rows(
+        branches=rows_of(
             driver_branches,
             lambda row, source: DriverBranch(
                 branch=int(row["branch"]), cuda=version(row["cuda"]), source=source
             ),
         ),
-        forward_compat=_rows(
+        forward_compat=rows_of(
             forward_compat,
             lambda row, source: ForwardCompat(
                 cuda=version(row["cuda"]), branches=tuple(row["branches"]), source=source
             ),
         ),
         compat_brands=frozenset(forward_compat.get("brands", ())),
-        torch_builds=_rows(
+        torch_builds=rows_of(
             torch_builds,
             lambda row, source: TorchBuild(
                 label=row["index"],
@@ -381,15 +385,11 @@ def read_facts(  # noqa: PLR0913 - one for each file
     )
 
 
-def _rows(table: Mapping[str, Any], make: Callable[[Mapping[str, Any], str], _T]) -> tuple[_T, ...]:
-    """Each row with the whole text of the source that it names."""
-    sources = table.get("sources", {})
-    return tuple(make(row, _source(row, sources)) for row in table["rows"])
-
-
-def _source(row: Mapping[str, Any], sources: Mapping[str, str]) -> str:
-    key = row.get("source", "")
-    return sources.get(key, key)
+def rows_of(
+    table: Mapping[str, Any], make: Callable[[Mapping[str, Any], str], _T]
+) -> tuple[_T, ...]:
+    """Each row of a table with the whole text of the source that it names."""
+    return tuple(make(row, table["sources"][row["source"]]) for row in table["rows"])
 
 
 def _number(text: str | None) -> int | None:

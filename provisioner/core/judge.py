@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from provisioner.core.compat import branch_that_drives, driver_branch
-from provisioner.core.coverage import Code, Coverage, cover
+from provisioner.core.coverage import has_machine_code
 from provisioner.core.facts import driver_numbering
+from provisioner.core.plausible import machine_of
 from provisioner.core.policy import ALL, GpuPolicy, counted, gpu_text
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _CAPABILITY: Final = "compute-capability"
 _FILE_LISTS: Final = "the file lists of NVIDIA's and PyTorch's packages on PyPI"
-_MACHINES: Final = frozenset({"x86_64", "aarch64", "arm64", "AMD64"})
+_MACHINES: Final = frozenset({"x86_64", "aarch64"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,15 +75,9 @@ def judge(profile: Profile, host: Host, facts: Facts, policy: GpuPolicy = ALL) -
     )
 
 
-def newer_than_tables(capability: ComputeCapability, facts: Facts) -> bool:
-    """Newer than every table: it runs PTX of any line, as far as that is there, and it is said."""
-    return capability.major > facts.newest_capability.major
-
-
 def runs_line(capability: ComputeCapability, cuda: DottedVersion, facts: Facts) -> bool:
     """Whether some toolkit of a CUDA line has machine code that a GPU runs."""
-    code = Code(sass=tuple(map(str, facts.code(cuda))), ptx=())
-    return cover(code, capability, cuda_of_driver=None, ptx_from=None) is Coverage.NATIVE
+    return has_machine_code(facts.code(cuda), capability)
 
 
 def _needs(profile: Profile, host: Host, gpus: tuple[Gpu, ...]) -> list[Reason]:
@@ -131,7 +126,7 @@ def _unmet(profile: Profile, key: str, what: str, has: list[str]) -> Reason:
 
 def _platform(profile: Profile, host: Host) -> list[Reason]:
     platform = host.platform
-    if platform.system == "linux" and platform.machine not in _MACHINES:
+    if platform.system == "linux" and machine_of(platform.machine, "linux") not in _MACHINES:
         return [
             Reason(
                 code="no-wheels",
@@ -173,7 +168,7 @@ def _mended_driver(
 ) -> str | None:
     """What would give the host a driver for a CUDA line, if its GPUs can have one and use it."""
     known = [gpu.compute_capability for gpu in gpus if gpu.compute_capability]
-    if not all(runs_line(item, cuda, facts) or newer_than_tables(item, facts) for item in known):
+    if not all(runs_line(item, cuda, facts) or facts.is_newer(item) for item in known):
         return None
     version = host.driver.version if host.driver else None
     if version is not None and version >= lowest:
@@ -226,7 +221,8 @@ def _gpu(  # noqa: PLR0913, PLR0917 - one GPU, among which, and by which rules
     if capability is None:
         return (*needs, *_unknown(profile, cuda, gpu, host, facts))
     driver = _driver_knows(profile, gpu, capability, host, facts)
-    if newer_than_tables(capability, facts) or runs_line(capability, cuda, facts):
+    # One that is newer than the tables runs PTX of any line, as far as there is some; it is said.
+    if facts.is_newer(capability) or runs_line(capability, cuda, facts):
         return (*needs, *driver)
     return (
         *needs,

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from provisioner.core.evidence import Answer, Asked, Files, Smi
 
 # Numbers of nvmlReturn_t in nvml.h.
-NOT_SUPPORTED: Final = 3
 NO_PERMISSION: Final = 4
 DRIVER_NOT_LOADED: Final = 9
 LIBRARY_NOT_FOUND: Final = 12

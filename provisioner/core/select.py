@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.core.findings import ABSENT, BROKEN, KINDS
-from provisioner.core.judge import Reason, Verdict, judge, newer_than_tables, runs_line
+from provisioner.core.judge import Reason, Verdict, judge, runs_line
 from provisioner.core.policy import ALL, GpuPolicy, Kind, counted, gpu_text
 from provisioner.errors import ProfileError, SelectionError
 
@@ -415,7 +415,7 @@ def _warnings(host: Host, facts: Facts, policy: GpuPolicy) -> tuple[Reason, ...]
             f"compatibility tables, which end at `{facts.newest_capability}`",
         )
         for gpu in gpus
-        if gpu.compute_capability and newer_than_tables(gpu.compute_capability, facts)
+        if gpu.compute_capability and facts.is_newer(gpu.compute_capability)
     ]
     default = counted(ALL, host.gpus)
     integrated = [gpu for gpu in host.gpus if gpu.integrated and gpu not in default]

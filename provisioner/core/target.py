@@ -19,7 +19,6 @@ Absent = Literal["absent"]
 ABSENT: Final = "absent"
 
 _KEYS: Final = ("driver", "cuda", "gpus", "machine", "glibc", "musl", "python")
-_GPU_KEYS: Final = frozenset({"driver", "cuda", "gpus"})
 _EXAMPLE: Final = "driver=580.65.06,cuda=13.0,gpus=9.0"
 
 

@@ -12,7 +12,6 @@ from provisioner.adapters.profiles import (
     load_profiles,
     profile_files,
     profile_folders,
-    shipped_folder,
 )
 from provisioner.core.judge import Reason, judge
 from provisioner.core.policy import counted
@@ -96,7 +95,7 @@ def judge_profiles(
     """
     project = place.home if place.manifest else None
     folders = profile_folders(project, world.variables, world.home)
-    facts = load_facts(shipped_folder() / "facts")
+    facts = load_facts()
     candidates = consider(
         load_profiles(profile_files(folders)),
         target.host,
@@ -128,7 +127,7 @@ def _remedy(place: Place, judged: Judged, options: Options) -> str | None:
     if not any(_TORCH.match(text) for text in asked):
         return None
     host = judged.target.host
-    tables = load_artefact_facts(shipped_folder() / "facts")
+    tables = load_artefact_facts()
     interpreter = judged.python[0] if judged.python else None
     gpus = counted(options.gpu_policy, host.gpus)
     return torch_remedy(host, gpus, judged.facts, tables, interpreter)
@@ -168,7 +167,7 @@ class _Artefacts:
     def judge(self, lines: list[Candidate], cuda: DottedVersion | None) -> Judged:
         """Judge some candidates; `cuda` is the line of those that name none."""
         self._cuda = cuda
-        artefact_facts = load_artefact_facts(shipped_folder() / "facts")
+        artefact_facts = load_artefact_facts()
         return replace(
             self._judged,
             candidates=tuple(

@@ -65,12 +65,12 @@ def detect(
 
 def _judged(host: Host) -> Host:
     """The host with what the tables say of its driver."""
-    from provisioner.adapters.profiles import load_facts, shipped_folder
+    from provisioner.adapters.profiles import load_facts
     from provisioner.core.compat import driver_findings
 
     if host.driver is None and host.platform.kind != "jetson":
         return host
-    return driver_findings(host, load_facts(shipped_folder() / "facts"))
+    return driver_findings(host, load_facts())
 
 
 def named_target(world: World, options: Options) -> str | None:

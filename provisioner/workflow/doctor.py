@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from provisioner.adapters import pip, uv_settings
 from provisioner.adapters.environment import is_ours
-from provisioner.adapters.http import Http
 from provisioner.adapters.state import StateFolder
 from provisioner.adapters.uv import Uv, find_uv
 from provisioner.core.findings import KINDS
@@ -16,18 +15,28 @@ from provisioner.core.plan import FetchPlan, plan_fetch, read_lock
 from provisioner.core.requirements import lock_name
 from provisioner.core.select import out_of_question, refuse_gaps
 from provisioner.core.sizes import size_text
-from provisioner.core.urls import credentials_in, is_remote, origin, without_secrets
-from provisioner.errors import GpuenvError, LockError, NetworkError, PolicyError
+from provisioner.core.urls import is_remote, origin, without_secrets
+from provisioner.errors import (
+    GpuenvError,
+    LockError,
+    NetworkError,
+    PolicyError,
+    SelectionError,
+    SpaceError,
+)
 from provisioner.workflow.choose import judge_profiles
 from provisioner.workflow.detect import counts, detect
 from provisioner.workflow.locks import lock_text, locked_by_uv
 from provisioner.workflow.place import place_of, store_of
 from provisioner.workflow.profiles import SelectResult, select_result
 from provisioner.workflow.pythons import find_interpreter
+from provisioner.workflow.workshop import connect
 
 if TYPE_CHECKING:
+    from provisioner.adapters.http import Http
     from provisioner.adapters.projects import Place
     from provisioner.adapters.store import Store
+    from provisioner.core.history import History
     from provisioner.core.host import Finding, Target
     from provisioner.core.interpreter import Interpreter
     from provisioner.core.judge import Reason
@@ -132,7 +141,7 @@ def doctor(world: World, options: Options) -> DoctorResult:
     target = detect(world, options, remembered=state.target, fresh=True)
     store = store_of(world, options)
     case = _Case(world=world, options=options, place=place, target=target, store=store)
-    checks = [*_link(states)]
+    checks = _link(states, state.history)
     remembered = state.target if counts(world, options, state.target) else None
     judged, selected = None, None
     told: set[str] = set()
@@ -180,7 +189,7 @@ def _host(target: Target, selected: SelectResult | None) -> list[Check]:
             message=finding.message,
             code=finding.code,
             hint=finding.hint or _usual_hint(finding.code),
-            exit_code=7 if fails else 0,
+            exit_code=SelectionError.exit_code if fails else 0,
         )
 
     if host.findings:
@@ -195,9 +204,9 @@ def _usual_hint(code: str) -> str | None:
     return kind.hint if kind else None
 
 
-def _link(states: StateFolder) -> list[Check]:
+def _link(states: StateFolder, history: History) -> list[Check]:
     try:
-        states.check_link(is_ours, states.read().history)
+        states.check_link(is_ours, history)
     except PolicyError as error:
         return [_failed("project", error)]
     return []
@@ -292,16 +301,8 @@ def _store(store: Store, plan: FetchPlan | None) -> list[Check]:
         known = all(file.size is not None for file in plan.missing)
         message += f", {size_text(needed) if known else 'an unknown number of bytes'} to fetch"
     if needed > free:
-        return [
-            Check(
-                name="store",
-                state="failed",
-                message=message,
-                code="no-space",
-                hint="free some space, or choose another folder with `--store`",
-                exit_code=5,
-            )
-        ]
+        hint = "free some space, or choose another folder with `--store`"
+        return [_failed("store", SpaceError(message, hint=hint, code="no-space"))]
     low = free < _LOW_BYTES
     return [
         Check(
@@ -322,25 +323,18 @@ def _indexes(
     urls = _asked(case, selected, judged, plan)
     if case.options.offline:
         missing = [f"`{file.name}` is not held" for file in plan.missing] if plan else []
-        return [
-            Check(
-                name="indexes",
-                state="failed",
-                message="`--offline` forbids to ask, and something is missing",
-                code="offline",
-                causes=tuple(missing) or ("there is no lock yet",),
-                hint="run `gpuenv prepare` once with a network",
-                exit_code=NetworkError.exit_code if plan else LockError.exit_code,
-            )
-        ]
-    where = (case.world.variables, case.world.home, case.place.folder)
-    http = Http(
-        {**case.world.variables, **uv_settings.proxies(*where)},
+        refused = NetworkError if plan else LockError
+        error = refused(
+            "`--offline` forbids to ask, and something is missing",
+            causes=tuple(missing) or ("there is no lock yet",),
+            hint="run `gpuenv prepare` once with a network",
+            code="offline",
+        )
+        return [_failed("indexes", error)]
+    http = connect(
+        case.world,
+        case.place.folder,
         connections=_ASKED_AT_ONCE,
-        credentials={
-            **credentials_in(pip.index_url(case.world.variables, case.world.home) or ""),
-            **uv_settings.index_credentials(*where),
-        },
         tries=1,
         connect_seconds=_CONNECT_SECONDS,
     )
@@ -365,9 +359,9 @@ def _asked(
     if not profiles and judged:
         candidates = (item for item in judged.candidates if not out_of_question(item))
         profiles = [item.profile for item in candidates if item.profile.cuda is not None]
-    urls = [index.url for profile in profiles for index in profile.indexes]
-    if locked_by_uv(case.place):
-        urls = []
+    # Where uv keeps the lock, its own indexes resolve.
+    bound = () if locked_by_uv(case.place) else profiles
+    urls = [index.url for profile in bound for index in profile.indexes]
     own = list(uv_settings.index_urls(*where))
     named = uv_settings.has_default_index(*where)
     default = (

@@ -206,14 +206,14 @@ def _constraints(job: Job, candidate: Candidate) -> tuple[Constraint, ...]:
     Not part of the lock's fingerprint: another machine's lock is as good until it is found to
     have something that this one cannot run.
     """
-    from provisioner.adapters.profiles import load_artefact_facts, shipped_folder
+    from provisioner.adapters.profiles import load_artefact_facts
     from provisioner.core.artefacts import torch_label
     from provisioner.core.constraints import constraints
     from provisioner.core.policy import counted
 
     if job.options.force:
         return ()
-    tables = load_artefact_facts(shipped_folder() / "facts")
+    tables = load_artefact_facts()
     bounds: dict[str, Constraint] = {}
     for target in (job.target, *job.wishes.also):
         host = target.host

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from provisioner.adapters import git, pip, uv_settings
 from provisioner.adapters.certificates import CertificateAuthority
 from provisioner.adapters.gateway import BYPASSES, Gateway
-from provisioner.adapters.http import Http
+from provisioner.adapters.http import CONNECT_SECONDS, TRIES, Http
 from provisioner.adapters.uv import Uv, find_uv
 from provisioner.core.urls import credentials_in
 from provisioner.errors import GpuenvError, LockError, ToolError
@@ -22,6 +22,28 @@ if TYPE_CHECKING:
     from provisioner.adapters.uv import Turned
     from provisioner.core.profile import Index
     from provisioner.workflow.world import World
+
+
+def connect(
+    world: World,
+    folder: Path,
+    *,
+    connections: int,
+    tries: int = TRIES,
+    connect_seconds: float = CONNECT_SECONDS,
+) -> Http:
+    """What fetches for a project's folder, the user's own way: proxies, certificates, passwords."""
+    where = (world.variables, world.home, folder)
+    return Http(
+        {**world.variables, **uv_settings.proxies(*where)},
+        connections=connections,
+        credentials={
+            **credentials_in(pip.index_url(world.variables, world.home) or ""),
+            **uv_settings.index_credentials(*where),
+        },
+        tries=tries,
+        connect_seconds=connect_seconds,
+    )
 
 
 @contextmanager
@@ -40,14 +62,7 @@ def open_workshop(  # noqa: PLR0913 - what uv is given, and what it may reach
     """
     world.guard()
     where = (world.variables, world.home, folder)
-    http = Http(
-        {**world.variables, **uv_settings.proxies(*where)},
-        connections=2 * FILES_AT_ONCE,
-        credentials={
-            **credentials_in(pip.index_url(world.variables, world.home) or ""),
-            **uv_settings.index_credentials(*where),
-        },
-    )
+    http = connect(world, folder, connections=2 * FILES_AT_ONCE)
     pull = Pull(store, http, indexes, world.progress, offline=offline)
     try:
         yield Workshop(

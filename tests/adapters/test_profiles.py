@@ -160,6 +160,6 @@ def test_the_shipped_profiles_are_valid_and_bear_the_names_of_their_files() -> N
 
 
 def test_the_shipped_tables_can_be_read() -> None:
-    facts = load_facts(shipped_folder() / "facts")
+    facts = load_facts()
 
     assert facts.floors

@@ -20,4 +20,4 @@ def example_host(name: str) -> Host:
 
 
 def shipped_artefact_facts() -> ArtefactFacts:
-    return load_artefact_facts(shipped_folder() / "facts")
+    return load_artefact_facts()

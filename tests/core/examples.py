@@ -80,7 +80,7 @@ def shipped_profiles() -> tuple[Profile, ...]:
 
 @cache
 def shipped_facts() -> Facts:
-    return load_facts(shipped_folder() / "facts")
+    return load_facts()
 
 
 def make_profile(name: str, cuda: str | None, **keys: object) -> Profile:

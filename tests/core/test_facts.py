@@ -27,6 +27,7 @@ FLOORS: dict[str, Any] = {
             "windows": "528.33",
         },
         {
+            "source": "minor",
             "cuda": "10.2",
             "minor_version_compatibility": False,
             "linux": "440.33",
@@ -35,11 +36,12 @@ FLOORS: dict[str, Any] = {
     ],
 }
 CODE: dict[str, Any] = {
+    "sources": {"asked": "a library that was asked"},
     "rows": [
-        {"cuda": "12.6", "compute_capabilities": ["9.0", "7.0"]},
-        {"cuda": "12.8", "compute_capabilities": ["9.0", "12.0"]},
-        {"cuda": "11.8", "compute_capabilities": ["3.5"]},
-    ]
+        {"source": "asked", "cuda": "12.6", "compute_capabilities": ["9.0", "7.0"]},
+        {"source": "asked", "cuda": "12.8", "compute_capabilities": ["9.0", "12.0"]},
+        {"source": "asked", "cuda": "11.8", "compute_capabilities": ["3.5"]},
+    ],
 }
 FACTS = read_facts(FLOORS, CODE)
 

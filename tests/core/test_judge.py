@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from provisioner.core.judge import Reason, Verdict, judge, newer_than_tables, runs_line
+from provisioner.core.judge import Reason, Verdict, judge, runs_line
 from provisioner.core.policy import ALL, GpuPolicy, Kind, parse_policy
 from provisioner.errors import UsageError
 from tests.core.examples import (
@@ -506,7 +506,7 @@ def test_a_line_runs_where_a_toolkit_of_it_has_machine_code(
 
 @pytest.mark.parametrize(("card", "newer"), [("12.1", False), ("12.9", False), ("13.0", True)])
 def test_newer_than_the_tables_is_a_newer_major(card: str, *, newer: bool) -> None:
-    assert newer_than_tables(capability(card), FACTS) is newer
+    assert FACTS.is_newer(capability(card)) is newer
 
 
 @pytest.mark.parametrize("name", ["cu13", "cu12", "cu11"])
