@@ -97,6 +97,24 @@ def locked(
         os.close(descriptor)
 
 
+def is_exclusive(path: Path) -> bool:
+    """Whether somebody's lock on a file keeps others out; on some file systems none does."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
 def _acquire(
     descriptor: int, path: Path, wait_seconds: float, waiting: Callable[[str], None] | None
 ) -> None:

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import netrc
+import random
+import socket
 import ssl
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import httpx
 
 from provisioner import __version__
+from provisioner.core.answers import pause_wished
 from provisioner.core.urls import origin, without_secrets
 from provisioner.errors import GpuenvError, NetworkError, said
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
 TRIES: Final = 3
 
 CONNECT_SECONDS: Final = 15.0
-_STALL_SECONDS: Final = 60.0
-_RETRY_STATUS: Final = frozenset({429, 500, 502, 503, 504})
+_STALL_SECONDS: Final = 30.0
+_LONGEST_PAUSE: Final = 60.0
+RETRY_STATUS: Final = frozenset({429, 500, 502, 503, 504})
 _HOP_BY_HOP: Final = frozenset(
     {"connection", "keep-alive", "proxy-authorization", "te", "transfer-encoding", "host"}
 )
@@ -31,18 +35,24 @@ _HOP_BY_HOP: Final = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The status and headers of an answer, and its body as blocks that arrive."""
+    """The status and headers of an answer, and its body as blocks that arrive.
+
+    `decoded` is the body without a `Content-Encoding` that the server used unasked. Only one
+    of both can be read. `abort` ends the connection, also while another thread reads.
+    """
 
     status: int
     url: str
     headers: Mapping[str, str]
     blocks: Iterator[bytes]
+    decoded: Iterator[bytes]
+    abort: Callable[[], None]
 
 
 class Http:
     """One pool of connections for a whole command; usable from many threads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - whose settings count, and four limits
         self,
         variables: Mapping[str, str],
         *,
@@ -50,8 +60,13 @@ class Http:
         credentials: Mapping[str, tuple[str, str]] | None = None,
         tries: int = TRIES,
         connect_seconds: float = CONNECT_SECONDS,
+        stall_seconds: float = _STALL_SECONDS,
     ) -> None:
-        """`connections` are how many at once; `tries` and `connect_seconds` are per request."""
+        """`connections` are how many at once; `tries` and `connect_seconds` are per request.
+
+        `stall_seconds` is how long a connection may be silent; there is no limit to the whole.
+        """
+        self._stall_seconds = stall_seconds
         self._tries = tries
         self._connect_seconds = connect_seconds
         self._variables = variables
@@ -67,12 +82,11 @@ class Http:
         headers: Mapping[str, str] | None = None,
         *,
         method: str = "GET",
-        decoded: bool = False,
+        tries: int | None = None,
     ) -> Iterator[Answer]:
-        """Ask for a URL; any status is an answer.
+        """Ask for a URL; any status is an answer. Redirects are followed each time anew.
 
-        `decoded` undoes a `Content-Encoding` that the server uses unasked; files are what
-        they are.
+        `tries` is how often to ask where a server is busy or cannot be reached.
 
         Raises:
             NetworkError: no answer came, or it broke off.
@@ -82,7 +96,8 @@ class Http:
         passed["accept-encoding"] = "identity"
         shown = without_secrets(url)
         try:
-            response = self._send(client, client.build_request(method, url, headers=passed))
+            request = client.build_request(method, url, headers=passed)
+            response = self._send(client, request, tries or self._tries)
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             raise unreachable(shown, error) from error
         try:
@@ -90,7 +105,9 @@ class Http:
                 status=response.status_code,
                 url=str(response.url),
                 headers={name.lower(): value for name, value in response.headers.items()},
-                blocks=_blocks(response, shown, decoded=decoded),
+                blocks=_blocks(response, shown, decoded=False),
+                decoded=_blocks(response, shown, decoded=True),
+                abort=lambda: _abort(response),
             )
         finally:
             response.close()
@@ -100,20 +117,22 @@ class Http:
         if self._client is not None:
             self._client.close()
 
-    def _send(self, client: httpx.Client, request: httpx.Request) -> httpx.Response:
+    def _send(self, client: httpx.Client, request: httpx.Request, tries: int) -> httpx.Response:
         """Send until an answer comes that is worth keeping, with growing pauses."""
-        for attempt in range(1, self._tries + 1):
-            last = attempt == self._tries
+        for attempt in range(1, tries + 1):
+            last = attempt == tries
+            wished = None
             try:
                 response = client.send(request, stream=True)
             except (httpx.TransportError, ssl.SSLError):
                 if last:
                     raise
             else:
-                if response.status_code not in _RETRY_STATUS or last:
+                if response.status_code not in RETRY_STATUS or last:
                     return response
+                wished = pause_wished(response.headers, time.time())
                 response.close()
-            time.sleep(0.25 * 2**attempt)
+            time.sleep(pause_seconds(attempt, wished))
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
     def _open(self) -> httpx.Client:
@@ -127,7 +146,9 @@ class Http:
                     mounts=_mounts(self._variables, context, limits),
                     trust_env=False,
                     follow_redirects=True,
-                    timeout=httpx.Timeout(_STALL_SECONDS, connect=self._connect_seconds, pool=None),
+                    timeout=httpx.Timeout(
+                        self._stall_seconds, connect=self._connect_seconds, pool=None
+                    ),
                     limits=limits,
                     headers={"user-agent": f"gpuenv/{__version__}"},
                 )
@@ -208,6 +229,26 @@ def _mounts(
             mounts[f"all://{host}"] = None
             mounts[f"all://*.{host}"] = None
     return mounts
+
+
+def pause_seconds(attempt: int, wished: float | None) -> float:
+    """How long to wait after an attempt, the first being 1; `wished` is what the server said.
+
+    Chance keeps many clients from coming back all at once.
+    """
+    own = 0.25 * 2.0**attempt
+    least = own if wished is None else max(wished, own)
+    return min(least, _LONGEST_PAUSE) * random.uniform(1.0, 1.25)  # noqa: S311 - no secret
+
+
+def _abort(response: httpx.Response) -> None:
+    """End the connection: closing it would not wake a thread that waits for bytes."""
+    stream = response.extensions.get("network_stream")
+    found = stream.get_extra_info("socket") if stream is not None else None
+    if isinstance(found, socket.socket):
+        with suppress(OSError):
+            # Past the one of TLS, which is not made for two threads.
+            socket.socket.shutdown(found, socket.SHUT_RDWR)
 
 
 def unreachable(shown: str, error: Exception) -> NetworkError:

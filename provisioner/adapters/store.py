@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from provisioner.adapters._arrival import Arrival, adopt
 from provisioner.adapters._files import (
     NO_SPACE,
     locked,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 FORMAT: Final = "1"
 
 _NAME_CHARACTERS: Final = 80
-_BLOCK_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,75 +43,6 @@ class StoredPage:
     stored: float
     body: bytes = b""
     digest: Digest | None = None
-
-
-class Arrival:
-    """A file in `partial/` that grows at its end and is hashed while it does.
-
-    What an earlier try left is hashed again: only the whole hash is trusted, at the end.
-    """
-
-    def __init__(self, staged: Path) -> None:
-        import hashlib
-
-        self._staged = staged
-        self._note = staged.with_suffix(".validator")
-        self._file = staged.open("a+b", buffering=0)
-        self._hasher = hashlib.sha256()
-        self.validator = self._note.read_text(encoding="utf-8") if self._note.exists() else None
-        self.offset = 0
-        if self.validator is None:
-            self._file.truncate(0)
-        else:
-            self._file.seek(0)
-            while block := self._file.read(_BLOCK_BYTES):
-                self._hasher.update(block)
-                self.offset += len(block)
-
-    @property
-    def digest(self) -> Digest:
-        """The hash of what has arrived."""
-        return Digest.parse(self._hasher.hexdigest())
-
-    def restart(self, validator: str | None) -> None:
-        """Begin at the first byte; `validator` is the strong ETag of what comes, if any."""
-        import hashlib
-
-        self._file.truncate(0)
-        self._hasher = hashlib.sha256()
-        self.offset = 0
-        self.validator = validator
-        if validator is None:
-            self._note.unlink(missing_ok=True)
-        else:
-            self._note.write_text(validator, encoding="utf-8")
-
-    def write(self, block: bytes) -> None:
-        """Append."""
-        self._hasher.update(block)
-        view = memoryview(block)
-        while view:
-            written = self._file.write(view) or 0
-            view = view[written:]
-        self.offset += len(block)
-
-    def publish(self, path: Path) -> None:
-        """Flush it, and give it its name for good."""
-        os.fsync(self._file.fileno())
-        os.fchmod(self._file.fileno(), 0o444)
-        self._staged.rename(path)
-        self._note.unlink(missing_ok=True)
-
-    def discard(self) -> None:
-        """Keep nothing of it."""
-        self._staged.unlink(missing_ok=True)
-        self._note.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        """Leave what there is to the next try, if it can go on from there."""
-        self._file.close()
-        if self.validator is None or self.offset == 0:
-            self.discard()
 
 
 class Store:
@@ -200,17 +131,17 @@ class Store:
         Raises:
             SpaceError: the file system is full.
         """
-        staged = self.root / "partial" / f"{key}.part"
+        partial = self.root / "partial"
         arrival = None
         try:
-            arrival = Arrival(staged)
+            arrival = Arrival(adopt(partial, key))
             yield arrival
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise
             if arrival is not None:
                 arrival.discard()
-            raise no_space(error, staged) from error
+            raise no_space(error, partial / key) from error
         finally:
             if arrival is not None:
                 arrival.close()

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from provisioner.adapters.gateway import IMMUTABLE, BodyAnswer, FileAnswer, RelayAnswer
-from provisioner.adapters.http import TRIES
 from provisioner.adapters.store import StoredPage
 from provisioner.core.pages import is_file, is_routed, lifetime, named_files, rule_for
 from provisioner.core.urls import file_name, without_secrets
 from provisioner.errors import GpuenvError, IntegrityError, NetworkError, SpaceError
+from provisioner.workflow.fetch import Fetcher
+from provisioner.workflow.wanted import (
+    RefusedError,
+    Wanted,
+    claim_of,
+    kept_headers,
+    small_answer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from provisioner.adapters.gateway import Reply, Request
-    from provisioner.adapters.http import Answer, Http
-    from provisioner.adapters.store import Arrival, Store
+    from provisioner.adapters.http import Http
+    from provisioner.adapters.store import Store
     from provisioner.core.digest import Digest
     from provisioner.core.plan import FetchPlan, LockedFile
     from provisioner.core.profile import Index
@@ -33,16 +39,11 @@ FILES_AT_ONCE: Final = 8
 _CONDITIONS: Final = frozenset(
     {"if-none-match", "if-modified-since", "if-match", "if-unmodified-since", "if-range", "range"}
 )
-_KEPT_HEADERS: Final = ("content-type", "etag", "last-modified", "cache-control")
 _OK: Final = 200
-_PARTIAL: Final = 206
 _MOVED: Final = 302
-_OUT_OF_RANGE: Final = 416
 _SERVER_ERROR: Final = 500
 _NOT_MODIFIED: Final = 304
 _NOT_FOUND: Final = 404
-_STOPPED: Final = "stopped"
-_MISFIT: Final = "changed-upstream"
 # Neither retried nor taken for "no such package" by a client.
 _FAILED: Final = 424
 _PAGE_BYTES: Final = 64 << 20
@@ -79,6 +80,7 @@ class Pull:
         self.resolving = False
         self.fetched: dict[Digest, int] = {}
         self._failures: dict[str, GpuenvError] = {}
+        self._fetcher = Fetcher(store, http, progress, self._stopped)
 
     def know(self, files: Iterable[LockedFile]) -> None:
         """Learn which hash the file at a URL has; a lock's word comes first."""
@@ -218,64 +220,17 @@ class Pull:
             raise missing_offline([file], self.because)
         with self.store.claim(file.digest.hex, self._waiting(file.name)):
             if file.digest not in self.store:
-                wanted = _Wanted(name=file.name, url=file.url, size=file.size, digest=file.digest)
+                wanted = Wanted(name=file.name, url=file.url, size=file.size, digest=file.digest)
                 self._receive(wanted, headers or {})
 
-    def _receive(self, wanted: _Wanted, headers: Mapping[str, str]) -> Digest:
-        """Fetch a claimed file, going on where an earlier try or this one broke off."""
+    def _receive(self, wanted: Wanted, headers: Mapping[str, str]) -> Digest:
+        """Fetch a claimed file."""
         # A client's ranges and conditions are about its own copy.
         passed = {name: headers[name] for name in headers if name == "authorization"}
-        told = _Told(self._progress, wanted, self._stopped)
-        for last in (*[False] * (TRIES - 1), True):
-            with self.store.arriving(wanted.claim) as arrival:
-                resumed = arrival.offset
-                try:
-                    self._stream(wanted, arrival, passed, told)
-                    found = self.store.keep(arrival, wanted.digest, wanted.name)
-                except NetworkError as error:
-                    # As long as more comes with every try, it is worth another one.
-                    grew = arrival.offset > resumed or error.code == _MISFIT
-                    if last or not grew or error.code == _STOPPED:
-                        raise
-                except IntegrityError:
-                    # What was left over may be damaged; the whole file decides.
-                    if last or not resumed:
-                        raise
-                else:
-                    with self._counting:
-                        self.fetched[found] = told.received
-                    self._progress.finished(wanted.claim)
-                    return found
-        raise AssertionError
-
-    def _stream(
-        self, wanted: _Wanted, arrival: Arrival, headers: Mapping[str, str], told: _Told
-    ) -> None:
-        asked = dict(headers)
-        if arrival.offset and arrival.validator:
-            asked |= {"range": f"bytes={arrival.offset}-", "if-range": arrival.validator}
-        with self._http.get(wanted.url, asked) as answer:
-            where = answer.headers.get("content-range", "")
-            goes_on = answer.status == _PARTIAL and where.startswith(f"bytes {arrival.offset}-")
-            if not goes_on:
-                if answer.status in {_PARTIAL, _OUT_OF_RANGE}:
-                    if arrival.digest == wanted.digest:
-                        return  # It had arrived whole, and only its name was missing.
-                    arrival.restart(None)
-                    message = f"`{wanted.key}` cannot be continued"
-                    raise NetworkError(message, hint="try again", code=_MISFIT)
-                if answer.status != _OK:
-                    raise RefusedError(wanted.key, answer)
-                # Without a hash nothing would tell a part that was damaged meanwhile.
-                tag = _strong(answer.headers.get("etag", ""))
-                arrival.restart(tag if wanted.digest else None)
-                wanted.headers.update(_kept(answer.headers))
-            length = answer.headers.get("content-length", "")
-            whole = arrival.offset + int(length) if length.isdigit() else None
-            told.starts(arrival.offset, wanted.size or whole)
-            for block in answer.blocks:
-                arrival.write(block)
-                told.advances(len(block))
+        found, received = self._fetcher.fetch(wanted, passed)
+        with self._counting:
+            self.fetched[found] = received
+        return found
 
     @contextmanager
     def _unplanned_file(self, request: Request, key: str) -> Iterator[Reply]:
@@ -285,10 +240,10 @@ class Pull:
         """
         if self.offline and not self._kept_file(key):
             raise not_kept(key, self.because)
-        with self.store.claim(_claim(key), self._waiting(file_name(key))):
+        with self.store.claim(claim_of(key), self._waiting(file_name(key))):
             kept = self._kept_file(key)
             if not (kept and self._is_current(request, kept)):
-                wanted = _Wanted(name=file_name(key), url=request.url, size=None, digest=None)
+                wanted = Wanted(name=file_name(key), url=request.url, size=None, digest=None)
                 digest = self._receive(wanted, request.headers)
                 kept = StoredPage(
                     url=key, headers=wanted.headers, stored=time.time(), digest=digest
@@ -365,13 +320,13 @@ class Pull:
             headers["if-none-match"] = kept.headers["etag"]
         elif kept and "last-modified" in kept.headers:
             headers["if-modified-since"] = kept.headers["last-modified"]
-        with self._http.get(request.url, headers, decoded=True) as answer:
+        with self._http.get(request.url, headers) as answer:
             if answer.status == _NOT_MODIFIED and kept:
                 return replace(kept, stored=time.time())
             if answer.status != _OK:
-                return _small(answer)
+                return small_answer(answer)
             body = bytearray()
-            for block in answer.blocks:
+            for block in answer.decoded:
                 body += block
                 if len(body) > _PAGE_BYTES:
                     message = f"`{key}` is too large for an index page"
@@ -382,7 +337,7 @@ class Pull:
                 moved = {"location": found, "cache-control": "no-cache"}
                 return StoredPage(url=key, headers=moved, stored=time.time())
             return StoredPage(
-                url=key, headers=_kept(answer.headers), stored=time.time(), body=bytes(body)
+                url=key, headers=kept_headers(answer.headers), stored=time.time(), body=bytes(body)
             )
 
     @contextmanager
@@ -414,72 +369,6 @@ class Pull:
 
     def _waiting(self, name: str) -> Waiting:
         return Waiting(self._progress, name)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Wanted:
-    """A file to fetch; `digest` where something has named it.
-
-    `headers` are filled with those of the answer that are worth keeping.
-    """
-
-    name: str
-    url: str
-    size: int | None
-    digest: Digest | None
-    headers: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        return without_secrets(self.url)
-
-    @property
-    def claim(self) -> str:
-        return self.digest.hex if self.digest else _claim(self.key)
-
-
-class _Told:
-    """Tells the progress of one file through all its tries, and counts what was received."""
-
-    def __init__(self, progress: Progress, wanted: _Wanted, stopped: threading.Event) -> None:
-        self._progress = progress
-        self._key = wanted.claim
-        self._name = wanted.name
-        self._stopped = stopped
-        self._shown: int | None = None
-        self.received = 0
-
-    def starts(self, offset: int, size: int | None) -> None:
-        """A try begins, with so many bytes there already."""
-        if self._shown is None:
-            self._progress.started(self._key, self._name, size)
-        self._progress.advanced(self._key, offset - (self._shown or 0))
-        self._shown = offset
-
-    def advances(self, count: int) -> None:
-        """More has arrived.
-
-        Raises:
-            NetworkError: everything is to stop.
-        """
-        if self._stopped.is_set():
-            message = f"fetching `{self._name}` was stopped"
-            raise NetworkError(message, code=_STOPPED)
-        self.received += count
-        self._shown = (self._shown or 0) + count
-        self._progress.advanced(self._key, count)
-
-
-class RefusedError(NetworkError):
-    """A server's refusal, which a client that has credentials may want to see."""
-
-    def __init__(self, shown: str, answer: Answer) -> None:
-        super().__init__(
-            f"could not fetch `{shown}`",
-            causes=(f"the server answered with status {answer.status}",),
-            code="refused-by-server",
-        )
-        self.reply = _small(answer)
 
 
 class Waiting:
@@ -527,21 +416,6 @@ def _unexpected(raised: Exception) -> GpuenvError:
     )
 
 
-def _claim(key: str) -> str:
-    """What a file without a known hash is claimed under while it arrives."""
-    return hashlib.sha256(key.encode()).hexdigest()
-
-
 def _strong(etag: str) -> str | None:
     """An ETag that bytes can be compared by (RFC 9110, section 8.8.1)."""
     return etag if etag.startswith('"') else None
-
-
-def _kept(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: headers[name] for name in _KEPT_HEADERS if name in headers}
-
-
-def _small(answer: Answer) -> BodyAnswer:
-    """A refusal, passed on without its body, which could be of any size."""
-    kept = {n: v for n, v in answer.headers.items() if n in {"content-type", "www-authenticate"}}
-    return BodyAnswer(status=answer.status, headers=kept, body=b"")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from provisioner.adapters import git, pip, uv_settings
 from provisioner.adapters.certificates import CertificateAuthority
@@ -12,7 +12,7 @@ from provisioner.adapters.http import CONNECT_SECONDS, TRIES, Http
 from provisioner.adapters.uv import Uv, find_uv
 from provisioner.core.urls import credentials_in
 from provisioner.errors import GpuenvError, LockError, ToolError
-from provisioner.workflow.pull import FILES_AT_ONCE, Pull
+from provisioner.workflow.pull import Pull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from provisioner.adapters.uv import Turned
     from provisioner.core.profile import Index
     from provisioner.workflow.world import World
+
+# Of all hosts together; how many each gets for files, `Connections` says.
+_CONNECTIONS: Final = 64
 
 
 def connect(
@@ -62,7 +65,7 @@ def open_workshop(  # noqa: PLR0913 - what uv is given, and what it may reach
     """
     world.guard()
     where = (world.variables, world.home, folder)
-    http = connect(world, folder, connections=2 * FILES_AT_ONCE)
+    http = connect(world, folder, connections=_CONNECTIONS)
     pull = Pull(store, http, indexes, world.progress, offline=offline)
     try:
         yield Workshop(

@@ -35,9 +35,11 @@ OTHER = Digest.parse(hashlib.sha256(b"other bytes").hexdigest())
 RECEIVE = """
 def receive(store, blocks, expected):
     with store.arriving("0" * 64) as arrival:
-        arrival.restart(None)
+        arrival.begin(validator=None, size=None)
+        at = 0
         for block in blocks:
-            arrival.write(block)
+            arrival.write(at, block)
+            at += len(block)
         return store.keep(arrival, expected, "demo.whl")
 """
 
@@ -121,9 +123,11 @@ def receive(
 ) -> Digest:
     """Let a blob arrive as a fetch does."""
     with store.arriving(key) as arrival:
-        arrival.restart(None)
+        arrival.begin(validator=None, size=None)
+        at = 0
         for block in blocks:
-            arrival.write(block)
+            arrival.write(at, block)
+            at += len(block)
         return store.keep(arrival, expected, "demo.whl")
 
 
@@ -194,11 +198,14 @@ def test_bytes_that_stop_to_arrive_make_no_blob(store: Store) -> None:
 
 def test_an_arrival_goes_on_after_what_an_earlier_one_left(store: Store) -> None:
     with store.arriving(DIGEST.hex) as arrival:
-        arrival.restart('"etag"')
-        arrival.write(CONTENT[:100])
+        arrival.begin(validator='"etag"', size=len(CONTENT))
+        arrival.write(0, CONTENT[:100])
+        arrival.write(500, CONTENT[500:600])
     with store.arriving(DIGEST.hex) as arrival:
-        assert (arrival.offset, arrival.validator) == (100, '"etag"')
-        arrival.write(CONTENT[100:])
+        assert arrival.done == ((0, 100), (500, 600))
+        assert (arrival.size, arrival.validator) == (len(CONTENT), '"etag"')
+        arrival.write(600, CONTENT[600:])
+        arrival.write(100, CONTENT[100:500])
         assert store.keep(arrival, DIGEST, "demo.whl") == DIGEST
 
     assert store.blob(DIGEST).read_bytes() == CONTENT
@@ -207,12 +214,12 @@ def test_an_arrival_goes_on_after_what_an_earlier_one_left(store: Store) -> None
 
 def test_an_arrival_without_a_validator_leaves_nothing(store: Store) -> None:
     with store.arriving(DIGEST.hex) as arrival:
-        arrival.restart(None)
-        arrival.write(CONTENT[:100])
+        arrival.begin(validator=None, size=len(CONTENT))
+        arrival.write(0, CONTENT[:100])
 
     assert leftovers(store) == []
     with store.arriving(DIGEST.hex) as arrival:
-        assert (arrival.offset, arrival.validator) == (0, None)
+        assert (arrival.done, arrival.validator) == ((), None)
 
 
 def test_a_writer_killed_in_the_middle_leaves_no_blob(tmp_path: Path) -> None:

@@ -198,7 +198,12 @@ class Machine:
 
     def partial(self) -> list[Path]:
         """The files of which only a part has arrived."""
-        return sorted((self.store / "partial").glob("*.part"))
+        return sorted((self.store / "partial").glob("*/part"))
+
+    def flushed(self) -> bool:
+        """Whether anything of a file that has not arrived whole is on the disk for sure."""
+        journals = (self.store / "partial").glob("*/journal.json")
+        return any(json.loads(path.read_text(encoding="utf-8"))["flushed"] for path in journals)
 
     def environments(self) -> set[str]:
         """The environments that the store holds, finished or not."""

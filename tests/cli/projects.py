@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from provisioner.core.ranges import SMALL_BYTES
 from tests.simulators.wheels import make_sdist, make_tinybuild, make_wheel
 
 if TYPE_CHECKING:
@@ -31,12 +32,18 @@ LOCKED = (*WHEELS.values(), *SDISTS.values())
 
 
 def downloads(index: IndexSimulator) -> Counter[str]:
-    """How often each file was served as a whole; a resolver looks at heads and ranges."""
+    """How often each file was served as a whole; a resolver looks at heads and other ranges."""
+    from_the_start = f"bytes=0-{SMALL_BYTES - 1}"
     return Counter(
         request.filename
         for request in index.requests
         if request.filename.endswith((".whl", ".tar.gz"))
-        and (request.method, request.status) == ("GET", HTTPStatus.OK)
+        and request.method == "GET"
+        and (
+            request.status == HTTPStatus.OK
+            or (request.status, request.headers.get("range"))
+            == (HTTPStatus.PARTIAL_CONTENT, from_the_start)
+        )
     )
 
 

@@ -257,8 +257,8 @@ def test_a_left_over_part_that_is_damaged_is_fetched_anew(
     large = index.publish(make_wheel(tmp_path / "w", "demo", "1.0", size=3_000_000))
     file = locked(index, large)
     with store.arriving(file.digest.hex) as arrival:
-        arrival.restart(large.etag)
-        arrival.write(b"not what the server has")
+        arrival.begin(validator=large.etag, size=large.size)
+        arrival.write(0, b"not what the server has")
 
     with pull_of(store, tmp_path) as pull:
         pull.fetch(missing(file))
@@ -272,8 +272,8 @@ def test_a_left_over_part_of_another_version_of_the_file_is_not_mixed_in(
     large = index.publish(make_wheel(tmp_path / "w", "demo", "1.0", size=3_000_000))
     file = locked(index, large)
     with store.arriving(file.digest.hex) as arrival:
-        arrival.restart('"another"')
-        arrival.write(b"of another version")
+        arrival.begin(validator='"another"', size=large.size)
+        arrival.write(0, b"of another version")
 
     with pull_of(store, tmp_path) as pull:
         pull.fetch(missing(file))

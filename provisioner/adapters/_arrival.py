@@ -1,0 +1,351 @@
+"""A file that arrives, in a folder of its own, with a journal of what is on the disk."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from provisioner.adapters._files import is_exclusive, sync_folder
+from provisioner.core.digest import Digest
+from provisioner.core.journal import Journal, Owner, is_orphan, read_journal
+from provisioner.core.ranges import Span, added, clipped, frontier, total
+from provisioner.errors import NetworkError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from provisioner.core.ranges import Spans
+
+FLUSH_BYTES: Final = 16 << 20
+"""So much may be lost, beside what is under way, when a process is killed."""
+
+_FLUSH_SECONDS: Final = 1.0
+_BLOCK_BYTES: Final = 1 << 20
+_BLOCKS_AT_ONCE: Final = 16
+
+
+class Arrival:
+    """A file in `partial/` to which many threads write at once.
+
+    Its hash follows the bytes that are there from the first one on, read back from the page
+    cache. What an earlier try left is hashed again: only the whole hash is trusted.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` is this process's own; see `adopt`."""
+        import hashlib
+
+        self._folder = folder
+        self._path = folder / "part"
+        try:
+            self._file = self._path.open("r+b" if self._path.exists() else "w+b", buffering=0)
+        except FileNotFoundError as error:
+            raise _taken(folder) from error
+        self._inode = os.fstat(self._file.fileno()).st_ino
+        self._changing = threading.Condition()
+        self._flushing = threading.Lock()
+        self._writing = 0
+        self._closed = False
+        self._synced = False
+        self._hasher = hashlib.sha256()
+        self._hashed = 0
+        self._buffer = bytearray(_BLOCK_BYTES)
+        found = _read(folder) or Journal(owner=None)
+        there = clipped(found.flushed, os.fstat(self._file.fileno()).st_size)
+        self._done = there if found.validator is not None else ()
+        self._journal = replace(found, owner=this_process(), flushed=self._done)
+        self._flushed_bytes = total(self._done)
+        self._flushed_at = self._looked_at = time.monotonic()
+        if self._journal.size is not None:
+            self._file.truncate(self._journal.size)
+        self._save(sync=False)
+
+    @property
+    def done(self) -> Spans:
+        """What is there."""
+        return self._done
+
+    @property
+    def size(self) -> int | None:
+        """How large the file is going to be, where that is known."""
+        return self._journal.size
+
+    @property
+    def validator(self) -> str | None:
+        """The server's word for what is there; None if nothing can be gone on with."""
+        return self._journal.validator
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every byte is there."""
+        return self.size is not None and total(self._done) == self.size
+
+    @property
+    def digest(self) -> Digest:
+        """The hash of what is there from the first byte on."""
+        while self.hash_more():
+            pass
+        return Digest.parse(self._hasher.hexdigest())
+
+    def begin(self, *, validator: str | None, size: int | None) -> None:
+        """Begin at the first byte.
+
+        Without a validator nothing is kept for another try.
+        """
+        import hashlib
+
+        with self._flushing, self._changing:
+            self._file.truncate(0)
+            self._file.truncate(size or 0)
+            self._hasher = hashlib.sha256()
+            self._hashed = self._flushed_bytes = 0
+            self._done = ()
+            self._journal = replace(self._journal, validator=validator, size=size, flushed=())
+        self._save(sync=False)
+
+    def write(self, offset: int, block: bytes) -> None:
+        """Write where a block belongs.
+
+        Raises:
+            NetworkError: another process took the file over.
+            ValueError: the file was closed meanwhile.
+        """
+        with self._changing:
+            if self._closed:
+                message = "write to a file that was closed"
+                raise ValueError(message)
+            self._writing += 1
+        try:
+            self._look()
+            view = memoryview(block)
+            at = offset
+            while view:
+                written = os.pwrite(self._file.fileno(), view, at)
+                view, at = view[written:], at + written
+            with self._changing:
+                self._done = added(self._done, Span(offset, at))
+        finally:
+            with self._changing:
+                self._writing -= 1
+                self._changing.notify_all()
+
+    def hash_more(self) -> bool:
+        """Hash some more of what is there without a gap; whether there was any."""
+        stop = min(frontier(self._done), self._hashed + _BLOCKS_AT_ONCE * _BLOCK_BYTES)
+        moved = self._hashed < stop
+        view = memoryview(self._buffer)
+        while self._hashed < stop:
+            wanted = view[: min(_BLOCK_BYTES, stop - self._hashed)]
+            count = os.preadv(self._file.fileno(), [wanted], self._hashed)
+            if not count:
+                message = f"`{self._path}` was cut off by something else"
+                raise OSError(message)
+            self._hasher.update(wanted[:count])
+            self._hashed += count
+        return moved
+
+    def flush_if_due(self) -> None:
+        """Flush what is there, if it is much, or was not flushed for long."""
+        late = time.monotonic() - self._flushed_at >= _FLUSH_SECONDS
+        much = total(self._done) - self._flushed_bytes >= FLUSH_BYTES
+        if late or much:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring what is there to the disk, and only then into the journal."""
+        with self._flushing:
+            done = self._done
+            self._flushed_at = time.monotonic()
+            self._look()
+            if self.validator is None or total(done) == self._flushed_bytes:
+                with suppress(OSError):
+                    os.utime(self._folder / _JOURNAL)  # Somebody is still at it.
+                return
+            _sync_data(self._file.fileno())
+            self._journal = replace(self._journal, flushed=done)
+            self._save(sync=True)
+            self._flushed_bytes = total(done)
+
+    def publish(self, path: Path) -> None:
+        """Flush it, and give it its name for good."""
+        os.fsync(self._file.fileno())
+        os.fchmod(self._file.fileno(), 0o444)
+        try:
+            self._path.rename(path)
+        except FileNotFoundError as error:
+            raise _taken(self._folder) from error
+        self.discard()
+
+    def discard(self) -> None:
+        """Keep nothing of it."""
+        with self._changing:
+            self._done = ()
+        remove(self._folder)
+
+    def close(self) -> None:
+        """Leave what there is to the next try, if that can go on from there."""
+        with self._changing:
+            self._closed = True
+            self._changing.wait_for(lambda: not self._writing)
+        try:
+            if self.validator is None or not self._done:
+                self.discard()
+            else:
+                with suppress(OSError, NetworkError):
+                    self.flush()
+                    self._journal = replace(self._journal, owner=None)
+                    self._save(sync=False)
+        finally:
+            self._file.close()
+
+    def _look(self) -> None:
+        """Raises NetworkError where the file is not at its place any more."""
+        now = time.monotonic()
+        if now - self._looked_at < _FLUSH_SECONDS:
+            return
+        self._looked_at = now
+        try:
+            found = self._path.stat().st_ino
+        except FileNotFoundError:
+            found = None
+        if found != self._inode:
+            raise _taken(self._folder)
+
+    def _save(self, *, sync: bool) -> None:
+        """Write the journal; a reader or a crash sees the old or the new one."""
+        staged = self._folder / f"{_JOURNAL}.new"
+        try:
+            with staged.open("w", encoding="utf-8") as file:
+                file.write(self._journal.text())
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
+            staged.replace(self._folder / _JOURNAL)
+        except FileNotFoundError as error:
+            raise _taken(self._folder) from error
+        if sync:
+            sync_folder(self._folder)
+            if not self._synced:
+                sync_folder(self._folder.parent)
+                self._synced = True
+
+
+_JOURNAL: Final = "journal.json"
+
+
+def adopt(partial: Path, key: str) -> Path:
+    """A folder of this process's own for a key, with the most that others left of it.
+
+    One rename takes an orphan over, so that of many processes one gets it, also where locks
+    do not work.
+    """
+    mine = partial / f"{key}.{os.urandom(8).hex()}"
+    orphans = sorted(_orphans(partial, key), reverse=True)
+    mine.mkdir()
+    adopted = False
+    for _, folder in orphans:
+        if adopted:
+            remove(folder)
+            continue
+        with suppress(OSError):
+            folder.rename(mine)  # An empty folder gives way.
+            adopted = True
+    return mine
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder of ours, whatever of it is there."""
+    for name in ("part", f"{_JOURNAL}.new", _JOURNAL):
+        with suppress(OSError):
+            (folder / name).unlink()
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _orphans(partial: Path, key: str) -> Iterator[tuple[int, Path]]:
+    """The folders for a key that nobody is at, with how many bytes can be gone on with."""
+    me = this_process()
+    locked = is_exclusive(partial / f"{key}.lock")
+    for folder in partial.glob(f"{key}.*/"):
+        journal = _read(folder)
+        # Without a journal only a lock, or its age, can tell.
+        owner = journal.owner if journal else replace(me, space="unknown")
+        idle = _idle_seconds(folder)
+        running = owner is not None and is_running(owner)
+        if is_orphan(owner, me, locked=locked, running=running, idle_seconds=idle):
+            yield total(journal.flushed) if journal else 0, folder
+
+
+def _idle_seconds(folder: Path) -> float:
+    for path in (folder / _JOURNAL, folder):
+        with suppress(OSError):
+            return time.time() - path.stat().st_mtime
+    return 0.0
+
+
+def _read(folder: Path) -> Journal | None:
+    """The journal; None where there is none that can be read."""
+    try:
+        return read_journal((folder / _JOURNAL).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _taken(folder: Path) -> NetworkError:
+    message = f"another process took over what had arrived in `{folder.name}`"
+    return NetworkError(message, hint="run the command again", code=TAKEN)
+
+
+TAKEN: Final = "taken-over"
+
+
+def _sync_data(descriptor: int) -> None:
+    # macOS has no `fdatasync`.
+    getattr(os, "fdatasync", os.fsync)(descriptor)
+
+
+def this_process() -> Owner:
+    """This process, as others recognise it."""
+    return Owner(
+        host=os.uname().nodename,
+        boot=_text("/proc/sys/kernel/random/boot_id"),
+        space=_link("/proc/self/ns/pid"),
+        pid=os.getpid(),
+        started=_started(os.getpid()),
+    )
+
+
+def is_running(owner: Owner) -> bool:
+    """Whether a process of the owner's number is there that started when the owner did."""
+    try:
+        os.kill(owner.pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return _started(owner.pid) == owner.started
+
+
+def _started(pid: int) -> str:
+    """Field 22 of `/proc/<pid>/stat` (proc_pid_stat(5)): ticks since boot."""
+    fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return fields[19] if len(fields) > 19 else ""  # noqa: PLR2004 - counted after the name
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _link(path: str) -> str:
+    try:
+        return str(Path(path).readlink())
+    except OSError:
+        return ""

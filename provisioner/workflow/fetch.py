@@ -1,0 +1,228 @@
+"""One file into the store, going on where an earlier try broke off."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from provisioner.adapters.http import TRIES, pause_seconds
+from provisioner.core.answers import Misfit, Part, Refusal, Whole, meaning
+from provisioner.core.ranges import SMALL_BYTES, Span, Work, total
+from provisioner.errors import IntegrityError, NetworkError
+from provisioner.workflow.connections import Connections
+from provisioner.workflow.parts import PATIENCE_BYTES, Parts
+from provisioner.workflow.wanted import MISFIT, STOPPED, RefusedError, Told, kept_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from provisioner.adapters._arrival import Arrival
+    from provisioner.adapters.http import Answer, Http
+    from provisioner.adapters.store import Store
+    from provisioner.core.digest import Digest
+    from provisioner.workflow.progress import Progress
+    from provisioner.workflow.wanted import Wanted
+
+_POLL_SECONDS: Final = 0.01
+_COMPRESSED: Final = (".gz", ".tgz")
+_ANOTHER: Final = "the server has another version of it"
+_UNMARKED: Final = "the server has nothing to tell its versions apart by"
+
+
+class Fetcher:
+    """Fetches files that are claimed; many threads may use it, each for a file of its own."""
+
+    def __init__(
+        self, store: Store, http: Http, progress: Progress, stopped: threading.Event
+    ) -> None:
+        self._store = store
+        self._http = http
+        self._progress = progress
+        self._stopped = stopped
+        self._connections = Connections()
+
+    def fetch(self, wanted: Wanted, headers: Mapping[str, str]) -> tuple[Digest, int]:
+        """Bring a file into the store; its hash, and how many bytes were received for it.
+
+        What broke off is gone on with, as long as more comes. What does not fit together, or
+        has the wrong hash after it was put together, is fetched anew, at last as one stream.
+
+        Raises:
+            IntegrityError: the bytes have another hash than was named.
+            NetworkError: they cannot be had.
+        """
+        told = Told(self._progress, wanted, self._stopped)
+        failures = starts = 0
+        one_stream = False
+        while True:
+            before = told.received
+            with self._store.arriving(wanted.claim) as arrival:
+                attempt = _Attempt(wanted, arrival, told, self._http, self._connections)
+                try:
+                    with self._connection(wanted, told):
+                        attempt.run(headers, one_stream=one_stream)
+                    found = self._store.keep(arrival, wanted.digest, wanted.name)
+                except IntegrityError as error:
+                    if one_stream or not (attempt.resumed or attempt.in_parts):
+                        raise
+                    one_stream = True
+                    told.starts_over(error.causes[0])
+                except NetworkError as error:
+                    if error.code == MISFIT:
+                        arrival.discard()
+                        starts += 1
+                        if one_stream or starts >= TRIES:
+                            raise
+                        # Where nothing was left over, it is the server's parts that misfit.
+                        one_stream = not attempt.resumed
+                        told.starts_over("; ".join(error.causes))
+                        continue
+                    grew = told.received - before
+                    failures = 0 if grew >= PATIENCE_BYTES else failures + 1
+                    if failures >= TRIES or not grew or attempt.in_parts or error.code == STOPPED:
+                        raise
+                else:
+                    told.ends()
+                    return found, told.received
+            self._stopped.wait(pause_seconds(failures, None) if failures else 0.0)
+
+    @contextmanager
+    def _connection(self, wanted: Wanted, told: Told) -> Iterator[None]:
+        """A file's first connection to a host."""
+        if not self._connections.first(wanted.url, self._stopped.is_set):
+            raise told.stopped()
+        try:
+            yield
+        finally:
+            self._connections.release(wanted.url)
+
+
+class _Attempt:
+    """One try to complete an arrival."""
+
+    def __init__(
+        self,
+        wanted: Wanted,
+        arrival: Arrival,
+        told: Told,
+        http: Http,
+        connections: Connections,
+    ) -> None:
+        self._wanted = wanted
+        self._arrival = arrival
+        self._told = told
+        self._http = http
+        self._connections = connections
+        self.resumed = bool(arrival.done)
+        self.in_parts = False
+
+    def run(self, headers: Mapping[str, str], *, one_stream: bool) -> None:
+        """Receive what is missing.
+
+        Raises:
+            NetworkError: it broke off, or does not fit to what is there.
+        """
+        wanted, arrival = self._wanted, self._arrival
+        if self.resumed and arrival.is_whole:
+            # It had arrived, and only its name was missing.
+            self._told.starts(total(arrival.done), arrival.size)
+            return
+        asked = None if one_stream else self._first_part()
+        sent = dict(headers)
+        if asked:
+            sent["range"] = f"bytes={asked.start}-{asked.stop - 1}"
+            if arrival.validator:
+                sent["if-range"] = arrival.validator
+        with self._http.get(wanted.url, sent) as answer:
+            found = meaning(
+                answer.status,
+                answer.headers,
+                asked,
+                size=arrival.size if self.resumed else None,
+                validator=arrival.validator,
+            )
+            if isinstance(found, Refusal):
+                raise RefusedError(wanted.key, answer)
+            if isinstance(found, Misfit):
+                raise wanted.misfit(found.reason)
+            wanted.headers.update(kept_headers(answer.headers))
+            if isinstance(found, Whole):
+                self._receive_whole(answer, found, may_go_on=not one_stream)
+            else:
+                self._receive_parts(answer, found, headers)
+
+    def _first_part(self) -> Span | None:
+        """What to ask for first; None for all of a file that is small for sure."""
+        arrival, size = self._arrival, self._wanted.size
+        if self.resumed and arrival.size is not None:
+            return Work(size=arrival.size, done=arrival.done).next_part(SMALL_BYTES)
+        if size is not None and size <= SMALL_BYTES:
+            return None
+        return Span(0, SMALL_BYTES)
+
+    def _receive_whole(self, answer: Answer, found: Whole, *, may_go_on: bool) -> None:
+        wanted, arrival = self._wanted, self._arrival
+        if self.resumed:
+            if found.size is not None and found.size > SMALL_BYTES and found.validator:
+                raise wanted.misfit(_ANOTHER)
+            self._told.starts_over(_ANOTHER)
+        # Without a hash nothing would tell a part that was damaged meanwhile, and without
+        # a size there is no telling what is missing.
+        kept = may_go_on and wanted.digest is not None and found.size is not None
+        arrival.begin(validator=found.validator if kept else None, size=found.size)
+        self._told.starts(0, wanted.size or found.size)
+        decoded = found.encoded and not wanted.name.endswith(_COMPRESSED)
+        at = 0
+        with _hashing(arrival, found.size):
+            for block in answer.decoded if decoded else answer.blocks:
+                arrival.write(at, block)
+                at += len(block)
+                self._told.advances(len(block))
+                self._connections.received(wanted.url, len(block))
+                arrival.flush_if_due()
+
+    def _receive_parts(self, answer: Answer, found: Part, headers: Mapping[str, str]) -> None:
+        wanted, arrival = self._wanted, self._arrival
+        validator = arrival.validator if self.resumed else found.validator
+        if validator is None and found.span.length < found.size:
+            raise wanted.misfit(_UNMARKED)
+        if not self.resumed:
+            arrival.begin(validator=validator if wanted.digest else None, size=found.size)
+        # It has patience of its own.
+        self.in_parts = self.resumed or found.span.length < found.size
+        self._told.starts(total(arrival.done), found.size)
+        parts = Parts(
+            wanted,
+            arrival,
+            http=self._http,
+            connections=self._connections,
+            headers={**headers, "if-range": validator or ""},
+            size=found.size,
+            told=self._told,
+        )
+        with _hashing(arrival, found.size):
+            parts.run(answer, found.span)
+
+
+@contextmanager
+def _hashing(arrival: Arrival, size: int | None) -> Iterator[None]:
+    """Hash what arrives while it does; a small file is hashed in no time at its end."""
+    if size is not None and size <= SMALL_BYTES:
+        yield
+        return
+    ended = threading.Event()
+
+    def follow() -> None:
+        with suppress(OSError):  # Asked for its digest, the arrival says so again.
+            while not ended.is_set():
+                if not arrival.hash_more():
+                    ended.wait(_POLL_SECONDS)
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -1,0 +1,241 @@
+"""One file over several connections."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from provisioner.adapters.http import TRIES, pause_seconds
+from provisioner.core.answers import BUSY, Misfit, Part, Refusal, meaning
+from provisioner.core.ranges import SMALL_BYTES, Span, Work, part_length, total
+from provisioner.errors import NetworkError
+from provisioner.workflow.wanted import MISFIT, STOPPED, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from provisioner.adapters._arrival import Arrival
+    from provisioner.adapters.http import Answer, Http
+    from provisioner.workflow.connections import Connections
+    from provisioner.workflow.wanted import Told, Wanted
+
+PATIENCE_BYTES: Final = 1 << 20
+"""A try that brought so much is forgiven when it fails."""
+
+_TICK_SECONDS: Final = 0.05
+_END_SECONDS: Final = 2.0
+_WHOLE: Final = "the server sent the whole file instead of a part"
+
+
+class Parts:
+    """Fetches what is missing of a file, part by part in the order of their bytes.
+
+    Whoever makes it holds a connection of `connections` for the file, and runs it; it takes
+    further ones while they are worth it. A part that breaks off goes back to what is
+    missing. Failures without progress in between end it, those of one moment counted once.
+    """
+
+    def __init__(  # noqa: PLR0913 - a file, where it comes from, where it goes, who is told
+        self,
+        wanted: Wanted,
+        arrival: Arrival,
+        *,
+        http: Http,
+        connections: Connections,
+        headers: Mapping[str, str],
+        size: int,
+        told: Told,
+    ) -> None:
+        """`headers` go along with every request, and name the file's version: `if-range`."""
+        self._wanted = wanted
+        self._arrival = arrival
+        self._http = http
+        self._connections = connections
+        self._headers = headers
+        self._size = size
+        self._told = told
+        self._changing = threading.Condition()
+        self._taken = Work(size=size)
+        self._threads: list[threading.Thread] = []
+        self._open: dict[int, Answer] = {}
+        self._running = 0
+        self._further = 0
+        self._ending = False
+        self._error: BaseException | None = None
+        self._failures = 0
+        self._failed_at = self._not_before = 0.0
+        self._received_then = told.received
+        # What is little is not worth a second connection.
+        self._alone = size - total(arrival.done) <= SMALL_BYTES
+
+    def run(self, answer: Answer, part: Span) -> None:
+        """Fetch all that is missing; `answer` brings `part` already.
+
+        Raises:
+            NetworkError: it broke off too often, was stopped, or the file has changed.
+        """
+        try:
+            with self._changing:
+                self._start(part, answer)
+            while not self._is_over():
+                with self._changing:
+                    self._changing.wait(_TICK_SECONDS)
+                self._told.advances(0)
+                self._arrival.flush_if_due()
+                self._grow()
+        finally:
+            self._end()
+        if self._error is not None:
+            raise self._error
+
+    def _is_over(self) -> bool:
+        with self._changing:
+            return self._error is not None or (self._arrival.is_whole and not self._running)
+
+    def _work(self) -> Work:
+        return Work(size=self._size, done=self._arrival.done, taken=self._taken.taken)
+
+    def _grow(self) -> None:
+        """Open further connections, while there is work for them and they are worth it."""
+        with self._changing:
+            while self._work().left and time.monotonic() >= self._not_before:
+                if self._running:
+                    if self._alone or not self._connections.further(self._wanted.url):
+                        return
+                    self._further += 1
+                self._start(self._next_part(None), None)
+
+    def _start(self, part: Span | None, answer: Answer | None) -> None:
+        if part is not None:
+            self._taken = self._taken.take(part)
+        self._running += 1
+        thread = threading.Thread(target=self._serve, args=(part, answer), daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _next_part(self, rate: float | None) -> Span | None:
+        work = self._work()
+        if self._alone:
+            return work.next_part(work.left)
+        connections = max(self._running, self._connections.limit(self._wanted.url))
+        return work.next_part(part_length(work.left, connections, rate))
+
+    def _serve(self, part: Span | None, answer: Answer | None) -> None:
+        """One connection: part after part."""
+        began = time.monotonic()
+        try:
+            while part is not None:
+                began = time.monotonic()
+                count = self._receive(answer, part) if answer else self._fetch(part)
+                part, answer = self._after(part, count / (time.monotonic() - began)), None
+        except NetworkError as error:
+            self._failed(error, began)
+        except BaseException as error:  # noqa: BLE001 - `run` raises it
+            self._fatal(error)
+        finally:
+            with self._changing:
+                if part is not None:
+                    self._taken = self._taken.give_back(part)
+                self._running -= 1
+                if self._further:
+                    self._further -= 1
+                    self._connections.release(self._wanted.url)
+                self._changing.notify_all()
+
+    def _after(self, part: Span, rate: float) -> Span | None:
+        """The next part for a connection that has brought one; None where it is to end."""
+        with self._changing:
+            self._taken = self._taken.give_back(part)
+            if self._ending or (
+                self._running > 1 and self._connections.is_too_many(self._wanted.url)
+            ):
+                return None
+            following = self._next_part(rate)
+            if following is not None:
+                self._taken = self._taken.take(following)
+            return following
+
+    def _fetch(self, part: Span) -> int:
+        """Ask for a part; how many bytes came."""
+        asked = {**self._headers, "range": f"bytes={part.start}-{part.stop - 1}"}
+        # A failure is for all connections of this file to count.
+        with self._http.get(self._wanted.url, asked, tries=1) as answer:
+            found = meaning(
+                answer.status,
+                answer.headers,
+                part,
+                size=self._size,
+                validator=self._headers["if-range"],
+            )
+            if isinstance(found, Refusal):
+                raise RefusedError(self._wanted.key, answer)
+            if isinstance(found, Misfit):
+                raise self._wanted.misfit(found.reason)
+            if not isinstance(found, Part):
+                raise self._wanted.misfit(_WHOLE)
+            return self._receive(answer, found.span)
+
+    def _receive(self, answer: Answer, span: Span) -> int:
+        at = span.start
+        with self._abortable(answer):
+            for block in answer.blocks:
+                piece = block[: span.stop - at]
+                if self._ending or not piece:
+                    break
+                self._arrival.write(at, piece)
+                at += len(piece)
+                self._told.advances(len(piece))
+                self._connections.received(self._wanted.url, len(piece))
+        if at < span.stop:
+            raise self._wanted.cut_short()
+        return span.length
+
+    @contextmanager
+    def _abortable(self, answer: Answer) -> Iterator[None]:
+        with self._changing:
+            self._open[id(answer)] = answer
+        try:
+            yield
+        finally:
+            with self._changing:
+                del self._open[id(answer)]
+
+    def _failed(self, error: NetworkError, began: float) -> None:
+        """A connection failed; those that failed together are one failure."""
+        if error.code in {MISFIT, STOPPED}:
+            self._fatal(error)
+            return
+        with self._changing:
+            if self._ending:
+                return
+            wished = error.wished if isinstance(error, RefusedError) else None
+            pause = pause_seconds(self._failures + 1, wished)
+            busy = isinstance(error, RefusedError) and error.status in BUSY
+            self._connections.strained(self._wanted.url, pause if busy else 0.0)
+            if began < self._failed_at:
+                return
+            grew = self._told.received - self._received_then >= PATIENCE_BYTES
+            self._failures = 1 if grew else self._failures + 1
+            self._failed_at = time.monotonic()
+            self._not_before = self._failed_at + pause
+            self._received_then = self._told.received
+            if self._failures >= TRIES:
+                self._error = error
+
+    def _fatal(self, error: BaseException) -> None:
+        with self._changing:
+            if not self._ending and self._error is None:
+                self._error = error
+
+    def _end(self) -> None:
+        """Let every connection end, also one that waits for bytes."""
+        with self._changing:
+            self._ending = True
+            for answer in self._open.values():
+                answer.abort()
+        deadline = time.monotonic() + _END_SECONDS
+        for thread in self._threads:
+            # One that is connecting is left behind: what it writes is not taken any more.
+            thread.join(max(0.0, deadline - time.monotonic()))

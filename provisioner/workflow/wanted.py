@@ -1,0 +1,158 @@
+"""A file that is being fetched, what is told of it, and a server that refuses it."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from provisioner.adapters.gateway import BodyAnswer
+from provisioner.core.answers import pause_wished
+from provisioner.core.urls import without_secrets
+from provisioner.errors import NetworkError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from provisioner.adapters.http import Answer
+    from provisioner.core.digest import Digest
+    from provisioner.workflow.progress import Progress
+
+STOPPED: Final = "stopped"
+MISFIT: Final = "changed-upstream"
+
+_TOLD_SECONDS: Final = 0.1
+_KEPT_HEADERS: Final = ("content-type", "etag", "last-modified", "cache-control")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """A file to fetch; `digest` where something has named it.
+
+    `headers` are filled with those of the answer that are worth keeping.
+    """
+
+    name: str
+    url: str
+    size: int | None
+    digest: Digest | None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """The URL as it is shown, and as clients ask for it."""
+        return without_secrets(self.url)
+
+    @property
+    def claim(self) -> str:
+        """What the file is claimed under while it arrives."""
+        return self.digest.hex if self.digest else claim_of(self.key)
+
+    def misfit(self, reason: str) -> NetworkError:
+        """What came cannot be put together with what is there."""
+        message = f"`{self.key}` cannot be continued"
+        return NetworkError(message, causes=(reason,), hint="try again", code=MISFIT)
+
+    def cut_short(self) -> NetworkError:
+        """Fewer bytes came than were promised."""
+        message = f"could not fetch `{self.key}`"
+        cause = "the server sent fewer bytes than it said"
+        return NetworkError(message, causes=(cause,), code="unreachable")
+
+
+class Told:
+    """Tells the progress of one file through all its tries, and counts what was received.
+
+    Many threads may call it; what they tell is gathered for a moment, since a terminal is
+    slower than a network.
+    """
+
+    def __init__(self, progress: Progress, wanted: Wanted, stopped: threading.Event) -> None:
+        self._progress = progress
+        self._key = wanted.claim
+        self._name = wanted.name
+        self._stopped = stopped
+        self._telling = threading.Lock()
+        self._started = False
+        self._shown = 0
+        self._untold = 0
+        self._told_at = 0.0
+        self.received = 0
+
+    def starts(self, there: int, size: int | None) -> None:
+        """A try begins, with so many bytes there already."""
+        with self._telling:
+            if not self._started:
+                self._progress.started(self._key, self._name, size)
+                self._started = True
+            self._untold = there - self._shown
+            self._tell()
+
+    def advances(self, count: int) -> None:
+        """More has arrived.
+
+        Raises:
+            NetworkError: everything is to stop.
+        """
+        if self._stopped.is_set():
+            raise self.stopped()
+        with self._telling:
+            self.received += count
+            self._untold += count
+            if time.monotonic() - self._told_at >= _TOLD_SECONDS:
+                self._tell()
+
+    def ends(self) -> None:
+        """All has arrived."""
+        with self._telling:
+            self._tell()
+        self._progress.finished(self._key)
+
+    def starts_over(self, reason: str) -> None:
+        """What had arrived is of no use."""
+        self._progress.note(f"`{self._name}` starts over: {reason}")
+
+    def stopped(self) -> NetworkError:
+        """Everything is to stop."""
+        return NetworkError(f"fetching `{self._name}` was stopped", code=STOPPED)
+
+    def _tell(self) -> None:
+        self._told_at = time.monotonic()
+        if self._untold:
+            self._progress.advanced(self._key, self._untold)
+            self._shown, self._untold = self._shown + self._untold, 0
+
+
+class RefusedError(NetworkError):
+    """A server's refusal, which a client that has credentials may want to see.
+
+    `wished` is how many seconds the server asks to wait, if it does.
+    """
+
+    def __init__(self, shown: str, answer: Answer) -> None:
+        super().__init__(
+            f"could not fetch `{shown}`",
+            causes=(f"the server answered with status {answer.status}",),
+            code="refused-by-server",
+        )
+        self.status = answer.status
+        self.wished = pause_wished(answer.headers, time.time())
+        self.reply = small_answer(answer)
+
+
+def claim_of(key: str) -> str:
+    """What a file without a known hash is claimed under while it arrives."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Those that are worth keeping with a page or file."""
+    return {name: headers[name] for name in _KEPT_HEADERS if name in headers}
+
+
+def small_answer(answer: Answer) -> BodyAnswer:
+    """A refusal, passed on without its body, which could be of any size."""
+    kept = {n: v for n, v in answer.headers.items() if n in {"content-type", "www-authenticate"}}
+    return BodyAnswer(status=answer.status, headers=kept, body=b"")
