@@ -27,6 +27,7 @@ FLUSH_BYTES: Final = 16 << 20
 _FLUSH_SECONDS: Final = 1.0
 _BLOCK_BYTES: Final = 1 << 20
 _BLOCKS_AT_ONCE: Final = 16
+_TRIES: Final = 3
 
 
 class Arrival:
@@ -236,6 +237,18 @@ class Arrival:
 
 
 _JOURNAL: Final = "journal.json"
+
+
+def open_arrival(partial: Path, key: str) -> Arrival:
+    """What arrives for a key, going on with what others left of it.
+
+    Raises:
+        NetworkError: others took it over again and again.
+    """
+    for _ in range(_TRIES):
+        with suppress(NetworkError):
+            return Arrival(adopt(partial, key))
+    return Arrival(adopt(partial, key))
 
 
 def adopt(partial: Path, key: str) -> Path:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from provisioner.adapters._arrival import Arrival, adopt
+from provisioner.adapters._arrival import open_arrival
 from provisioner.adapters._files import (
     NO_SPACE,
     locked,
@@ -24,6 +24,8 @@ from provisioner.errors import GpuenvError, IntegrityError, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from provisioner.adapters._arrival import Arrival
 
 FORMAT: Final = "1"
 
@@ -134,7 +136,7 @@ class Store:
         partial = self.root / "partial"
         arrival = None
         try:
-            arrival = Arrival(adopt(partial, key))
+            arrival = open_arrival(partial, key)
             yield arrival
         except OSError as error:
             if error.errno not in NO_SPACE:

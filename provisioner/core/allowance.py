@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-FIRST_CONNECTIONS: Final = 8
+FIRST_CONNECTIONS: Final = 6
 MOST_CONNECTIONS: Final = 16
 
 # A connection more has to bring at least this share of what it would bring if nothing but
@@ -54,5 +54,5 @@ class Allowance:
         return replace(self, limit=fewer, proven=fewer, rate=0.0, calm=0, strained=True)
 
     def _tries_more(self, rate: float) -> Allowance:
-        more = min(self.most, self.limit + max(1, self.limit // 2))
+        more = min(self.most, 2 * self.limit)
         return replace(self, limit=more, proven=self.limit, rate=rate, calm=0)

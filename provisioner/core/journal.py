@@ -52,17 +52,16 @@ def read_journal(text: str) -> Journal:
         ValueError: it is damaged, or of another format.
     """
     try:
-        found = json.loads(text)
-        if found["format"] != FORMAT:
-            message = f"format {found['format']}, not {FORMAT}"
-            raise ValueError(message)
-        return _journal(found)
-    except (AttributeError, KeyError, RecursionError, TypeError) as error:
+        return _journal(json.loads(text))
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         message = f"no journal: {error!r}"
         raise ValueError(message) from error
 
 
 def _journal(found: dict[str, Any]) -> Journal:
+    if found["format"] != FORMAT:
+        message = f"the format is `{found['format']}`, not `{FORMAT}`"
+        raise ValueError(message)
     size, validator, owner = found["size"], found["validator"], found["owner"]
     spans = [Span(start, stop) for start, stop in found["flushed"]]
     numbers = [number for span in spans for number in span]

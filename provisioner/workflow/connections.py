@@ -98,6 +98,11 @@ class Connections:
             host.not_before = max(host.not_before, self._clock() + pause)
             self._measure_anew(host)
 
+    def used(self, url: str) -> int:
+        """How many connections a host has now, over all files."""
+        with self._changing:
+            return self._host(url).used
+
     def limit(self, url: str) -> int:
         """How many connections a host gets now."""
         with self._changing:

@@ -6,8 +6,8 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from provisioner.adapters.http import TRIES, pause_seconds
-from provisioner.core.answers import Misfit, Part, Refusal, Whole, meaning
+from provisioner.adapters.http import RETRY_STATUS, TRIES, pause_seconds
+from provisioner.core.answers import BUSY, Misfit, Part, Refusal, Whole, meaning
 from provisioner.core.ranges import SMALL_BYTES, Span, Work, total
 from provisioner.errors import IntegrityError, NetworkError
 from provisioner.workflow.connections import Connections
@@ -68,6 +68,7 @@ class Fetcher:
                         raise
                     one_stream = True
                     told.starts_over(error.causes[0])
+                    continue
                 except NetworkError as error:
                     if error.code == MISFIT:
                         arrival.discard()
@@ -78,14 +79,25 @@ class Fetcher:
                         one_stream = not attempt.resumed
                         told.starts_over("; ".join(error.causes))
                         continue
-                    grew = told.received - before
-                    failures = 0 if grew >= PATIENCE_BYTES else failures + 1
-                    if failures >= TRIES or not grew or attempt.in_parts or error.code == STOPPED:
+                    if told.received - before >= PATIENCE_BYTES:
+                        failures = 0
+                    elif not self._is_crowded(wanted, error):
+                        failures += 1
+                    if failures >= TRIES or attempt.in_parts or not _is_worth_another(error):
                         raise
+                    wished = error.wished if isinstance(error, RefusedError) else None
+                    pause = pause_seconds(max(1, failures), wished)
                 else:
                     told.ends()
                     return found, told.received
-            self._stopped.wait(pause_seconds(failures, None) if failures else 0.0)
+            self._stopped.wait(pause)
+
+    def _is_crowded(self, wanted: Wanted, error: NetworkError) -> bool:
+        """Whether a host has enough with the other files that it sends us."""
+        if not (isinstance(error, RefusedError) and error.status in BUSY):
+            return False
+        self._connections.strained(wanted.url, pause_seconds(1, error.wished))
+        return self._connections.used(wanted.url) > 0
 
     @contextmanager
     def _connection(self, wanted: Wanted, told: Told) -> Iterator[None]:
@@ -134,7 +146,8 @@ class _Attempt:
             sent["range"] = f"bytes={asked.start}-{asked.stop - 1}"
             if arrival.validator:
                 sent["if-range"] = arrival.validator
-        with self._http.get(wanted.url, sent) as answer:
+        # A failure is for `Fetcher` to count.
+        with self._http.get(wanted.url, sent, tries=1) as answer:
             found = meaning(
                 answer.status,
                 answer.headers,
@@ -203,6 +216,12 @@ class _Attempt:
         )
         with _hashing(arrival, found.size):
             parts.run(answer, found.span)
+
+
+def _is_worth_another(error: NetworkError) -> bool:
+    if isinstance(error, RefusedError):
+        return error.status in RETRY_STATUS
+    return error.code != STOPPED
 
 
 @contextmanager

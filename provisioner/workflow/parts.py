@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from provisioner.workflow.connections import Connections
     from provisioner.workflow.wanted import Told, Wanted
 
-PATIENCE_BYTES: Final = 1 << 20
+PATIENCE_BYTES: Final = 1 << 18
 """A try that brought so much is forgiven when it fails."""
 
 _TICK_SECONDS: Final = 0.05
@@ -214,7 +214,9 @@ class Parts:
             pause = pause_seconds(self._failures + 1, wished)
             busy = isinstance(error, RefusedError) and error.status in BUSY
             self._connections.strained(self._wanted.url, pause if busy else 0.0)
-            if began < self._failed_at:
+            others = self._connections.used(self._wanted.url) - 1 - self._further
+            crowded = busy and (self._running > 1 or others > 0)
+            if crowded or began < self._failed_at:
                 return
             grew = self._told.received - self._received_then >= PATIENCE_BYTES
             self._failures = 1 if grew else self._failures + 1

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,13 +20,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from provisioner.adapters._arrival import adopt
 from provisioner.adapters._files import write_whole
 from provisioner.adapters.store import Store, StoredPage, default_root
 from provisioner.core.digest import Digest
-from provisioner.errors import GpuenvError, IntegrityError
+from provisioner.errors import GpuenvError, IntegrityError, NetworkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from random import Random
 
 ROOT = Path(__file__).parents[2]
 CONTENT = b"the bytes of a wheel\n" * 1000
@@ -220,6 +223,147 @@ def test_an_arrival_without_a_validator_leaves_nothing(store: Store) -> None:
     assert leftovers(store) == []
     with store.arriving(DIGEST.hex) as arrival:
         assert (arrival.done, arrival.validator) == ((), None)
+
+
+KILLED = """
+import os, sys, time
+from pathlib import Path
+from provisioner.adapters.store import Store
+
+store = Store(Path(sys.argv[1]))
+store.open()
+with store.claim("aa", print), store.arriving("aa") as arrival:
+    arrival.begin(validator="one", size=1000)
+    arrival.write(0, b"a" * 100)
+    arrival.write(500, b"b" * 100)
+    arrival.flush()
+    arrival.write(100, b"c" * 100)
+    print("written", flush=True)
+    time.sleep(600)
+"""
+
+
+def killed(root: Path) -> None:
+    """Let a process die that flushed two stretches and wrote a third."""
+    with child(KILLED, root) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "written\n"
+        writer.kill()
+
+
+def test_after_a_kill_what_was_flushed_is_there_and_nothing_else(tmp_path: Path) -> None:
+    killed(tmp_path)
+    store = opened(tmp_path)
+
+    with store.claim("aa", print), store.arriving("aa") as arrival:
+        assert arrival.done == ((0, 100), (500, 600))
+        assert (arrival.size, arrival.validator) == (1000, "one")
+
+
+def test_what_a_killed_process_left_is_taken_over_where_locks_do_not_work(tmp_path: Path) -> None:
+    killed(tmp_path)
+    (tmp_path / "partial" / "aa.lock").unlink()
+    store = opened(tmp_path)
+
+    with store.arriving("aa") as arrival:
+        assert arrival.done == ((0, 100), (500, 600))
+
+
+def test_where_locks_do_not_work_a_process_that_is_at_it_keeps_its_own(store: Store) -> None:
+    with store.arriving("aa") as mine, store.arriving("aa") as other:
+        mine.begin(validator='"a"', size=100)
+        other.begin(validator='"a"', size=100)
+        mine.write(0, b"m" * 50)
+        other.write(0, b"o" * 100)
+        found = store.keep(other, None, "demo.whl")
+        mine.write(50, b"m" * 50)
+        assert store.keep(mine, None, "demo.whl") in store
+
+    assert store.blob(found).read_bytes() == b"o" * 100
+    assert leftovers(store) == []
+
+
+def test_of_many_that_want_what_was_left_one_gets_it(store: Store) -> None:
+    with store.arriving("aa") as arrival:
+        arrival.begin(validator='"a"', size=100)
+        arrival.write(0, b"a" * 50)
+    ready = threading.Barrier(8)
+
+    def take(_: int) -> Path:
+        ready.wait(30)
+        return adopt(store.root / "partial", "aa")
+
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(take, range(8)))
+
+    assert len([folder for folder in folders if (folder / "part").exists()]) == 1
+
+
+def test_whoever_lost_a_file_to_another_notices_and_publishes_nothing(store: Store) -> None:
+    with store.arriving("aa") as arrival:
+        arrival.begin(validator='"a"', size=100)
+        arrival.write(0, b"a" * 100)
+        (folder,) = (store.root / "partial").glob("aa.*/")
+        folder.rename(folder.with_name("aa.another"))
+        with pytest.raises(NetworkError) as caught:
+            store.keep(arrival, None, "demo.whl")
+        time.sleep(1.1)
+        with pytest.raises(NetworkError):
+            arrival.write(0, b"b")
+
+    assert caught.value.code == "taken-over"
+    assert blobs(store) == []
+    assert (store.root / "partial" / "aa.another" / "part").read_bytes() == b"a" * 100
+
+
+@pytest.mark.parametrize("journal", ["", "{}", "[[[", "\0"])
+def test_without_a_journal_that_can_be_read_nothing_is_gone_on_with(
+    journal: str, tmp_path: Path
+) -> None:
+    killed(tmp_path)
+    (written,) = (tmp_path / "partial").glob("aa.*/journal.json")
+    written.write_text(journal, encoding="utf-8")
+    store = opened(tmp_path)
+
+    with store.claim("aa", print), store.arriving("aa") as arrival:
+        assert (arrival.done, arrival.validator) == ((), None)
+    assert leftovers(store) == []
+
+
+def test_what_a_journal_names_and_is_not_there_is_not_believed(tmp_path: Path) -> None:
+    killed(tmp_path)
+    (part,) = (tmp_path / "partial").glob("aa.*/part")
+    os.truncate(part, 550)
+    store = opened(tmp_path)
+
+    with store.claim("aa", print), store.arriving("aa") as arrival:
+        assert arrival.done == ((0, 100), (500, 550))
+
+
+def test_a_block_that_comes_late_is_written_to_no_other_file(store: Store) -> None:
+    with store.arriving("aa") as arrival:
+        arrival.begin(validator='"a"', size=100)
+        arrival.write(0, b"a")
+
+    with pytest.raises(ValueError, match="closed"):
+        arrival.write(0, b"late")
+
+
+@given(chance=st.randoms(use_true_random=True), size=st.integers(1, 3_000_000))
+@settings(max_examples=10, deadline=None)
+def test_in_whatever_order_parts_come_the_hash_is_that_of_the_whole(
+    chance: Random, size: int
+) -> None:
+    content = chance.randbytes(size)
+    starts = list(range(0, size, 100_000))
+    chance.shuffle(starts)
+    with tempfile.TemporaryDirectory() as folder:
+        store = opened(Path(folder))
+        with store.arriving("aa") as arrival, ThreadPoolExecutor(4) as pool:
+            arrival.begin(validator='"a"', size=size)
+            list(pool.map(lambda at: arrival.write(at, content[at : at + 100_000]), starts))
+            assert arrival.is_whole
+            assert store.keep(arrival, None, "a.whl").hex == hashlib.sha256(content).hexdigest()
 
 
 def test_a_writer_killed_in_the_middle_leaves_no_blob(tmp_path: Path) -> None:

@@ -44,11 +44,13 @@ import base64
 import contextlib
 import email
 import email.utils
+import gzip
 import hashlib
 import html
 import http.server
 import json
 import re
+import select
 import shutil
 import socket
 import ssl
@@ -71,12 +73,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 Flavour = Literal["nvidia", "pypi"]
+Lie = Literal["start", "size", "bytes", "length"]
+Tags = Literal["changing", "weak", "none"]
 
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 HTML_TYPE = "application/vnd.pypi.simple.v1+html"
 
 _UPLOADED = datetime(2024, 1, 1, tzinfo=UTC)
 _BLOCK = 1 << 16
+_BLINK_SECONDS = 0.05
+_SIGNED = "/signed/"
 _NO_STORE: Mapping[str, str] = {
     "Cache-Control": "max-age=0, no-cache, no-store",
     "Pragma": "no-cache",
@@ -176,6 +182,8 @@ class _Answer:
     file: PublishedFile | None = None
     start: int = 0
     length: int = 0
+    encoded: bool = False
+    shifted: int = 0
 
     @property
     def body_length(self) -> int:
@@ -186,9 +194,19 @@ class _Answer:
 class _Faults:
     corrupted: dict[str, _Counted] = field(default_factory=dict)
     truncated: dict[str, _Counted] = field(default_factory=dict)
+    broken: dict[str, _Counted] = field(default_factory=dict)
+    stalled: dict[str, _Counted] = field(default_factory=dict)
     failures: dict[str, _Counted] = field(default_factory=dict)
     delays: dict[str, float] = field(default_factory=dict)
     bytes_per_second: float | None = None
+    retry_after: str | None = None
+    rangeless: set[str] = field(default_factory=set)
+    lies: dict[str, Lie] = field(default_factory=dict)
+    tags: dict[str, Tags] = field(default_factory=dict)
+    encoded: set[str] = field(default_factory=set)
+    lengthless: set[str] = field(default_factory=set)
+    signed: dict[str, int] = field(default_factory=dict)
+    most_bodies: int | None = None
 
 
 class IndexSimulator:
@@ -220,6 +238,9 @@ class IndexSimulator:
         self._files: dict[str, PublishedFile] = {}
         self._faults = _Faults()
         self._log: list[_Entry] = []
+        self._bodies = 0
+        self._passes: dict[str, int] = {}
+        self.most_bodies_seen = 0
         self._server: _Server | None = None
         self._origin: str | None = None
         self._thread: threading.Thread | None = None
@@ -363,12 +384,92 @@ class IndexSimulator:
         with self._lock:
             self._faults.truncated[filename] = _Counted(n, times)
 
+    def break_at(self, filename: str, offset: int, *, times: int | None = 1) -> None:
+        """Close the connection before a byte of a file, wherever the answer began.
+
+        Args:
+            filename: The file.
+            offset: The first byte of the file that is not sent.
+            times: For how many GETs whose answer goes past it; ``None`` is for good.
+        """
+        with self._lock:
+            self._faults.broken[filename] = _Counted(offset, times)
+
+    def stall_at(self, filename: str, offset: int, *, times: int | None = 1) -> None:
+        """Send nothing more from a byte of a file on, and keep the connection open.
+
+        Args:
+            filename: The file.
+            offset: The first byte of the file that is not sent.
+            times: For how many GETs whose answer goes past it; ``None`` is for good.
+        """
+        with self._lock:
+            self._faults.stalled[filename] = _Counted(offset, times)
+
+    def ignore_ranges(self, filename: str) -> None:
+        """Answer each GET for a file with all of it."""
+        with self._lock:
+            self._faults.rangeless.add(filename)
+
+    def lie_about_ranges(self, filename: str, lie: Lie) -> None:
+        """Answer ranges of a file wrongly.
+
+        Args:
+            filename: The file.
+            lie: What is wrong: the ``start`` that the answer names, the ``size`` of the
+                whole that it names, the ``bytes`` that it has under a right name, or its
+                ``length``, so that it has fewer bytes than it names.
+        """
+        with self._lock:
+            self._faults.lies[filename] = lie
+
+    def change_tags(self, filename: str, tags: Tags) -> None:
+        """Answer for a file with another ETag each time, with weak ones, or without any.
+
+        Without one there is no date of the last change either.
+        """
+        with self._lock:
+            self._faults.tags[filename] = tags
+
+    def encode(self, filename: str) -> None:
+        """Send a file compressed by gzip, although nobody asked for it, and only whole."""
+        with self._lock:
+            self._faults.encoded.add(filename)
+
+    def omit_length(self, filename: str) -> None:
+        """Send a file in chunks, without its length, and only whole."""
+        with self._lock:
+            self._faults.lengthless.add(filename)
+
+    def redirect(self, filename: str, uses: int = 1) -> None:
+        """Lead each request for a file to a URL that expires after a number of requests."""
+        with self._lock:
+            self._faults.signed[filename] = uses
+
+    def limit_bodies(self, most: int | None, *, retry_after: str | None = None) -> None:
+        """Answer with 429 where more file bodies than so many would be under way.
+
+        Args:
+            most: How many; ``None`` is for no limit.
+            retry_after: The header's value, if there is to be one.
+        """
+        with self._lock:
+            self._faults.most_bodies = most
+            self._faults.retry_after = retry_after
+
     def throttle(self, bytes_per_second: float | None) -> None:
-        """Pace every file body, or with ``None`` no longer."""
+        """Pace every file body (so every connection), or with ``None`` no longer."""
         with self._lock:
             self._faults.bytes_per_second = bytes_per_second
 
-    def fail(self, path_or_filename: str, status: int, times: int | None = None) -> None:
+    def fail(
+        self,
+        path_or_filename: str,
+        status: int,
+        times: int | None = None,
+        *,
+        retry_after: str | None = None,
+    ) -> None:
         """Answer with an error status.
 
         Args:
@@ -376,9 +477,11 @@ class IndexSimulator:
                 a file wherever it lies.
             status: The status to answer.
             times: For how many requests; by default for good.
+            retry_after: The header's value, if there is to be one.
         """
         with self._lock:
             self._faults.failures[path_or_filename] = _Counted(status, times)
+            self._faults.retry_after = retry_after
 
     def delay(self, filename: str, seconds: float) -> None:
         """Wait before each answer for a file (or a whole path)."""
@@ -433,6 +536,11 @@ class IndexSimulator:
             self._log.append(entry)
         return entry
 
+    def is_chunked(self, answer: _Answer) -> bool:
+        """Return whether an answer is to have no length."""
+        with self._lock:
+            return answer.file is not None and answer.file.filename in self._faults.lengthless
+
     def count(self, entry: _Entry, length: int) -> None:
         """Log body bytes that are about to be sent."""
         with self._lock:
@@ -467,9 +575,36 @@ class IndexSimulator:
             return answer.body_length
         with self._lock:
             fault = self._faults.truncated.get(answer.file.filename)
-            if fault is None or fault.value >= answer.body_length or not fault.take():
-                return answer.body_length
-            return fault.value
+            if fault is not None and fault.value < answer.body_length and fault.take():
+                return fault.value
+            reach = self._reach(self._faults.broken, answer)
+            lie = self._faults.lies.get(answer.file.filename)
+            if answer.status == HTTPStatus.PARTIAL_CONTENT and lie == "length":
+                return answer.body_length // 2
+            return answer.body_length if reach is None else reach
+
+    def take_stall(self, answer: _Answer) -> int | None:
+        """Return after how many bytes of an answer's body to send nothing more."""
+        with self._lock:
+            return None if answer.file is None else self._reach(self._faults.stalled, answer)
+
+    def _reach(self, faults: dict[str, _Counted], answer: _Answer) -> int | None:
+        fault = faults.get(answer.file.filename) if answer.file is not None else None
+        if fault is None or not answer.start <= fault.value < answer.start + answer.length:
+            return None
+        return fault.value - answer.start if fault.take() else None
+
+    @contextlib.contextmanager
+    def body(self) -> Iterator[None]:
+        """Count a file body while it is under way."""
+        with self._lock:
+            self._bodies += 1
+            self.most_bodies_seen = max(self.most_bodies_seen, self._bodies)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._bodies -= 1
 
     def answer(self, method: str, path: str, headers: Mapping[str, str]) -> _Answer:
         """Return what to send for a request."""
@@ -478,12 +613,18 @@ class IndexSimulator:
             for key in (path, _last_segment(path)):
                 fault = self._faults.failures.get(key)
                 if fault is not None and fault.take():
-                    return _error(HTTPStatus(fault.value), self.flavour)
+                    return self._refuse(HTTPStatus(fault.value))
             if not self._is_allowed(headers):
                 refusal = _error(HTTPStatus.UNAUTHORIZED, self.flavour)
                 challenge = {"WWW-Authenticate": 'Basic realm="index"'}
                 return _Answer(refusal.status, {**refusal.headers, **challenge}, refusal.body)
             return self._find(method, path, headers)
+
+    def _refuse(self, status: HTTPStatus) -> _Answer:
+        refusal, after = _error(status, self.flavour), self._faults.retry_after
+        if after is None:
+            return refusal
+        return _Answer(refusal.status, {**refusal.headers, "Retry-After": after}, refusal.body)
 
     def _is_allowed(self, headers: Mapping[str, str]) -> bool:
         if self.credentials is None:
@@ -500,8 +641,15 @@ class IndexSimulator:
     def _find(self, method: str, path: str, headers: Mapping[str, str]) -> _Answer:
         filename = _last_segment(path)
         file = self._files.get(filename)
+        if path.startswith(_SIGNED):
+            return self._signed_answer(method, path, headers)
         if file is not None and unquote(self._file_path(file)) == unquote(path):
-            return self._file_answer(method, file, headers)
+            uses = self._faults.signed.get(filename)
+            if uses is None:
+                return self._file_answer(method, file, headers)
+            there = f"{_SIGNED}{len(self._passes)}/{quote(filename)}"
+            self._passes[there] = uses
+            return _Answer(HTTPStatus.FOUND, {"Location": there, "Cache-Control": "no-store"})
         wheel = self._files.get(filename.removesuffix(".metadata"))
         if (
             self.flavour == "pypi"
@@ -600,29 +748,57 @@ class IndexSimulator:
         link = f'<a href="{target}#sha256={file.sha256}"{attributes}>'
         return f"{link}{html.escape(file.filename)}</a><br/>"
 
+    def _signed_answer(self, method: str, path: str, headers: Mapping[str, str]) -> _Answer:
+        self._passes[path] = self._passes.get(path, 0) - 1
+        file = self._files.get(_last_segment(path))
+        if file is None or self._passes[path] < 0:
+            return _error(HTTPStatus.FORBIDDEN, self.flavour)
+        return self._file_answer(method, file, headers)
+
+    def _tag(self, file: PublishedFile) -> str:
+        tags = self._faults.tags.get(file.filename)
+        if tags == "changing":
+            return f'"{file.md5}-{len(self._log)}"'
+        return f"W/{file.etag}" if tags == "weak" else file.etag
+
     def _file_answer(
         self,
         method: str,
         file: PublishedFile,
         headers: Mapping[str, str],
     ) -> _Answer:
+        name, faults = file.filename, self._faults
+        if faults.most_bodies is not None and self._bodies >= faults.most_bodies:
+            return self._refuse(HTTPStatus.TOO_MANY_REQUESTS)
         modified = email.utils.format_datetime(file.uploaded, usegmt=True)
         fields = {
             **_FILE_CACHE[self.flavour],
             "Content-Type": self._content_type(file.filename),
             "Last-Modified": modified,
-            "ETag": file.etag,
+            "ETag": self._tag(file),
             "Accept-Ranges": "bytes",
         }
+        if faults.tags.get(name) == "none":
+            del fields["ETag"], fields["Last-Modified"]
         if self.flavour == "nvidia":
             fields["Expires"] = email.utils.formatdate(usegmt=True)
         if _is_unmodified(headers, fields):
             return _Answer(HTTPStatus.NOT_MODIFIED, fields)
-        whole = _Answer(HTTPStatus.OK, fields, file=file, length=file.size)
+        if name in faults.encoded:
+            fields["Content-Encoding"] = "gzip"
+            return _Answer(HTTPStatus.OK, fields, gzip.compress(file.content.read_bytes(), 1))
         wanted = headers.get("range")
-        condition = headers.get("if-range", file.etag)
+        tag = fields.get("ETag", "")
+        condition = headers.get("if-range", tag)
         # RFC 9110 defines ranges for GET alone.
-        if wanted is None or method != "GET" or condition not in {file.etag, modified}:
+        if wanted is not None and method == "GET" and condition in {tag, modified}:
+            return self._part_answer(file, wanted, fields)
+        return _Answer(HTTPStatus.OK, fields, file=file, length=file.size)
+
+    def _part_answer(self, file: PublishedFile, wanted: str, fields: dict[str, str]) -> _Answer:
+        name, faults = file.filename, self._faults
+        whole = _Answer(HTTPStatus.OK, fields, file=file, length=file.size)
+        if name in faults.rangeless or name in faults.lengthless:
             return whole
         stretch = parse_range(wanted, file.size)
         if stretch is None:
@@ -632,9 +808,19 @@ class IndexSimulator:
             refusal = _error(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, self.flavour)
             unsatisfied = {**refusal.headers, "Content-Range": f"bytes */{file.size}"}
             return _Answer(refusal.status, unsatisfied, refusal.body)
-        fields["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size}"
+        lie = faults.lies.get(name)
+        named = start + 1 if lie == "start" else start
+        size = file.size + 1 if lie == "size" else file.size
+        fields["Content-Range"] = f"bytes {named}-{stop - 1}/{size}"
+        # Other bytes than the name says, but for the file's first ones.
+        shifted = -1 if lie == "bytes" and start else 0
         return _Answer(
-            HTTPStatus.PARTIAL_CONTENT, fields, file=file, start=start, length=stop - start
+            HTTPStatus.PARTIAL_CONTENT,
+            fields,
+            file=file,
+            start=start,
+            length=stop - start,
+            shifted=shifted,
         )
 
     def _content_type(self, filename: str) -> str:
@@ -712,7 +898,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
-        if answer.status != HTTPStatus.NOT_MODIFIED:
+        chunked = simulator.is_chunked(answer)
+        if chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        elif answer.status != HTTPStatus.NOT_MODIFIED:
             self.send_header("Content-Length", str(answer.body_length))
         self.end_headers()
         if self.command == "HEAD" or answer.status == HTTPStatus.NOT_MODIFIED:
@@ -721,18 +910,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if allowed < answer.body_length:
             self.close_connection = True
         try:
-            self._send_body(entry, answer, allowed)
+            with simulator.body() if answer.file is not None else contextlib.nullcontext():
+                self._send_body(entry, answer, allowed, chunked=chunked)
         except OSError:
             self.close_connection = True
 
-    def _send_body(self, entry: _Entry, answer: _Answer, allowed: int) -> None:
+    def _send_body(self, entry: _Entry, answer: _Answer, allowed: int, *, chunked: bool) -> None:
         simulator = self.server.simulator
         flip = simulator.take_flip(answer)
+        stall = simulator.take_stall(answer)
         began, sent = time.monotonic(), 0
-        for block in _blocks(answer, allowed, flip):
+        for block in _blocks(answer, allowed if stall is None else min(stall, allowed), flip):
             # Counted first: who has received a whole body finds it in the log.
             simulator.count(entry, len(block))
-            self.wfile.write(block)
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(block), block) if chunked else block)
             sent += len(block)
             pace = simulator.pace() if answer.file is not None else None
             if pace is not None:
@@ -740,6 +931,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 if simulator.stopped.wait(max(0.0, due)):
                     self.close_connection = True
                     return
+        if stall is not None:
+            self.close_connection = True
+            self.wfile.flush()
+            self._wait_for_the_client_to_leave()
+        elif chunked and not self.close_connection:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def _wait_for_the_client_to_leave(self) -> None:
+        while not self.server.simulator.stopped.is_set():
+            if select.select([self.connection], [], [], _BLINK_SECONDS)[0]:
+                return
 
 
 def _blocks(answer: _Answer, allowed: int, flip: int | None) -> Iterator[bytes]:
@@ -747,7 +949,7 @@ def _blocks(answer: _Answer, allowed: int, flip: int | None) -> Iterator[bytes]:
         yield answer.body[:allowed]
         return
     with answer.file.content.open("rb") as source:
-        source.seek(answer.start)
+        source.seek(answer.start + answer.shifted)
         position, end = answer.start, answer.start + allowed
         while position < end:
             block = source.read(min(_BLOCK, end - position))
@@ -856,7 +1058,7 @@ def _is_unmodified(headers: Mapping[str, str], fields: Mapping[str, str]) -> boo
     tags = headers.get("if-none-match")
     if tags is not None:
         listed = {tag.strip().removeprefix("W/") for tag in tags.split(",")}
-        return bool(listed & {"*", fields["ETag"]})
+        return bool(listed & {"*", fields.get("ETag")})
     since, modified = headers.get("if-modified-since"), fields.get("Last-Modified")
     if since is None or modified is None:
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.client
 import json
@@ -290,6 +291,123 @@ def test_truncation(tmp_path: Path) -> None:
             assert caught.value.partial == content[:70_000]
         assert fetch(index.file_url(DEMO))[2] == content
         assert index.file_bytes_served() == 140_000 + len(content)
+
+
+def test_a_body_ends_at_a_byte_of_the_file(tmp_path: Path) -> None:
+    content = make_wheel(tmp_path, "demo-pkg", "1.0", size=200_000).read_bytes()
+    with IndexSimulator() as index:
+        index.publish(tmp_path / DEMO)
+        index.break_at(DEMO, 70_000)
+        assert fetch(index.file_url(DEMO), {"Range": "bytes=0-69999"})[2] == content[:70_000]
+        with pytest.raises(http.client.IncompleteRead) as caught:
+            fetch(index.file_url(DEMO), {"Range": "bytes=50000-"})
+        assert caught.value.partial == content[50_000:70_000]
+        assert fetch(index.file_url(DEMO))[2] == content
+
+
+def test_a_body_stalls_until_the_client_leaves(tmp_path: Path) -> None:
+    content = make_wheel(tmp_path, "demo-pkg", "1.0", size=200_000).read_bytes()
+    with IndexSimulator() as index:
+        index.publish(tmp_path / DEMO)
+        index.stall_at(DEMO, 70_000)
+        connection = http.client.HTTPConnection(urlsplit(index.url).netloc, timeout=1)
+        connection.request("GET", urlsplit(index.file_url(DEMO)).path)
+        response = connection.getresponse()
+        assert response.read(70_000) == content[:70_000]
+        with pytest.raises(TimeoutError):
+            response.read(1)
+        response.close()
+        connection.close()
+        assert fetch(index.file_url(DEMO))[2] == content
+
+
+def test_ranges_can_be_ignored(tmp_path: Path) -> None:
+    content = make_wheel(tmp_path, "demo-pkg", "1.0").read_bytes()
+    with IndexSimulator() as index:
+        index.publish(tmp_path / DEMO)
+        index.ignore_ranges(DEMO)
+        status, headers, body = fetch(index.file_url(DEMO), {"Range": "bytes=10-19"})
+        assert (status, body) == (200, content)
+        assert "content-range" not in headers
+
+
+def test_ranges_can_be_answered_wrongly(tmp_path: Path) -> None:
+    content = make_wheel(tmp_path, "demo-pkg", "1.0").read_bytes()
+    size = len(content)
+    with IndexSimulator() as index:
+        index.publish(tmp_path / DEMO)
+        url, wanted = index.file_url(DEMO), {"Range": "bytes=10-19"}
+        index.lie_about_ranges(DEMO, "start")
+        assert fetch(url, wanted)[1]["content-range"] == f"bytes 11-19/{size}"
+        index.lie_about_ranges(DEMO, "size")
+        assert fetch(url, wanted)[1]["content-range"] == f"bytes 10-19/{size + 1}"
+        index.lie_about_ranges(DEMO, "bytes")
+        _, headers, body = fetch(url, wanted)
+        assert (headers["content-range"], body) == (f"bytes 10-19/{size}", content[9:19])
+        index.lie_about_ranges(DEMO, "length")
+        with pytest.raises(http.client.IncompleteRead):
+            fetch(url, wanted)
+
+
+def test_tags_can_be_of_no_use(tmp_path: Path) -> None:
+    make_wheel(tmp_path, "demo-pkg", "1.0")
+    with IndexSimulator() as index:
+        listed = index.publish(tmp_path / DEMO)
+        url = index.file_url(DEMO)
+        index.change_tags(DEMO, "changing")
+        assert fetch(url)[1]["etag"] != fetch(url)[1]["etag"]
+        index.change_tags(DEMO, "weak")
+        assert fetch(url)[1]["etag"] == f"W/{listed.etag}"
+        index.change_tags(DEMO, "none")
+        assert not {"etag", "last-modified"} & set(fetch(url, {"If-None-Match": '"a"'})[1])
+
+
+def test_a_file_can_come_compressed_or_without_a_length(tmp_path: Path) -> None:
+    content = make_wheel(tmp_path, "demo-pkg", "1.0", size=200_000).read_bytes()
+    with IndexSimulator() as index:
+        index.publish(tmp_path / DEMO)
+        url, wanted = index.file_url(DEMO), {"Range": "bytes=10-19"}
+        index.omit_length(DEMO)
+        status, headers, body = fetch(url, wanted)
+        assert (status, body) == (200, content)
+        assert "content-length" not in headers
+        index.heal()
+        index.encode(DEMO)
+        status, headers, body = fetch(url, wanted)
+        assert (status, headers["content-encoding"], gzip.decompress(body)) == (
+            200,
+            "gzip",
+            content,
+        )
+
+
+def test_a_redirect_expires(tmp_path: Path) -> None:
+    content = make_wheel(tmp_path, "demo-pkg", "1.0").read_bytes()
+    with IndexSimulator() as index:
+        index.publish(tmp_path / DEMO)
+        index.redirect(DEMO, uses=2)
+        status, headers, _ = fetch(index.file_url(DEMO))
+        assert status == 302
+        there = index.url + headers["location"]
+        assert [fetch(there)[0] for _ in range(3)] == [200, 200, 403]
+        again = index.url + fetch(index.file_url(DEMO))[1]["location"]
+        assert again != there
+        assert fetch(again)[2] == content
+
+
+def test_more_bodies_than_are_allowed_are_refused(tmp_path: Path) -> None:
+    make_wheel(tmp_path, "demo-pkg", "1.0", size=200_000)
+    with IndexSimulator() as index:
+        index.publish(tmp_path / DEMO)
+        index.limit_bodies(1, retry_after="2")
+        index.stall_at(DEMO, 70_000)
+        held = http.client.HTTPConnection(urlsplit(index.url).netloc, timeout=10)
+        held.request("GET", urlsplit(index.file_url(DEMO)).path)
+        held.getresponse().read(70_000)
+        status, headers, _ = fetch(index.file_url(DEMO))
+        assert (status, headers["retry-after"]) == (429, "2")
+        held.close()
+        assert index.most_bodies_seen == 1
 
 
 def test_throttle_and_delay(tmp_path: Path) -> None:

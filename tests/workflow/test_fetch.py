@@ -1,0 +1,524 @@
+"""One large file against servers of every kind, on real sockets; and processes that die."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from provisioner.adapters._arrival import FLUSH_BYTES
+from provisioner.adapters.http import TRIES, Http
+from provisioner.adapters.store import Store
+from provisioner.core.allowance import MOST_CONNECTIONS
+from provisioner.core.digest import Digest
+from provisioner.core.plan import LockedFile, plan_fetch
+from provisioner.core.ranges import LARGEST_PART, SMALL_BYTES
+from provisioner.errors import IntegrityError, NetworkError
+from provisioner.workflow.fetch import Fetcher
+from provisioner.workflow.progress import Quiet
+from provisioner.workflow.pull import Pull
+from provisioner.workflow.wanted import RefusedError, Wanted
+from tests.simulators.index import IndexSimulator
+from tests.simulators.wheels import make_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.simulators.index import Lie, PublishedFile, Tags
+
+ROOT = Path(__file__).parents[2]
+NAME = "demo-1.0-py3-none-any.whl"
+LARGE = 24_000_000
+SLOWLY = 4_000_000
+
+FETCHES = """
+import sys, threading
+from pathlib import Path
+from provisioner.adapters.http import Http
+from provisioner.adapters.store import Store
+from provisioner.core.digest import Digest
+from provisioner.core.plan import LockedFile, plan_fetch
+from provisioner.workflow.progress import Quiet
+from provisioner.workflow.pull import Pull
+
+store = Store(Path(sys.argv[1]))
+store.open()
+files = []
+for number in range(2, len(sys.argv), 2):
+    digest = Digest.parse(sys.argv[number + 1])
+    files.append(LockedFile(name="demo.whl", url=sys.argv[number], digest=digest, size=None))
+print("ready", flush=True)
+Pull(store, Http({}, connections=32), (), Quiet(), offline=False).fetch(plan_fetch(files, store))
+"""
+
+
+@dataclass
+class Recorded(Quiet):
+    """A progress that adds up, and remembers what was noted."""
+
+    size: int | None = None
+    shown: int = 0
+    first: int | None = None
+    notes: list[str] = field(default_factory=list)
+    done: bool = False
+
+    def started(self, key: str, name: str, size: int | None) -> None:
+        """Remember the size."""
+        del key, name
+        self.size = size
+
+    def advanced(self, key: str, count: int) -> None:
+        """Add up."""
+        del key
+        self.first = count if self.first is None else self.first
+        self.shown += count
+
+    def finished(self, key: str) -> None:
+        """Remember it."""
+        del key
+        self.done = True
+
+    def note(self, text: str) -> None:
+        """Remember it."""
+        self.notes.append(text)
+
+
+@dataclass(kw_only=True)
+class Bench:
+    """A store, an index with one large file, and fetchers as new processes would have them."""
+
+    store: Store
+    index: IndexSimulator
+    file: PublishedFile
+    folder: Path
+    progress: Recorded = field(default_factory=Recorded)
+    stopped: threading.Event = field(default_factory=threading.Event)
+    stall_seconds: float = 30.0
+
+    @property
+    def digest(self) -> Digest:
+        """The hash that the file has."""
+        return Digest.parse(self.file.sha256)
+
+    def fetch(self, *, size: int | None = None, digest: Digest | None = None) -> int:
+        """Fetch it; the bytes that were received."""
+        http = Http(
+            {"NETRC": str(self.folder / "no-netrc")},
+            connections=64,
+            stall_seconds=self.stall_seconds,
+        )
+        wanted = Wanted(
+            name=NAME, url=self.index.file_url(NAME), size=size, digest=digest or self.digest
+        )
+        self.progress = Recorded()
+        try:
+            fetcher = Fetcher(self.store, http, self.progress, self.stopped)
+            with self.store.claim(wanted.claim, lambda _: None):
+                return fetcher.fetch(wanted, {})[1]
+        finally:
+            http.close()
+
+    def is_right(self) -> bool:
+        """Whether the store has the file, and nothing that is left over."""
+        left = [path.name for path in (self.store.root / "partial").iterdir() if path.is_dir()]
+        blob = self.store.blob(self.digest)
+        return not left and blob.read_bytes() == self.file.content.read_bytes()
+
+    def part(self) -> Path:
+        """The bytes of what has not arrived whole."""
+        (part,) = (self.store.root / "partial").glob("*/part")
+        return part
+
+    def flushed(self) -> int:
+        """How many bytes the journal names."""
+        text = self.part().with_name("journal.json").read_text(encoding="utf-8")
+        return sum(stop - start for start, stop in json.loads(text)["flushed"])
+
+    def break_off(self) -> int:
+        """Let a fetch end in the middle; how many bytes are kept."""
+        self.index.break_at(NAME, LARGE // 2, times=None)
+        with pytest.raises(NetworkError):
+            self.fetch()
+        self.index.heal()
+        return self.flushed()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of several parts."""
+    return make_wheel(tmp_path_factory.mktemp("large"), "demo", "1.0", size=LARGE)
+
+
+@pytest.fixture
+def bench(wheel: Path, tmp_path: Path) -> Iterator[Bench]:
+    """An empty store, and a server that is well."""
+    store = Store(tmp_path / "store")
+    store.open()
+    with IndexSimulator() as index:
+        yield Bench(store=store, index=index, file=index.publish(wheel), folder=tmp_path)
+
+
+@pytest.mark.parametrize("sized", [False, True])
+def test_a_large_file_comes_over_several_connections_and_every_byte_once(
+    bench: Bench, *, sized: bool
+) -> None:
+    bench.index.throttle(SLOWLY)
+    received = bench.fetch(size=bench.file.size if sized else None)
+    assert bench.is_right()
+    assert received == bench.index.file_bytes_served(NAME) == bench.file.size
+    assert 2 < bench.index.most_bodies_seen <= MOST_CONNECTIONS
+    assert all(request.status == 206 for request in bench.index.requests)
+
+
+def test_a_small_file_is_one_request(bench: Bench, tmp_path: Path) -> None:
+    bench.file = bench.index.publish(make_wheel(tmp_path, "demo", "1.0", size=3_000_000))
+    bench.fetch(size=bench.file.size)
+    assert [request.headers.get("range") for request in bench.index.requests] == [None]
+    assert bench.is_right()
+
+
+def test_a_small_file_of_unknown_size_is_one_request(bench: Bench, tmp_path: Path) -> None:
+    bench.file = bench.index.publish(make_wheel(tmp_path, "demo", "1.0", size=3_000_000))
+    bench.fetch()
+    (request,) = bench.index.requests
+    assert request.headers["range"] == f"bytes=0-{SMALL_BYTES - 1}"
+    assert bench.is_right()
+
+
+def test_progress_adds_up_to_the_size(bench: Bench) -> None:
+    bench.fetch()
+    assert (bench.progress.size, bench.progress.shown) == (bench.file.size, bench.file.size)
+    assert bench.progress.done
+
+
+# Servers without ranges, or with wrong ones
+
+
+def test_a_server_without_ranges_is_asked_once(bench: Bench) -> None:
+    bench.index.ignore_ranges(NAME)
+    assert bench.fetch() == bench.file.size
+    assert bench.index.gets(NAME) == 1
+    assert bench.is_right()
+
+
+def test_a_file_without_a_length_comes_as_one_stream(bench: Bench) -> None:
+    bench.index.omit_length(NAME)
+    bench.fetch()
+    assert bench.index.gets(NAME) == 1
+    assert bench.is_right()
+
+
+def test_a_wheel_that_was_compressed_for_the_way_is_unpacked(bench: Bench) -> None:
+    bench.index.encode(NAME)
+    bench.fetch()
+    assert bench.is_right()
+
+
+@pytest.mark.parametrize("tags", ["weak", "none"])
+def test_parts_are_not_put_together_where_versions_cannot_be_told_apart(
+    bench: Bench, tags: Tags
+) -> None:
+    bench.index.change_tags(NAME, tags)
+    bench.fetch()
+    assert bench.is_right()
+    assert [request.status for request in bench.index.requests] == [206, 200]
+
+
+@pytest.mark.parametrize("lie", ["start", "size", "bytes"])
+def test_a_server_that_lies_about_ranges_is_asked_for_the_whole_and_it_is_told(
+    bench: Bench, lie: Lie
+) -> None:
+    bench.index.lie_about_ranges(NAME, lie)
+    bench.fetch()
+    assert any("starts over" in note for note in bench.progress.notes)
+    assert bench.index.requests[-1].status == 200
+    assert bench.is_right()
+    assert bench.progress.shown == bench.file.size
+
+
+def test_a_server_that_always_sends_less_than_it_says_is_an_error(bench: Bench) -> None:
+    bench.index.lie_about_ranges(NAME, "length")
+    with pytest.raises(NetworkError):
+        bench.fetch()
+    assert bench.digest not in bench.store
+
+
+def test_a_version_that_changes_all_the_time_is_fetched_as_one_stream(bench: Bench) -> None:
+    bench.index.change_tags(NAME, "changing")
+    bench.fetch()
+    assert bench.is_right()
+    assert bench.progress.notes
+    assert bench.index.requests[-1].status == 200
+
+
+# Connections that break, stall, or are too many
+
+
+def test_a_connection_that_breaks_costs_no_byte_twice(bench: Bench) -> None:
+    bench.index.break_at(NAME, LARGE // 2)
+    bench.fetch()
+    assert bench.is_right()
+    assert bench.index.file_bytes_served(NAME) == bench.file.size
+
+
+def test_a_connection_that_stalls_is_given_up_and_the_rest_of_its_part_asked_for(
+    bench: Bench,
+) -> None:
+    bench.stall_seconds = 0.5
+    bench.index.stall_at(NAME, LARGE // 2)
+    bench.fetch()
+    assert bench.is_right()
+    assert bench.index.file_bytes_served(NAME) == bench.file.size
+
+
+def test_a_server_that_allows_few_connections_gets_few(bench: Bench) -> None:
+    bench.index.throttle(SLOWLY)
+    bench.index.limit_bodies(2, retry_after="1")
+    bench.fetch()
+    assert bench.is_right()
+    assert bench.index.most_bodies_seen == 2
+    statuses = [request.status for request in bench.index.requests]
+    assert 0 < statuses.count(429) <= MOST_CONNECTIONS
+
+
+def test_files_that_a_server_has_no_connections_for_wait_for_the_others(
+    bench: Bench, tmp_path: Path
+) -> None:
+    names = [f"part{number}" for number in range(5)]
+    made = [bench.index.publish(make_wheel(tmp_path, name, "1.0", size=900_000)) for name in names]
+    bench.index.throttle(1_000_000)
+    bench.index.limit_bodies(2)
+    http = Http({}, connections=32)
+    pull = Pull(bench.store, http, (), Quiet(), offline=False)
+    files = [
+        LockedFile(
+            name=file.filename,
+            url=bench.index.file_url(file.filename),
+            digest=Digest.parse(file.sha256),
+            size=file.size,
+        )
+        for file in made
+    ]
+    pull.fetch(plan_fetch(files, ()))
+    http.close()
+    assert all(file.digest in bench.store for file in files)
+    assert bench.index.most_bodies_seen == 2
+
+
+def test_a_busy_server_is_asked_again_when_it_says(bench: Bench) -> None:
+    bench.index.fail(NAME, 503, times=1, retry_after="1")
+    began = time.monotonic()
+    bench.fetch()
+    assert time.monotonic() - began >= 1
+    assert bench.is_right()
+
+
+def test_a_server_that_fails_for_good_is_a_network_error_and_keeps_what_came(
+    bench: Bench,
+) -> None:
+    bench.index.throttle(SLOWLY / 4)
+    thread = threading.Timer(1.0, lambda: bench.index.fail(NAME, 500))
+    thread.start()
+    with pytest.raises(RefusedError, match=NAME) as caught:
+        bench.fetch()
+    assert "status 500" in caught.value.causes[0]
+    kept = bench.flushed()
+    assert kept > 0
+    bench.index.heal()
+    bench.index.reset_log()
+    assert bench.fetch() == bench.index.file_bytes_served(NAME) == bench.file.size - kept
+    assert bench.is_right()
+
+
+def test_every_part_finds_its_own_way_through_a_redirect_that_expires(bench: Bench) -> None:
+    bench.index.redirect(NAME, uses=1)
+    bench.fetch()
+    assert bench.is_right()
+    assert {request.status for request in bench.index.requests} == {302, 206}
+
+
+def test_everything_stops_although_the_server_is_silent(bench: Bench) -> None:
+    bench.index.stall_at(NAME, 1_000_000, times=None)
+    threading.Timer(0.5, bench.stopped.set).start()
+    began = time.monotonic()
+    with pytest.raises(NetworkError) as caught:
+        bench.fetch()
+    assert caught.value.code == "stopped"
+    assert time.monotonic() - began < 10
+
+
+# What an earlier run left
+
+
+def test_the_next_run_goes_on_and_shows_what_was_there(bench: Bench) -> None:
+    kept = bench.break_off()
+    assert kept >= LARGE // 4
+    bench.index.reset_log()
+    received = bench.fetch()
+    assert bench.is_right()
+    assert received == bench.index.file_bytes_served(NAME) == bench.file.size - kept
+    assert bench.progress.first is not None
+    assert bench.progress.first >= kept
+    assert bench.progress.shown == bench.file.size
+
+
+def test_what_had_arrived_whole_needs_no_network(bench: Bench) -> None:
+    content = bench.file.content.read_bytes()
+    with bench.store.arriving(bench.digest.hex) as arrival:
+        arrival.begin(validator=bench.file.etag, size=len(content))
+        arrival.write(0, content)
+    assert bench.fetch() == 0
+    assert bench.index.requests == []
+    assert bench.is_right()
+
+
+def test_another_version_than_was_left_over_starts_over_and_it_is_told(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.break_off()
+    old = bench.part().parent.name
+    bench.file = bench.index.publish(make_wheel(tmp_path, "demo", "1.0", size=LARGE - 1000))
+    # Two versions under one name and hash: only the server's word tells them apart.
+    with bench.store.arriving(old.partition(".")[0]) as arrival:
+        kept = arrival.done
+    assert kept
+    moved = bench.part().parent
+    moved.rename(moved.with_name(f"{bench.digest.hex}.0"))
+    bench.fetch()
+    assert bench.is_right()
+    (note,) = bench.progress.notes
+    assert "starts over" in note
+    assert bench.progress.shown == bench.file.size
+
+
+def test_damage_in_what_was_left_over_costs_one_more_download(bench: Bench) -> None:
+    bench.break_off()
+    with bench.part().open("r+b") as part:
+        part.seek(1000)
+        part.write(b"\0damaged")
+    bench.index.reset_log()
+    bench.fetch()
+    assert bench.is_right()
+    assert bench.index.file_bytes_served(NAME) < 2 * bench.file.size
+
+
+def test_a_file_that_stays_wrong_is_an_error_with_both_hashes_after_one_more_try(
+    bench: Bench,
+) -> None:
+    bench.break_off()
+    bench.index.corrupt(NAME)
+    bench.index.reset_log()
+    with pytest.raises(IntegrityError) as caught:
+        bench.fetch()
+    expected, got = caught.value.causes[0].split(", got ")
+    assert bench.file.sha256 in expected
+    assert bench.file.sha256 not in got
+    assert [request.status for request in bench.index.requests].count(200) == 1
+    assert bench.index.file_bytes_served(NAME) <= 2 * bench.file.size
+    assert list((bench.store.root / "partial").glob("*/part")) == []
+
+
+def test_a_file_without_a_hash_is_not_gone_on_with(bench: Bench) -> None:
+    bench.index.break_at(NAME, LARGE // 2, times=None)
+    wanted = Wanted(name=NAME, url=bench.index.file_url(NAME), size=None, digest=None)
+    http = Http({}, connections=32)
+    fetcher = Fetcher(bench.store, http, Quiet(), bench.stopped)
+    with pytest.raises(NetworkError):
+        fetcher.fetch(wanted, {})
+    assert list((bench.store.root / "partial").glob("*/part")) == []
+    bench.index.heal()
+    digest, _ = fetcher.fetch(wanted, {})
+    http.close()
+    assert digest == bench.digest
+    assert bench.is_right()
+
+
+# Processes
+
+
+def start(bench: Bench, *files: PublishedFile) -> subprocess.Popen[str]:
+    """A process that fetches files, after it said that it is ready to."""
+    words = [word for file in files for word in (bench.index.file_url(file.filename), file.sha256)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", FETCHES, str(bench.store.root), *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_wherever_a_process_is_killed_little_is_fetched_twice(bench: Bench, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    bench.index.throttle(SLOWLY / 2)
+    kills = 0
+    while bench.digest not in bench.store and kills < 5:
+        with start(bench, bench.file) as process:
+            try:
+                process.wait(chance.uniform(0.1, 1.5))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
+    bench.index.throttle(None)
+    with start(bench, bench.file) as process:
+        assert process.wait(60) == 0
+    assert kills
+    assert bench.is_right()
+    served = bench.index.file_bytes_served(NAME)
+    assert bench.file.size <= served <= bench.file.size + kills * FLUSH_BYTES
+    assert FLUSH_BYTES < LARGEST_PART
+
+
+def test_what_was_on_the_disk_before_a_kill_is_not_fetched_again(bench: Bench) -> None:
+    bench.index.throttle(SLOWLY / 4)
+    with start(bench, bench.file) as process:
+        deadline = time.monotonic() + 60
+        while not list((bench.store.root / "partial").glob("*/journal.json")) or (
+            bench.flushed() < LARGE // 4
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+    kept = bench.flushed()
+    bench.index.heal()
+    bench.index.reset_log()
+    assert bench.fetch() == bench.index.file_bytes_served(NAME) == bench.file.size - kept
+    assert bench.is_right()
+
+
+def test_eight_processes_at_once_fetch_every_file_once(bench: Bench, tmp_path: Path) -> None:
+    small = [make_wheel(tmp_path, f"small{number}", "1.0", size=500_000) for number in range(4)]
+    files = [bench.file, *(bench.index.publish(path) for path in small)]
+    bench.index.throttle(SLOWLY)
+    processes = [start(bench, *files) for _ in range(8)]
+    for process in processes:
+        with process:
+            assert process.wait(120) == 0
+    for file in files:
+        assert bench.index.file_bytes_served(file.filename) == file.size
+        blob = bench.store.blob(Digest.parse(file.sha256))
+        assert hashlib.sha256(blob.read_bytes()).hexdigest() == file.sha256
+
+
+def test_a_try_that_brings_nothing_is_repeated_a_few_times_only(bench: Bench) -> None:
+    bench.index.break_at(NAME, LARGE // 2, times=None)
+    with pytest.raises(NetworkError):
+        bench.fetch()
+    past = [
+        request
+        for request in bench.index.requests
+        if request.headers["range"].startswith(f"bytes={LARGE // 2}-")
+    ]
+    assert TRIES <= len(past) < MOST_CONNECTIONS
