@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.adapters.http import RETRY_STATUS, TRIES, pause_seconds
 from provisioner.core.answers import BUSY, Misfit, Part, Refusal, Whole, meaning
 from provisioner.core.ranges import SMALL_BYTES, Span, Work, total
-from provisioner.errors import IntegrityError, NetworkError
+from provisioner.errors import GpuenvError, IntegrityError, NetworkError
 from provisioner.workflow.connections import Connections
 from provisioner.workflow.parts import PATIENCE_BYTES, Parts
 from provisioner.workflow.wanted import MISFIT, STOPPED, RefusedError, Told, kept_headers
@@ -53,40 +53,25 @@ class Fetcher:
             NetworkError: they cannot be had.
         """
         told = Told(self._progress, wanted, self._stopped)
-        failures = starts = 0
-        one_stream = False
+        tries = _Tries()
         while True:
             before = told.received
             with self._store.arriving(wanted.claim) as arrival:
                 attempt = _Attempt(wanted, arrival, told, self._http, self._connections)
                 try:
                     with self._connection(wanted, told):
-                        attempt.run(headers, one_stream=one_stream)
+                        attempt.run(headers, one_stream=tries.one_stream)
                     found = self._store.keep(arrival, wanted.digest, wanted.name)
-                except IntegrityError as error:
-                    if one_stream or not (attempt.resumed or attempt.in_parts):
-                        raise
-                    one_stream = True
-                    told.starts_over(error.causes[0])
-                    continue
-                except NetworkError as error:
-                    if error.code == MISFIT:
+                except (IntegrityError, NetworkError) as error:
+                    if isinstance(error, IntegrityError) or error.code == MISFIT:
+                        tries.start_over(error, attempt)
                         arrival.discard()
-                        starts += 1
-                        if one_stream or starts >= TRIES:
-                            raise
-                        # Where nothing was left over, it is the server's parts that misfit.
-                        one_stream = not attempt.resumed
                         told.starts_over("; ".join(error.causes))
-                        continue
-                    if told.received - before >= PATIENCE_BYTES:
-                        failures = 0
-                    elif not self._is_crowded(wanted, error):
-                        failures += 1
-                    if failures >= TRIES or attempt.in_parts or not _is_worth_another(error):
-                        raise
-                    wished = error.wished if isinstance(error, RefusedError) else None
-                    pause = pause_seconds(max(1, failures), wished)
+                        pause = 0.0
+                    else:
+                        grew = told.received - before >= PATIENCE_BYTES
+                        crowded = self._is_crowded(wanted, error)
+                        pause = tries.go_on(error, attempt, grew=grew, crowded=crowded)
                 else:
                     told.ends()
                     return found, told.received
@@ -108,6 +93,39 @@ class Fetcher:
             yield
         finally:
             self._connections.release(wanted.url)
+
+
+class _Tries:
+    """How often one file was tried, and how it is going to be tried next."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._starts = 0
+        self.one_stream = False
+
+    def start_over(self, error: GpuenvError, attempt: _Attempt) -> None:
+        """Allow another try from the first byte on, or raise the error."""
+        self._starts += 1
+        wrong = isinstance(error, IntegrityError)
+        together = attempt.resumed or attempt.in_parts
+        if self.one_stream or self._starts >= TRIES or (wrong and not together):
+            raise error
+        # A misfit to what was left over may be just another version, which parts are good for.
+        self.one_stream = wrong or not attempt.resumed
+
+    def go_on(self, error: NetworkError, attempt: _Attempt, *, grew: bool, crowded: bool) -> float:
+        """The seconds after which to go on, or raise the error.
+
+        Whatever brought more, or was refused for our own other files, is no failure.
+        """
+        if grew:
+            self._failures = 0
+        elif not crowded:
+            self._failures += 1
+        if self._failures >= TRIES or attempt.in_parts or not _is_worth_another(error):
+            raise error
+        wished = error.wished if isinstance(error, RefusedError) else None
+        return pause_seconds(max(1, self._failures), wished)
 
 
 class _Attempt:
