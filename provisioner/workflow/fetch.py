@@ -69,7 +69,9 @@ class Fetcher:
                         told.starts_over("; ".join(error.causes))
                         pause = 0.0
                     else:
-                        grew = told.received - before >= PATIENCE_BYTES
+                        # What the next try begins without has brought nothing.
+                        kept = told.received - before if arrival.validator else 0
+                        grew = kept >= PATIENCE_BYTES
                         crowded = self._is_crowded(wanted, error)
                         pause = tries.go_on(error, attempt, grew=grew, crowded=crowded)
                 else:
@@ -122,6 +124,7 @@ class _Tries:
             self._failures = 0
         elif not crowded:
             self._failures += 1
+        # `Parts` has tried often enough itself.
         if self._failures >= TRIES or attempt.in_parts or not _is_worth_another(error):
             raise error
         wished = error.wished if isinstance(error, RefusedError) else None
@@ -180,6 +183,9 @@ class _Attempt:
             wanted.headers.update(kept_headers(answer.headers))
             if isinstance(found, Whole):
                 self._receive_whole(answer, found, may_go_on=not one_stream)
+            elif not self.resumed and found.span.length == found.size:
+                whole = Whole(size=found.size, validator=found.validator, encoded=False)
+                self._receive_whole(answer, whole, may_go_on=True)
             else:
                 self._receive_parts(answer, found, headers)
 
@@ -216,19 +222,18 @@ class _Attempt:
     def _receive_parts(self, answer: Answer, found: Part, headers: Mapping[str, str]) -> None:
         wanted, arrival = self._wanted, self._arrival
         validator = arrival.validator if self.resumed else found.validator
-        if validator is None and found.span.length < found.size:
+        if validator is None:
             raise wanted.misfit(_UNMARKED)
         if not self.resumed:
             arrival.begin(validator=validator if wanted.digest else None, size=found.size)
-        # It has patience of its own.
-        self.in_parts = self.resumed or found.span.length < found.size
+        self.in_parts = True
         self._told.starts(total(arrival.done), found.size)
         parts = Parts(
             wanted,
             arrival,
             http=self._http,
             connections=self._connections,
-            headers={**headers, "if-range": validator or ""},
+            headers={**headers, "if-range": validator},
             size=found.size,
             told=self._told,
         )

@@ -594,20 +594,13 @@ class IndexSimulator:
             return None
         return fault.value - answer.start if fault.take() else None
 
-    @contextlib.contextmanager
-    def body(self) -> Iterator[None]:
-        """Count a file body while it is under way."""
+    def end_body(self) -> None:
+        """Count a file body as no longer under way."""
         with self._lock:
-            self._bodies += 1
-            self.most_bodies_seen = max(self.most_bodies_seen, self._bodies)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._bodies -= 1
+            self._bodies -= 1
 
     def answer(self, method: str, path: str, headers: Mapping[str, str]) -> _Answer:
-        """Return what to send for a request."""
+        """Return what to send for a request; a file's body counts as under way from here on."""
         with self._lock:
             path = urlsplit(path).path
             for key in (path, _last_segment(path)):
@@ -618,7 +611,11 @@ class IndexSimulator:
                 refusal = _error(HTTPStatus.UNAUTHORIZED, self.flavour)
                 challenge = {"WWW-Authenticate": 'Basic realm="index"'}
                 return _Answer(refusal.status, {**refusal.headers, **challenge}, refusal.body)
-            return self._find(method, path, headers)
+            found = self._find(method, path, headers)
+            if found.file is not None and method == "GET":
+                self._bodies += 1
+                self.most_bodies_seen = max(self.most_bodies_seen, self._bodies)
+            return found
 
     def _refuse(self, status: HTTPStatus) -> _Answer:
         refusal, after = _error(status, self.flavour), self._faults.retry_after
@@ -893,6 +890,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return
         answer = simulator.answer(self.command, self.path, headers)
+        try:
+            self._send(entry, answer)
+        finally:
+            if answer.file is not None and self.command == "GET":
+                simulator.end_body()
+
+    def _send(self, entry: _Entry, answer: _Answer) -> None:
+        simulator = self.server.simulator
         entry.status = int(answer.status)
         entry.is_file = answer.file is not None
         self.send_response(answer.status)
@@ -910,8 +915,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if allowed < answer.body_length:
             self.close_connection = True
         try:
-            with simulator.body() if answer.file is not None else contextlib.nullcontext():
-                self._send_body(entry, answer, allowed, chunked=chunked)
+            self._send_body(entry, answer, allowed, chunked=chunked)
         except OSError:
             self.close_connection = True
 
