@@ -76,25 +76,82 @@ def no_space(error: OSError, path: Path) -> Exception:
 
 @contextmanager
 def locked(
-    path: Path, *, wait_seconds: float, waiting: Callable[[str], None] | None = None
+    path: Path,
+    *,
+    wait_seconds: float,
+    waiting: Callable[[str], None] | None = None,
+    shared: bool = False,
 ) -> Iterator[None]:
-    """Hold an exclusive lock between processes (and threads) on a file.
+    """Hold a lock between processes (and threads) on a file, which stays when it is let go.
 
-    `waiting` is told once who holds the lock.
+    `shared` holders exclude only those who want it alone. `waiting` is told once who holds
+    the lock.
 
     Raises:
         LockHeldError: another process still holds it after `wait_seconds`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            _acquire(descriptor, path, deadline, waiting, shared=shared)
+            if not _is_at(descriptor, path):
+                continue  # Whoever held it before has removed the file; another one counts now.
+            if not shared:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, holder_text().encode(), 0)
+            yield
+            return
+        finally:
+            os.close(descriptor)
+
+
+def remove_unheld(path: Path) -> bool:
+    """Remove the file of a lock that nobody holds; whether it is gone."""
     try:
-        _acquire(descriptor, path, wait_seconds, waiting)
-        os.ftruncate(descriptor, 0)
-        holder = f"process {os.getpid()} on {os.uname().nodename} (`{' '.join(sys.argv[:2])}`)"
-        os.pwrite(descriptor, holder.encode(), 0)
-        yield
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(descriptor, path):
+            # While it is held, or another process could hold a file without a name.
+            path.unlink(missing_ok=True)
+    except BlockingIOError:
+        return False
     finally:
         os.close(descriptor)
+    return True
+
+
+def is_held(path: Path) -> bool:
+    """Whether some process holds the lock on a file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def holder_text() -> str:
+    """This process, as others are told of it."""
+    return f"process {os.getpid()} on {os.uname().nodename} (`{' '.join(sys.argv[:2])}`)"
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        named = path.stat()
+    except FileNotFoundError:
+        return False
+    opened = os.fstat(descriptor)
+    return (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino)
 
 
 def is_exclusive(path: Path) -> bool:
@@ -116,13 +173,18 @@ def is_exclusive(path: Path) -> bool:
 
 
 def _acquire(
-    descriptor: int, path: Path, wait_seconds: float, waiting: Callable[[str], None] | None
+    descriptor: int,
+    path: Path,
+    deadline: float,
+    waiting: Callable[[str], None] | None,
+    *,
+    shared: bool,
 ) -> None:
-    deadline = time.monotonic() + wait_seconds
     told = False
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(descriptor, 512, 0).decode("utf-8", "replace") or "another process"
             if time.monotonic() >= deadline:

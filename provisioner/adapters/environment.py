@@ -18,8 +18,14 @@ _FOLDER: Final = "envs"
 _ANCHOR: Final = (
     "import os, sys; "
     "sys.path[:] = [os.path.realpath(p) if p.endswith('site-packages') else p for p in sys.path]\n"
+    "import os, sys; exec('try:\\n import fcntl\\n "
+    'fcntl.flock(os.open(os.path.realpath(sys.prefix) + ".json", os.O_RDONLY),'
+    " fcntl.LOCK_SH | fcntl.LOCK_NB)\\nexcept Exception: pass')\n"
 )
-"""Makes a process keep the environment it started in, whatever `.venv` points to later."""
+"""Makes a process keep the environment it started in, whatever `.venv` points to later.
+
+It also holds a shared lock on the mark as long as it runs, so that `store gc` can tell.
+"""
 
 
 def stamp(environment: Path) -> tuple[int, int] | None:

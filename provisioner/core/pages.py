@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urldefrag, urljoin, urlsplit
 
 from provisioner.core.digest import Digest
+from provisioner.core.first_seen import index_of_page
 from provisioner.core.plan import LockedFile
 from provisioner.core.project import normalise
 from provisioner.core.urls import file_name, without_secrets
@@ -87,7 +88,7 @@ def _from_json(body: bytes, url: str) -> tuple[LockedFile, ...]:
         return tuple(
             made
             for item in listed
-            if (made := _file(urljoin(url, item["url"]), item["hashes"].get("sha256"), item))
+            if (made := _file(urljoin(url, item["url"]), item["hashes"].get("sha256"), item, url))
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return ()
@@ -102,12 +103,12 @@ def _from_html(body: bytes, url: str) -> tuple[LockedFile, ...]:
             target, fragment = urldefrag(urljoin(urljoin(url, parser.base or ""), link))
         except ValueError:
             continue  # One link that is no URL does not hide the others.
-        made = _file(target, dict(parse_qsl(fragment)).get("sha256"), {})
+        made = _file(target, dict(parse_qsl(fragment)).get("sha256"), {}, url)
         files += [made] if made else []
     return tuple(files)
 
 
-def _file(url: str, sha256: str | None, item: Mapping[str, object]) -> LockedFile | None:
+def _file(url: str, sha256: str | None, item: Mapping[str, object], page: str) -> LockedFile | None:
     if sha256 is None:
         return None
     try:
@@ -116,7 +117,11 @@ def _file(url: str, sha256: str | None, item: Mapping[str, object]) -> LockedFil
         return None
     size = item.get("size")
     return LockedFile(
-        name=file_name(url), url=url, digest=digest, size=size if isinstance(size, int) else None
+        name=file_name(url),
+        url=url,
+        digest=digest,
+        size=size if isinstance(size, int) else None,
+        index=index_of_page(page),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from packaging.pylock import (
@@ -30,12 +30,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockedFile:
-    """A wheel or source distribution that a lock names; `size` in bytes, where it is known."""
+    """A wheel or source distribution that a lock names; `size` in bytes, where it is known.
+
+    `index` is the URL of the index that it is from, where the lock or page tells.
+    """
 
     name: str
     url: str
     digest: Digest
     size: int | None
+    index: str | None = field(default=None, compare=False)
 
     @property
     def key(self) -> str:
@@ -102,7 +106,7 @@ def read_lock(text: str, interpreter: Interpreter, platform: Platform, origin: s
             folders.append(package.directory.path)
         elif not isinstance(item, (PackageVcs, PackageDirectory)) and is_remote(item.url):
             try:
-                files.append(_file(item, item.url or ""))
+                files.append(_file(item, item.url or "", package.index))
             except ValueError as error:
                 faults.append(f"`{package.name}`: {error}")
     if faults:
@@ -126,19 +130,23 @@ def _known(lock: Pylock) -> Iterator[LockedFile]:
         for item in (*(package.wheels or ()), package.sdist, package.archive):
             if item is not None and is_remote(item.url) and "sha256" in item.hashes:
                 try:
-                    yield _file(item, item.url or "")
+                    yield _file(item, item.url or "", package.index)
                 except ValueError:
                     continue  # It matters only where it is chosen, and is refused there.
 
 
-def _file(item: PackageWheel | PackageSdist | PackageArchive, url: str) -> LockedFile:
+def _file(
+    item: PackageWheel | PackageSdist | PackageArchive, url: str, index: str | None
+) -> LockedFile:
     """Raises ValueError where the URL, or the hash, is none."""
     sha256 = item.hashes.get("sha256")
     if sha256 is None:
         known = ", ".join(f"`{name}`" for name in item.hashes) or "none"
         message = f"`{file_name(url)}` has no SHA-256, its hashes are {known}"
         raise ValueError(message)
-    return LockedFile(name=file_name(url), url=url, digest=Digest.parse(sha256), size=item.size)
+    return LockedFile(
+        name=file_name(url), url=url, digest=Digest.parse(sha256), size=item.size, index=index
+    )
 
 
 def _causes(error: BaseException) -> tuple[str, ...]:

@@ -13,10 +13,10 @@ from provisioner.errors import LockError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from provisioner.adapters.store import Store
     from provisioner.adapters.uv import Uv
+    from provisioner.core.digest import Digest
     from provisioner.core.interpreter import Interpreter
-    from provisioner.core.plan import LockedSet
+    from provisioner.core.plan import LockedFile, LockedSet
     from provisioner.workflow.workshop import Workshop
     from provisioner.workflow.world import World
 
@@ -76,7 +76,7 @@ def order_from(
         for folder in local_folders(recipe, contents)
     ]
     inputs = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return Order(profile=profile, recipe=recipe, inputs=inputs)
+    return Order(profile=profile, recipe=recipe, inputs=inputs, files=contents.files)
 
 
 def local_folders(recipe: Recipe, contents: LockedSet) -> tuple[Path, ...]:
@@ -87,14 +87,15 @@ def local_folders(recipe: Recipe, contents: LockedSet) -> tuple[Path, ...]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
-    """An environment to be made: for which profile, how, and from which inputs."""
+    """An environment to be made: for which profile, how, and from which inputs and files."""
 
     profile: str
     recipe: Recipe
     inputs: str
+    files: tuple[LockedFile, ...] = ()
 
 
-def make(world: World, store: Store, uv: Uv, order: Order) -> Prepared:
+def make(world: World, workshop: Workshop, uv: Uv, order: Order) -> Prepared:
     """Make an environment in the store; it is there whole, or not at all.
 
     Raises:
@@ -104,7 +105,7 @@ def make(world: World, store: Store, uv: Uv, order: Order) -> Prepared:
     from provisioner.adapters.uv import Turned
 
     recipe = order.recipe
-    path = store.new_environment(f"{Path(recipe.folder).name}-{order.profile}")
+    path = workshop.store.new_environment(f"{Path(recipe.folder).name}-{order.profile}")
     try:
         python = Path(recipe.python)
         if recipe.by_uv:
@@ -113,7 +114,13 @@ def make(world: World, store: Store, uv: Uv, order: Order) -> Prepared:
             editable = Path(recipe.editable) if recipe.editable else None
             uv.sync_lock(Path(recipe.lock), path, python, editable=editable)
         stamp = environment.finish(
-            path, {"project": recipe.folder, "profile": order.profile, "made": int(world.now())}
+            path,
+            {
+                "project": recipe.folder,
+                "profile": order.profile,
+                "made": int(world.now()),
+                "blobs": sorted(digest.hex for digest in _needed(workshop, order)),
+            },
         )
     except BaseException:
         environment.discard(path)
@@ -125,6 +132,18 @@ def make(world: World, store: Store, uv: Uv, order: Order) -> Prepared:
         inputs=order.inputs,
         recipe=recipe.to_json(),
     )
+
+
+def _needed(workshop: Workshop, order: Order) -> frozenset[Digest]:
+    """The blobs that an environment was made from, and those that it was built with.
+
+    uv builds a source distribution once for all projects, so that what that took is noted
+    with the source distribution too.
+    """
+    tools = workshop.pull.build_tools
+    sources = [file.digest for file in order.files if not file.name.endswith(".whl")]
+    workshop.pull.ledger.built_with(sources, tools)
+    return frozenset({*(file.digest for file in order.files), *tools})
 
 
 def renew(world: World, workshop: Workshop, prepared: Prepared, *, same: bool) -> Prepared:
@@ -162,4 +181,4 @@ def renew(world: World, workshop: Workshop, prepared: Prepared, *, same: bool) -
         )
     workshop.pull.know(contents.known)
     with workshop.building() as uv:
-        return make(world, workshop.store, uv, order)
+        return make(world, workshop, uv, order)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from provisioner.adapters.leases import Leases
 from provisioner.adapters.state import StateFolder
 from provisioner.workflow.detect import detect
 from provisioner.workflow.job import again, plan_job
@@ -40,14 +41,17 @@ def lock(world: World, options: Options, *, upgrade: bool) -> LockResult:
     job = plan_job(world, options, place, target, Wishes(upgrade=upgrade))
     store = store_of(world, options)
     store.open()
-    with open_workshop(
-        world,
-        store,
-        place.folder,
-        python=job.interpreter.path,
-        indexes=job.indexes,
-        offline=options.offline,
-    ) as workshop:
+    with (
+        Leases(store.root).working(),
+        open_workshop(
+            world,
+            store,
+            place.folder,
+            python=job.interpreter.path,
+            indexes=job.indexes,
+            offline=options.offline,
+        ) as workshop,
+    ):
         if make_uv_lock(job, workshop):
             job = again(job)
         locks = make_locks(job, workshop)

@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.adapters.environment import discard, file_hash, is_intact, is_ours, lock_stamp
+from provisioner.adapters.leases import Leases
+from provisioner.adapters.roots import Roots
 from provisioner.adapters.state import State, StateFolder
 from provisioner.adapters.uv import find_uv
 from provisioner.core.history import with_prepared
@@ -70,7 +72,8 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
         if place.home != place.folder:
             states.lead_from(place.folder)
         store.open()
-        return replace(_run(job, store, states, request), target=shown)
+        with Leases(store.root).working():
+            return replace(_run(job, store, states, request), target=shown)
 
 
 def prepare_for_targets(world: World, options: Options, wishes: Wishes) -> PreparedTargets:
@@ -120,13 +123,15 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
     ) as workshop:
         job, locks, written = _locked(job, workshop)
         files = tuple(file for locked in locks for file in locked.contents.files)
-        plan = plan_fetch(files, store)
+        plan = plan_fetch(files, store if job.wishes.dry_run else workshop.pull.ledger)
         if job.wishes.dry_run:
             return replace(
                 _result(job, workshop, plan),
                 missing=tuple((file.name, file.size) for file in plan.missing),
                 free_bytes=store.free_bytes(),
             )
+        # Before anything comes: it is this project's, also where this run breaks off.
+        Roots(store.root).register(states.home, _purpose(job), files, job.world.now())
         _check_space(store, plan)
         workshop.pull.know(file for locked in locks for file in locked.contents.known)
         workshop.pull.fetch(plan)
@@ -216,7 +221,7 @@ def _build(
             with workshop.building() as uv:
                 for order in orders:
                     job.world.progress.note(f"making the environment of `{order.profile}`")
-                    made.append(make(job.world, workshop.store, uv, order))
+                    made.append(make(job.world, workshop, uv, order))
     except BaseException as error:
         for item in made:
             discard(job.place.home / item.environment)
@@ -224,6 +229,17 @@ def _build(
             workshop.pull.blame_blobs(file for one in locks for file in one.contents.files)
         raise
     return ready | {item.profile: item for item in made}
+
+
+def _purpose(job: Job) -> str:
+    """What files are asked for: the environments of a folder, or to be held for a target."""
+    if not (job.wishes.fetch_only or job.not_here):
+        return str(job.place.folder)
+    import hashlib
+    import json
+
+    named = json.dumps([str(job.place.folder), target_to_json(job.target)], sort_keys=True)
+    return hashlib.sha256(named.encode()).hexdigest()
 
 
 def _recipe(job: Job, locked: Locked) -> Recipe:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Final
 from provisioner.adapters.gateway import IMMUTABLE, BodyAnswer, FileAnswer, RelayAnswer
 from provisioner.adapters.store import StoredPage
 from provisioner.core.pages import is_file, is_routed, lifetime, named_files, rule_for
+from provisioner.core.plan import LockedFile
 from provisioner.core.urls import file_name, without_secrets
 from provisioner.errors import GpuenvError, IntegrityError, NetworkError, SpaceError
 from provisioner.workflow.fetch import Fetcher
+from provisioner.workflow.ledger import Ledger
 from provisioner.workflow.wanted import (
     RefusedError,
     Wanted,
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from provisioner.adapters.http import Http
     from provisioner.adapters.store import Store
     from provisioner.core.digest import Digest
-    from provisioner.core.plan import FetchPlan, LockedFile
+    from provisioner.core.plan import FetchPlan
     from provisioner.core.profile import Index
     from provisioner.workflow.progress import Progress
 
@@ -79,12 +81,23 @@ class Pull:
         self._routes: tuple[Index, ...] = ()
         self.resolving = False
         self.fetched: dict[Digest, int] = {}
+        self.ledger = Ledger(store)
+        self._locked: set[Digest] = set()
+        self._served: set[Digest] = set()
         self._failures: dict[str, GpuenvError] = {}
         self._fetcher = Fetcher(store, http, progress, self._stopped)
 
     def know(self, files: Iterable[LockedFile]) -> None:
         """Learn which hash the file at a URL has; a lock's word comes first."""
-        self._known.update((file.key, file) for file in files)
+        for file in files:
+            self._known[file.key] = file
+            self._locked.add(file.digest)
+
+    @property
+    def build_tools(self) -> frozenset[Digest]:
+        """What clients took while building that no lock names."""
+        with self._counting:
+            return frozenset(self._served - self._locked)
 
     def route(self, indexes: Iterable[Index]) -> None:
         """Let packages that an index claims come only from it, and no others.
@@ -99,9 +112,10 @@ class Pull:
 
         Raises:
             NetworkError: a file cannot be had; offline, all that are missing.
-            IntegrityError: a file has another hash than its lock says.
+            IntegrityError: a file has another hash than its lock says, or its name had.
             SpaceError: the store is full.
         """
+        self.ledger.check((*plan.missing, *plan.held))
         if not plan.missing:
             return
         if self.offline:
@@ -193,6 +207,7 @@ class Pull:
                 yield reply
         elif file:
             self._obtain(file, request.headers)
+            self._serves(file.digest)
             rule = rule_for(key, self._indexes)
             yield FileAnswer(
                 path=self.store.blob(file.digest),
@@ -214,13 +229,20 @@ class Pull:
 
     def _obtain(self, file: LockedFile, headers: Mapping[str, str] | None = None) -> None:
         """Make sure that a blob is in the store; one process at a time fetches it."""
-        if file.digest in self.store:
+        if file.digest in self.ledger:
             return
+        self.ledger.check([file])
         if self.offline:
             raise missing_offline([file], self.because)
         with self.store.claim(file.digest.hex, self._waiting(file.name)):
             if file.digest not in self.store:
-                wanted = Wanted(name=file.name, url=file.url, size=file.size, digest=file.digest)
+                wanted = Wanted(
+                    name=file.name,
+                    url=file.url,
+                    size=file.size,
+                    digest=file.digest,
+                    index=file.index,
+                )
                 self._receive(wanted, headers or {})
 
     def _receive(self, wanted: Wanted, headers: Mapping[str, str]) -> Digest:
@@ -230,6 +252,7 @@ class Pull:
         found, received = self._fetcher.fetch(wanted, passed)
         with self._counting:
             self.fetched[found] = received
+        self.ledger.arrived(wanted.as_found(found), hashed=wanted.digest is not None)
         return found
 
     @contextmanager
@@ -250,6 +273,7 @@ class Pull:
                 )
                 self.store.keep_page(key, kept)
         assert kept.digest is not None  # noqa: S101 - as `_kept_file` and `_receive` say
+        self._serves(kept.digest)
         yield FileAnswer(
             path=self.store.blob(kept.digest),
             tag=kept.digest.hex,
@@ -258,7 +282,7 @@ class Pull:
 
     def _kept_file(self, key: str) -> StoredPage | None:
         kept = self.store.page(key)
-        return kept if kept and kept.digest and kept.digest in self.store else None
+        return kept if kept and kept.digest and kept.digest in self.ledger else None
 
     def _is_current(self, request: Request, kept: StoredPage) -> bool:
         """Whether the server still has a file under the ETag that it had."""
@@ -366,6 +390,11 @@ class Pull:
 
     def _age(self, page: StoredPage) -> float:
         return max(0.0, time.time() - page.stored)
+
+    def _serves(self, digest: Digest) -> None:
+        if not self.resolving:
+            with self._counting:
+                self._served.add(digest)
 
     def _waiting(self, name: str) -> Waiting:
         return Waiting(self._progress, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -52,13 +53,13 @@ def switch(world: World, options: Options, profile: str, *, keep: bool = False) 
         PolicyError: `.venv` was not made by gpuenv.
     """
     states = state_of(world, options)
-    with states.hold(wait_seconds=_WAIT_SECONDS):
+    with states.hold(wait_seconds=_WAIT_SECONDS), ExitStack() as renewing:
         state = states.read()
         states.check_link(is_ours, state.history)
         prepared = find_prepared(world, options, state, profile)
         ready = prepared
         if not (is_intact(prepared) or _kept(prepared, keep=keep)):
-            ready = _renew(world, options, prepared, same=False)
+            ready = _renew(world, options, prepared, renewing, same=False)
         history = state.history.activate(ready, automatic=False, now=int(world.now()))
         return _flip(world, states, replace(state, history=history), ready, state)
 
@@ -73,13 +74,13 @@ def rollback(
         PolicyError: `.venv` was not made by gpuenv.
     """
     states = state_of(world, options)
-    with states.hold(wait_seconds=_WAIT_SECONDS):
+    with states.hold(wait_seconds=_WAIT_SECONDS), ExitStack() as renewing:
         state = states.read()
         states.check_link(is_ours, state.history)
         generation = state.history.find(number)
         ready = generation.prepared
         if not (is_intact(ready) or _kept(ready, keep=keep)):
-            ready = _renew(world, options, ready, same=True)
+            ready = _renew(world, options, ready, renewing, same=True)
         history = state.history.go_back(generation, ready)
         return _flip(world, states, replace(state, history=history), ready, state)
 
@@ -119,12 +120,17 @@ def _kept(prepared: Prepared, *, keep: bool) -> bool:
     return keep
 
 
-def _renew(world: World, options: Options, prepared: Prepared, *, same: bool) -> Prepared:
+def _renew(
+    world: World, options: Options, prepared: Prepared, renewing: ExitStack, *, same: bool
+) -> Prepared:
+    """Make an environment again; `renewing` lasts until the state names it."""
+    from provisioner.adapters.leases import Leases
     from provisioner.workflow.environments import renew
     from provisioner.workflow.workshop import open_workshop
 
     store = store_of(world, options)
     store.open()
+    renewing.enter_context(Leases(store.root).working())
     what = "was changed" if Path(prepared.environment).is_dir() else "is gone"
     world.progress.note(f"the environment of `{prepared.profile}` {what}; making it again")
     folder, python = Path(prepared.folder), prepared.recipe["python"]

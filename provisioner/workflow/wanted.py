@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.adapters.gateway import BodyAnswer
 from provisioner.core.answers import pause_wished
+from provisioner.core.plan import LockedFile
 from provisioner.core.urls import without_secrets
 from provisioner.errors import NetworkError
 
@@ -38,6 +39,7 @@ class Wanted:
     url: str
     size: int | None
     digest: Digest | None
+    index: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -49,6 +51,12 @@ class Wanted:
     def claim(self) -> str:
         """What the file is claimed under while it arrives."""
         return self.digest.hex if self.digest else claim_of(self.key)
+
+    def as_found(self, digest: Digest) -> LockedFile:
+        """The file with the hash that it turned out to have."""
+        return LockedFile(
+            name=self.name, url=self.url, digest=digest, size=self.size, index=self.index
+        )
 
     def misfit(self, reason: str) -> NetworkError:
         """What came cannot be put together with what is there."""

@@ -1,0 +1,263 @@
+"""What lies in the store's folder, how much of the disk it takes, and its trash."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.adapters._files import read_json, remove_unheld
+from provisioner.core.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+_STAGED: Final = re.compile(r"\..+\.[0-9a-f]{12,16}")
+"""A file that is about to get its name: a dot, the name, and a random number."""
+
+_KEY: Final = re.compile(r"[0-9a-f]{64}")
+_FOLDERS: Final = ("blobs", "envs", "first-seen", "pages", "pins", "records", "roots", "")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mark:
+    """A finished environment's own account of its origin.
+
+    `blobs` are None where the environment was made before they were noted; `made` is the
+    time of the mark in seconds since the epoch.
+    """
+
+    folder: str | None
+    profile: str | None
+    blobs: frozenset[Digest] | None
+    made: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Environment:
+    """A folder in `envs/`; `mark` is None where it was never finished, or has lost it."""
+
+    path: Path
+    changed: float
+    mark: Mark | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """What lies in `partial/` under one key, locks apart."""
+
+    key: str
+    paths: tuple[Path, ...]
+    changed: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Usage:
+    """Files and their bytes, each file once however many links it has.
+
+    `shared` are the bytes of files that have links elsewhere too, such as in uv's cache:
+    removing these here frees nothing.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    shared: int = 0
+
+    def to_json(self) -> dict[str, int]:
+        """As `--json` has it."""
+        return {"files": self.files, "bytes": self.bytes, "shared_bytes": self.shared}
+
+
+@dataclass
+class _Links:
+    size: int
+    links: int
+    seen: int = field(default=0)
+
+
+class Inventory:
+    """A store's folder, looked at from the outside."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.environments_folder = root / "envs"
+        self._trash = root / "trash"
+
+    def blobs(self) -> Iterator[tuple[Digest, Path]]:
+        """Everything that stands where a blob would, whatever it is."""
+        for folder in _entries(self.root / "blobs" / "sha256"):
+            for path in _entries(folder):
+                try:
+                    digest = Digest(path.name) if _KEY.fullmatch(path.name) else None
+                except ValueError:
+                    continue
+                if digest is not None and folder.name == digest.hex[:2]:
+                    yield digest, path
+
+    def environments(self) -> tuple[Environment, ...]:
+        """Every environment, finished or not."""
+        found = []
+        for path in _entries(self.environments_folder):
+            if path.is_dir() and not path.is_symlink():
+                changed = _modified(path)
+                if changed is not None:
+                    mark = _mark(path.with_name(f"{path.name}.json"))
+                    found.append(Environment(path=path, changed=changed, mark=mark))
+        return tuple(found)
+
+    def lost_marks(self) -> Iterator[Path]:
+        """Marks of environments that are gone."""
+        for path in _entries(self.environments_folder):
+            is_mark = path.suffix == ".json" and not path.name.startswith(".")
+            if is_mark and not path.with_suffix("").is_dir():
+                yield path
+
+    def parts(self) -> tuple[Part, ...]:
+        """What has arrived in part, by key; `""` for what has none."""
+        every: dict[str, list[Path]] = {}
+        for path in _entries(self.root / "partial"):
+            if path.suffix != ".lock":
+                key = _KEY.match(path.name)
+                every.setdefault(key[0] if key else "", []).append(path)
+        return tuple(
+            Part(
+                key=key,
+                paths=tuple(paths),
+                changed=max((_modified(path) or 0.0 for path in paths), default=0.0),
+            )
+            for key, paths in every.items()
+        )
+
+    def claim_lock(self, key: str) -> Path:
+        """The lock of whoever fetches what a key stands for."""
+        return self.root / "partial" / f"{key}.lock"
+
+    def remove_claim_locks(self) -> int:
+        """Remove the locks in `partial/` that nobody holds, and tell how many."""
+        return sum(remove_unheld(path) for path in self.root.glob("partial/*.lock"))
+
+    def pages(self) -> Iterator[tuple[Path, dict[str, Any] | None]]:
+        """The heads of kept pages, with None for one that cannot be read."""
+        for path in _entries(self.root / "pages"):
+            if path.suffix == ".json" and not path.name.startswith("."):
+                try:
+                    head = read_json(path)
+                except ValueError:
+                    head = None
+                yield path, head if isinstance(head, dict) else None
+
+    def page_bodies(self) -> Iterator[Path]:
+        """The bodies of kept pages."""
+        for path in _entries(self.root / "pages"):
+            if path.suffix != ".json" and not path.name.startswith("."):
+                yield path
+
+    def staged(self) -> Iterator[tuple[Path, float]]:
+        """Files that were about to get their name, and when they were written."""
+        for name in _FOLDERS:
+            folder = self.root / name if name else self.root
+            deep = name in {"blobs", "first-seen", "records"}
+            for path in folder.rglob(".*") if deep else folder.glob(".*"):
+                changed = _modified(path)
+                if _STAGED.fullmatch(path.name) and changed is not None and path.is_file():
+                    yield path, changed
+
+    def throw_away(self, path: Path) -> bool:
+        """Move something into the trash by one rename; False where it is gone already."""
+        self._trash.mkdir(exist_ok=True)
+        try:
+            path.rename(self._trash / f"{os.urandom(6).hex()}-{path.name[-80:]}")
+        except FileNotFoundError:
+            return False
+        return True
+
+    def empty_trash(self) -> int:
+        """Delete what lies in the trash, and tell how many bytes that made free."""
+        thrown = list(_entries(self._trash))
+        used = usage(thrown)
+        for path in thrown:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        return used.bytes - used.shared
+
+
+def usage(paths: Iterable[Path]) -> Usage:
+    """What files and folders take of the disk together."""
+    links: dict[tuple[int, int], _Links] = {}
+    for path in paths:
+        for found in _files(path):
+            item = links.setdefault(
+                (found.st_dev, found.st_ino), _Links(_taken(found), found.st_nlink)
+            )
+            item.seen += 1
+    return Usage(
+        files=len(links),
+        bytes=sum(item.size for item in links.values()),
+        shared=sum(item.size for item in links.values() if item.links > item.seen),
+    )
+
+
+def _taken(found: os.stat_result) -> int:
+    """Bytes on the disk: files that arrive in parts have holes."""
+    if found.st_mode & stat.S_IWUSR and found.st_blocks * 512 < found.st_size:
+        return found.st_blocks * 512
+    return found.st_size
+
+
+def _files(path: Path) -> Iterator[os.stat_result]:
+    """The files in a folder, links as themselves; a file alone is its own."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        yield found
+        return
+    waiting = [str(path)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    else:
+                        yield entry.stat(follow_symlinks=False)
+        except OSError:
+            continue  # It is gone meanwhile, or not ours to read.
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _modified(path: Path) -> float | None:
+    try:
+        return path.lstat().st_mtime
+    except OSError:
+        return None
+
+
+def _mark(path: Path) -> Mark | None:
+    made = _modified(path)
+    if made is None:
+        return None
+    try:
+        data = read_json(path)
+        blobs = data.get("blobs")
+        return Mark(
+            folder=data.get("project"),
+            profile=data.get("profile"),
+            blobs=None if blobs is None else frozenset(Digest.parse(text) for text in blobs),
+            made=made,
+        )
+    except (AttributeError, TypeError, ValueError):
+        return Mark(folder=None, profile=None, blobs=None, made=made)

@@ -1,0 +1,104 @@
+"""Who uses the store now, so that a collection leaves to them what they count on.
+
+A process that works with the store holds a lease from its first look to its last write. What
+it finds held it takes under a shared lock; a collection looks and removes under the same lock
+alone. So either the collection sees that a blob was used since the oldest lease began, and
+leaves it, or whoever looks sees that it is gone, and fetches it.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from provisioner.adapters._files import is_held, locked, remove_unheld
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+GRACE_SECONDS: Final = 86_400
+"""How long a lease of another host counts whose lock does not reach here, as on some NFS."""
+
+_SHORTLY: Final = 600.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lease:
+    """A process that uses the store, in its own words, since a time of the file system."""
+
+    holder: str
+    since: float
+
+
+class Leases:
+    """The locks of a store as a whole."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / "leases"
+        self._lock = root / "lock"
+        self._collecting = root / "gc.lock"
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Use the store: what comes, or is taken, from now on stays until this ends."""
+        path = self._folder / f"{os.urandom(8).hex()}.lock"
+        with locked(path, wait_seconds=0):
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
+    @contextmanager
+    def taking(self) -> Iterator[None]:
+        """Look whether something is held and note that it is used, for a moment."""
+        with locked(self._lock, wait_seconds=_SHORTLY, shared=True):
+            yield
+
+    @contextmanager
+    def removing(self) -> Iterator[None]:
+        """Decide and remove while nobody takes anything, for a moment."""
+        with locked(self._lock, wait_seconds=_SHORTLY):
+            yield
+
+    @contextmanager
+    def collecting(
+        self, wait_seconds: float, waiting: Callable[[str], None] | None = None
+    ) -> Iterator[None]:
+        """Be the only collection.
+
+        Raises:
+            LockHeldError: there is another one.
+        """
+        with locked(self._collecting, wait_seconds=wait_seconds, waiting=waiting):
+            yield
+
+    def alive(self, now: float) -> tuple[Lease, ...]:
+        """The leases of processes that run; those of others are only left over."""
+        found = []
+        for path in self._folder.glob("*.lock"):
+            try:
+                since = path.stat().st_mtime
+                holder = path.read_text(encoding="utf-8", errors="replace")
+            except FileNotFoundError:
+                continue
+            if is_held(path) or (_is_elsewhere(holder) and now - since < GRACE_SECONDS):
+                found.append(Lease(holder=holder or "another process", since=since))
+        return tuple(sorted(found, key=lambda item: item.since))
+
+    def clear(self, now: float) -> None:
+        """Remove the leases of processes that have ended."""
+        for path in self._folder.glob("*.lock"):
+            try:
+                holder = path.read_text(encoding="utf-8", errors="replace")
+                since = path.stat().st_mtime
+            except FileNotFoundError:
+                continue
+            if not (_is_elsewhere(holder) and now - since < GRACE_SECONDS):
+                remove_unheld(path)
+
+
+def _is_elsewhere(holder: str) -> bool:
+    return bool(holder) and f" on {os.uname().nodename} " not in holder

@@ -1,0 +1,166 @@
+"""`records/` and `first-seen/` of the store: what is known of its blobs, and of file names.
+
+A record's own modification time is when the blob was last used: setting it needs no rewrite,
+and no lock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.adapters._files import read_json, write_whole
+from provisioner.core.blob_record import BlobRecord, Stamp, record_from_json
+from provisioner.core.digest import Digest
+from provisioner.core.first_seen import FirstSeen, first_seen_from_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+_DAMAGED: Final = (AttributeError, KeyError, TypeError, ValueError)
+
+
+def stamp_of(path: Path | str) -> Stamp | None:
+    """The stamp of a regular file; None for anything else, and where there is nothing."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino, stat.S_IMODE(found.st_mode)
+
+
+class Records:
+    """One small file a blob."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / "records"
+
+    def read(self, digest: Digest) -> BlobRecord | None:
+        """What is known of a blob; None where nothing is, or it cannot be read."""
+        try:
+            data = read_json(self._path(digest))
+            return record_from_json(data) if data is not None else None
+        except _DAMAGED:
+            return None  # It is written anew when the hash of the blob was found right.
+
+    def write(self, digest: Digest, record: BlobRecord) -> None:
+        """Keep what is known of a blob, which counts as a use of it."""
+        path = self._path(digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(record.to_json()))
+
+    def touch(self, digest: Digest) -> None:
+        """Note that a blob is used now, where there is a record of it that is ours."""
+        with suppress(FileNotFoundError, PermissionError):
+            os.utime(self._path(digest))
+
+    def used(self, digest: Digest) -> float | None:
+        """When a blob was last used, in seconds since the epoch."""
+        try:
+            return self._path(digest).stat().st_mtime
+        except FileNotFoundError:
+            return None
+
+    def remove(self, digest: Digest) -> None:
+        """Know nothing of a blob any more."""
+        self._path(digest).unlink(missing_ok=True)
+
+    def every(self) -> Iterator[tuple[Digest, BlobRecord | None]]:
+        """Every record, with None for one that cannot be read."""
+        # Strings and not paths: verifying by stat is about reading these quickly.
+        for folder in _names(str(self._folder)):
+            for name in _names(f"{self._folder}/{folder}"):
+                stem, dot, _ = name.partition(".json")
+                try:
+                    digest = Digest.parse(stem)
+                except ValueError:
+                    continue
+                if dot:
+                    yield digest, _read_quickly(f"{self._folder}/{folder}/{name}")
+
+    def _path(self, digest: Digest) -> Path:
+        return self._folder / digest.hex[:2] / f"{digest.hex}.json"
+
+
+class FirstSeenNames:
+    """One small file an index and file name; whoever writes it first is right."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / "first-seen"
+
+    def read(self, index: str, name: str) -> FirstSeen | None:
+        """How a file name was first seen; None where it never was, or that cannot be read."""
+        found = _read(self._path(index, name), first_seen_from_json)
+        # Only to be sure that it is of this name, and was not put here by another hand.
+        return found if found and (found.index, found.name) == (index, name) else None
+
+    def keep(self, seen: FirstSeen) -> FirstSeen:
+        """Keep how a name was seen, and tell how it was seen first."""
+        path = self._path(seen.index, seen.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+        write_whole(staged, json.dumps(seen.to_json()))
+        try:
+            # Unlike a rename, a link takes the place of nothing that is there.
+            os.link(staged, path)
+        except FileExistsError:
+            first = self.read(seen.index, seen.name)
+            if first is not None:
+                return first
+            staged.replace(path)  # What was there could not be read.
+        except OSError:
+            staged.replace(path)  # A file system without links.
+        finally:
+            staged.unlink(missing_ok=True)
+        return seen
+
+    def forget(self, seen: FirstSeen) -> None:
+        """Let a name be seen for the first time again."""
+        self._path(seen.index, seen.name).unlink(missing_ok=True)
+
+    def every(self) -> Iterator[tuple[Path, FirstSeen | None]]:
+        """All of them, with None for one that cannot be read."""
+        for path in sorted(self._folder.glob("??/*.json")):
+            if not path.name.startswith("."):
+                yield path, _read(path, first_seen_from_json)
+
+    def _path(self, index: str, name: str) -> Path:
+        import hashlib
+
+        key = hashlib.sha256(f"{index}\n{name}".encode()).hexdigest()
+        return self._folder / key[:2] / f"{key}.json"
+
+
+def _read(path: Path, parse: Callable[[Mapping[str, Any]], FirstSeen]) -> FirstSeen | None:
+    try:
+        data = read_json(path)
+        return parse(data) if data is not None else None
+    except _DAMAGED:
+        return None
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - as above
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _read_quickly(path: str) -> BlobRecord | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        size = os.fstat(descriptor).st_size
+        return record_from_json(json.loads(os.read(descriptor, size + 1)))
+    except (OSError, *_DAMAGED):
+        return None
+    finally:
+        os.close(descriptor)

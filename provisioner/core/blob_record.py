@@ -1,0 +1,76 @@
+"""What the store remembers of a blob: its names, where it came from, and how it lay there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.core.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Stamp = tuple[int, int, int, int]
+"""Size, modification time in nanoseconds, inode and permissions of a file."""
+
+WRITE_BITS: Final = 0o222
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """A name of a blob, and where it was fetched; the URLs have no secrets in them.
+
+    `index` is the index that named it, where one did.
+    """
+
+    name: str
+    url: str
+    index: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlobRecord:
+    """What is known of a blob.
+
+    `fetched` is in seconds since the epoch, None where it was not seen to arrive. `stamp` is
+    the blob's as it was when its hash was last known to be right, None where that is not
+    known. `needs` are other blobs that were used to build this one, a source distribution.
+    """
+
+    origins: tuple[Origin, ...] = ()
+    fetched: float | None = None
+    stamp: Stamp | None = None
+    needs: frozenset[Digest] = frozenset()
+
+    def to_json(self) -> dict[str, Any]:
+        """The written form."""
+        return {
+            "origins": [
+                {"name": item.name, "url": item.url, "index": item.index} for item in self.origins
+            ],
+            "fetched": self.fetched,
+            "stamp": self.stamp,
+            "needs": sorted(item.hex for item in self.needs),
+        }
+
+
+def record_from_json(data: Mapping[str, Any]) -> BlobRecord:
+    """Read the written form.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is damaged.
+    """
+    stamp = data["stamp"]
+    if stamp is not None:
+        size, modified, inode, mode = stamp
+        stamp = (int(size), int(modified), int(inode), int(mode))
+    fetched = data["fetched"]
+    return BlobRecord(
+        origins=tuple(
+            Origin(name=str(item["name"]), url=str(item["url"]), index=item["index"])
+            for item in data["origins"]
+        ),
+        fetched=None if fetched is None else float(fetched),
+        stamp=stamp,
+        needs=frozenset(Digest.parse(text) for text in data["needs"]),
+    )

@@ -1,0 +1,137 @@
+"""What the store learns as blobs arrive and are taken: records, and first-seen file names."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from provisioner.adapters.leases import Leases
+from provisioner.adapters.records import FirstSeenNames, Records, stamp_of
+from provisioner.core.blob_record import BlobRecord, Origin
+from provisioner.core.first_seen import FirstSeen, index_of, name_of
+from provisioner.core.urls import without_secrets
+from provisioner.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from provisioner.adapters.store import Store
+    from provisioner.core.digest import Digest
+    from provisioner.core.plan import LockedFile
+
+
+class Ledger:
+    """The account of one store's blobs.
+
+    It is a container of the digests that are held: asking it takes the blob, so that no
+    collection removes it as long as this process works.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._records = Records(store.root)
+        self._names = FirstSeenNames(store.root)
+        self._leases = Leases(store.root)
+
+    def __contains__(self, digest: object) -> bool:
+        """Whether a blob is held, and as it was when its hash was last right.
+
+        One that has changed is hashed; where that is wrong it is removed, to be fetched again.
+        """
+        if digest not in self._store:
+            return False
+        with self._leases.taking():
+            if digest not in self._store:
+                return False
+            record = self._records.read(digest)
+            if record is None:
+                self._records.write(digest, BlobRecord())
+            else:
+                self._records.touch(digest)
+        if record is None or record.stamp in {None, stamp_of(self._store.blob(digest))}:
+            return True
+        return self.confirm(digest, record)
+
+    def confirm(self, digest: Digest, record: BlobRecord) -> bool:
+        """Hash a blob: note how it lies there if it is right, else remove it."""
+        if not self._store.verify(digest):
+            self._store.drop(digest)
+            return False
+        path = self._store.blob(digest)
+        with suppress(PermissionError):  # Another user's, in a shared store.
+            path.chmod(0o444)
+        self._records.write(digest, replace(record, stamp=stamp_of(path)))
+        return True
+
+    def check(self, files: Iterable[LockedFile]) -> None:
+        """Refuse file names that were seen before with other bytes.
+
+        Raises:
+            IntegrityError: some were.
+        """
+        causes, names = [], []
+        for file in dict.fromkeys(files):
+            first = self._names.read(index_of(file), name_of(file))
+            if first and first.digest != file.digest:
+                causes.append(_both(first, file.digest))
+                names.append(first.name)
+        if causes:
+            raise _changed(causes, names)
+
+    def arrived(self, file: LockedFile, *, hashed: bool) -> None:
+        """Note that a blob has come; `hashed` where its hash was known before.
+
+        Raises:
+            IntegrityError: its name was seen with other bytes in the meantime.
+        """
+        url = without_secrets(file.url)
+        origin = Origin(name=name_of(file), url=url, index=file.index)
+        known = self._records.read(file.digest) or BlobRecord()
+        others = tuple(item for item in known.origins if item.url != url)
+        stamp = stamp_of(self._store.blob(file.digest))
+        self._records.write(
+            file.digest,
+            replace(known, origins=(origin, *others), fetched=time.time(), stamp=stamp),
+        )
+        if not hashed:
+            return  # Only what has a hash is meant to stay the same.
+        seen = FirstSeen(
+            index=index_of(file),
+            name=origin.name,
+            digest=file.digest,
+            url=url,
+            seen=time.time(),
+        )
+        first = self._names.keep(seen)
+        if first.digest != file.digest:
+            raise _changed([_both(first, file.digest)], [first.name])
+
+    def built_with(self, sources: Iterable[Digest], needs: Iterable[Digest]) -> None:
+        """Note what was used to build source distributions: they need it to be built again."""
+        used = frozenset(needs)
+        if not used:
+            return
+        for source in sources:
+            known = self._records.read(source) or BlobRecord()
+            if not used <= known.needs:
+                self._records.write(source, replace(known, needs=known.needs | used))
+
+
+def _both(first: FirstSeen, digest: Digest) -> str:
+    when = time.strftime("%Y-%m-%d", time.gmtime(first.seen))
+    return (
+        f"`{first.name}` of {first.index} was seen on {when} with sha256 `{first.digest}`, "
+        f"now it has `{digest}`"
+    )
+
+
+def _changed(causes: list[str], names: list[str]) -> IntegrityError:
+    return IntegrityError(
+        "a file name has other bytes than when it was first seen",
+        causes=tuple(causes),
+        hint="if its publisher has replaced it and you trust the new one, "
+        f"`gpuenv store forget {names[0]}` lets it be seen anew",
+        code="file-changed",
+    )
