@@ -6,11 +6,12 @@ import os
 import re
 import shutil
 import stat
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.adapters._files import read_json, remove_unheld
-from provisioner.core.digest import Digest
+from provisioner.core.digest import Digest, is_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -87,16 +88,16 @@ class Inventory:
         self.environments_folder = root / "envs"
         self._trash = root / "trash"
 
-    def blobs(self) -> Iterator[tuple[Digest, Path]]:
+    def blobs(self) -> Iterator[tuple[Digest, os.stat_result]]:
         """Everything that stands where a blob would, whatever it is."""
-        for folder in _entries(self.root / "blobs" / "sha256"):
-            for path in _entries(folder):
-                try:
-                    digest = Digest(path.name) if _KEY.fullmatch(path.name) else None
-                except ValueError:
-                    continue
-                if digest is not None and folder.name == digest.hex[:2]:
-                    yield digest, path
+        # Strings and not paths: verifying by stat is about looking at these quickly.
+        folders = f"{self.root}/blobs/sha256"
+        for folder in _names(folders):
+            with suppress(FileNotFoundError), os.scandir(f"{folders}/{folder}") as entries:
+                for entry in entries:
+                    if is_digest(entry.name) and entry.name.startswith(folder):
+                        with suppress(FileNotFoundError):
+                            yield Digest(entry.name), entry.stat(follow_symlinks=False)
 
     def environments(self) -> tuple[Environment, ...]:
         """Every environment, finished or not."""
@@ -166,14 +167,15 @@ class Inventory:
                 if _STAGED.fullmatch(path.name) and changed is not None and path.is_file():
                     yield path, changed
 
-    def throw_away(self, path: Path) -> bool:
-        """Move something into the trash by one rename; False where it is gone already."""
+    def throw_away(self, path: Path) -> Path | None:
+        """Move something into the trash by one rename; None where it is gone already."""
         self._trash.mkdir(exist_ok=True)
+        thrown = self._trash / f"{os.urandom(6).hex()}-{path.name[-80:]}"
         try:
-            path.rename(self._trash / f"{os.urandom(6).hex()}-{path.name[-80:]}")
+            path.rename(thrown)
         except FileNotFoundError:
-            return False
-        return True
+            return None
+        return thrown
 
     def empty_trash(self) -> int:
         """Delete what lies in the trash, and tell how many bytes that made free."""
@@ -235,6 +237,13 @@ def _files(path: Path) -> Iterator[os.stat_result]:
 def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - see `Inventory.blobs`
     except (FileNotFoundError, NotADirectoryError):
         return []
 

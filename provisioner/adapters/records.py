@@ -8,31 +8,29 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.adapters._files import read_json, write_whole
-from provisioner.core.blob_record import BlobRecord, Stamp, record_from_json
-from provisioner.core.digest import Digest
+from provisioner.core.blob_record import BlobRecord, Stamp, record_from_json, stamp_from
+from provisioner.core.digest import Digest, is_digest
 from provisioner.core.first_seen import FirstSeen, first_seen_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+_SUFFIX: Final = ".json"
 _DAMAGED: Final = (AttributeError, KeyError, TypeError, ValueError)
 
 
-def stamp_of(path: Path | str) -> Stamp | None:
+def stamp_of(path: Path) -> Stamp | None:
     """The stamp of a regular file; None for anything else, and where there is nothing."""
     try:
-        found = os.lstat(path)
+        found = path.lstat()
     except OSError:
         return None
-    if not stat.S_ISREG(found.st_mode):
-        return None
-    return found.st_size, found.st_mtime_ns, found.st_ino, stat.S_IMODE(found.st_mode)
+    return stamp_from(found)
 
 
 class Records:
@@ -44,47 +42,37 @@ class Records:
     def read(self, digest: Digest) -> BlobRecord | None:
         """What is known of a blob; None where nothing is, or it cannot be read."""
         try:
-            data = read_json(self._path(digest))
+            data = read_json(self.path(digest))
             return record_from_json(data) if data is not None else None
         except _DAMAGED:
             return None  # It is written anew when the hash of the blob was found right.
 
     def write(self, digest: Digest, record: BlobRecord) -> None:
         """Keep what is known of a blob, which counts as a use of it."""
-        path = self._path(digest)
+        path = self.path(digest)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(record.to_json()))
 
     def touch(self, digest: Digest) -> None:
         """Note that a blob is used now, where there is a record of it that is ours."""
         with suppress(FileNotFoundError, PermissionError):
-            os.utime(self._path(digest))
-
-    def used(self, digest: Digest) -> float | None:
-        """When a blob was last used, in seconds since the epoch."""
-        try:
-            return self._path(digest).stat().st_mtime
-        except FileNotFoundError:
-            return None
+            os.utime(self.path(digest))
 
     def remove(self, digest: Digest) -> None:
         """Know nothing of a blob any more."""
-        self._path(digest).unlink(missing_ok=True)
+        self.path(digest).unlink(missing_ok=True)
 
-    def every(self) -> Iterator[tuple[Digest, BlobRecord | None]]:
-        """Every record, with None for one that cannot be read."""
+    def every(self) -> Iterator[tuple[Digest, BlobRecord | None, float]]:
+        """Every record with the time of its last use, and None for one that cannot be read."""
         # Strings and not paths: verifying by stat is about reading these quickly.
         for folder in _names(str(self._folder)):
             for name in _names(f"{self._folder}/{folder}"):
-                stem, dot, _ = name.partition(".json")
-                try:
-                    digest = Digest.parse(stem)
-                except ValueError:
-                    continue
-                if dot:
-                    yield digest, _read_quickly(f"{self._folder}/{folder}/{name}")
+                if name.endswith(_SUFFIX) and is_digest(name[: -len(_SUFFIX)]):
+                    record, used = _read_quickly(f"{self._folder}/{folder}/{name}")
+                    yield Digest(name[: -len(_SUFFIX)]), record, used
 
-    def _path(self, digest: Digest) -> Path:
+    def path(self, digest: Digest) -> Path:
+        """Where the record of a blob is, or would be."""
         return self._folder / digest.hex[:2] / f"{digest.hex}.json"
 
 
@@ -152,15 +140,16 @@ def _names(folder: str) -> list[str]:
         return []
 
 
-def _read_quickly(path: str) -> BlobRecord | None:
+def _read_quickly(path: str) -> tuple[BlobRecord | None, float]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return None
+        return None, 0.0
     try:
-        size = os.fstat(descriptor).st_size
-        return record_from_json(json.loads(os.read(descriptor, size + 1)))
+        found = os.fstat(descriptor)
+        data = json.loads(os.read(descriptor, found.st_size + 1))
+        return record_from_json(data), found.st_mtime
     except (OSError, *_DAMAGED):
-        return None
+        return None, 0.0
     finally:
         os.close(descriptor)

@@ -80,8 +80,8 @@ class Store:
             ) from error
         self._expect(found)
 
-    def check(self) -> None:
-        """Look whether the store could be opened, and make nothing.
+    def check(self, *, writing: bool = True) -> None:
+        """Look whether the store could be opened, for reading alone or not, and make nothing.
 
         Raises:
             GpuenvError: it is of another format, or cannot be written.
@@ -89,6 +89,8 @@ class Store:
         version = self.root / "VERSION"
         if version.exists():
             self._expect(version.read_text(encoding="utf-8").strip())
+        if not writing:
+            return
         folder = next(path for path in (self.root, *self.root.parents) if path.exists())
         if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
             message = f"cannot open the store `{self.root}`"

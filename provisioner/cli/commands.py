@@ -57,8 +57,7 @@ class Session:
         """Print a result, as JSON or as text."""
         self.progress.close()
         if self.as_json:
-            name = click.get_current_context().command.name or ""
-            click.echo(envelope(name, data))
+            click.echo(envelope(_command(click.get_current_context()), data))
         elif not self.quiet:
             click.echo(text)
 
@@ -70,6 +69,11 @@ class Session:
         from provisioner.cli.progress import Lines, Terminal
 
         return Terminal() if sys.stderr.isatty() and not self.verbose else Lines()
+
+
+def _command(context: click.Context) -> str:
+    """The words of a command, as in `store gc`."""
+    return context.command_path.partition(" ")[2]
 
 
 def _end_as_interrupted() -> None:
@@ -99,14 +103,14 @@ def _switched_on(variable: str) -> bool:
     raise UsageError(message, causes=(f"it is `{text}`",), hint=f"`{variable}=1`")
 
 
-def _common(function: Callable[..., Any]) -> Callable[..., Any]:
+def common(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that all commands share, and hand them over as a `Session`."""
 
     @functools.wraps(function)
     def called(**values: Any) -> Any:  # noqa: ANN401 - click's own
         context = click.get_current_context()
         called_with = context.find_object(Called) or Called()
-        called_with.command = context.command.name or ""
+        called_with.command = _command(context)
         called_with.as_json = values["as_json"]
         offline = values.pop("offline") or _switched_on("GPUENV_OFFLINE")
         project, store = values.pop("project"), values.pop("store")
@@ -195,7 +199,7 @@ def gpuenv() -> None:
 
 @gpuenv.command()
 @click.option("--save", type=_PATH, metavar="FILE", help="Write a file that --target takes.")
-@_common
+@common
 def detect(session: Session, save: Path | None) -> None:
     """Show the driver, the GPUs, and what is wrong with them."""
     from provisioner.cli.render import render_target
@@ -209,7 +213,7 @@ def detect(session: Session, save: Path | None) -> None:
 
 
 @gpuenv.command()
-@_common
+@common
 def profiles(session: Session) -> None:
     """List the profiles, where each is from, and which of them fit."""
     from provisioner.cli.render import render_profiles
@@ -220,7 +224,7 @@ def profiles(session: Session) -> None:
 
 
 @gpuenv.command()
-@_common
+@common
 def select(session: Session) -> None:
     """Show which profile would be chosen, and why not the others."""
     from provisioner.cli.render import render_known, render_selection, render_selections
@@ -242,7 +246,7 @@ def select(session: Session) -> None:
 
 @gpuenv.command()
 @click.option("--upgrade", is_flag=True, help="Take newer versions than the locks have.")
-@_common
+@common
 def lock(session: Session, *, upgrade: bool) -> None:
     """Resolve and write the locks, and do no more."""
     from provisioner.cli.render import render_lock
@@ -258,7 +262,7 @@ def lock(session: Session, *, upgrade: bool) -> None:
 @click.option("--fetch-only", is_flag=True, help="Fetch, and make no environment.")
 @click.option("--dry-run", is_flag=True, help="Show what would be fetched.")
 @click.option("--adopt", is_flag=True, help="Move a `.venv` that is not ours aside.")
-@_common
+@common
 def prepare(session: Session, **wishes: Any) -> None:  # noqa: ANN401 - flags
     """Get the right CUDA environment, and every other one that the host can run."""
     from provisioner.cli.render import render_prepare, render_prepared_targets
@@ -276,7 +280,7 @@ def prepare(session: Session, **wishes: Any) -> None:  # noqa: ANN401 - flags
 @gpuenv.command()
 @click.argument("wanted", metavar="PROFILE")
 @click.option("--keep", is_flag=True, help="Take an environment that was changed as it is.")
-@_common
+@common
 def switch(session: Session, wanted: str, *, keep: bool) -> None:
     """Make another prepared profile the active one."""
     from provisioner.cli.render import render_switch
@@ -289,7 +293,7 @@ def switch(session: Session, wanted: str, *, keep: bool) -> None:
 @gpuenv.command()
 @click.argument("number", metavar="[N]", type=int, required=False)
 @click.option("--keep", is_flag=True, help="Take an environment that was changed as it is.")
-@_common
+@common
 def rollback(session: Session, number: int | None, *, keep: bool) -> None:
     """Go back to an earlier generation, the previous one if none is named."""
     from provisioner.cli.render import render_switch
@@ -300,7 +304,7 @@ def rollback(session: Session, number: int | None, *, keep: bool) -> None:
 
 
 @gpuenv.command()
-@_common
+@common
 def status(session: Session) -> None:
     """Show what is active, and whether it is as it was made."""
     from provisioner.cli.render import render_status
@@ -315,7 +319,7 @@ def status(session: Session) -> None:
 
 
 @gpuenv.command()
-@_common
+@common
 def doctor(session: Session) -> None:
     """Show what is wrong on this machine for `prepare`, and how to mend it."""
     from provisioner.cli.render import render_doctor
@@ -331,7 +335,7 @@ def doctor(session: Session) -> None:
 
 @gpuenv.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-@_common
+@common
 def run(session: Session, command: tuple[str, ...]) -> None:
     """Run a command inside an environment, without activating it."""
     from provisioner.workflow.run import command_environment, replace_process

@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from provisioner.cli import store as _store_commands  # noqa: F401 - its commands are gpuenv's
 from provisioner.cli.commands import Called, gpuenv
 from provisioner.cli.render import envelope, render_error
 from provisioner.errors import GpuenvError, SpaceError, UsageError, said

@@ -30,3 +30,8 @@ class Digest:
     def __str__(self) -> str:
         """The digits."""
         return self.hex
+
+
+def is_digest(text: str) -> bool:
+    """Whether a name is that of a blob: 64 hexadecimal digits in lower case."""
+    return _SHA256.fullmatch(text) is not None

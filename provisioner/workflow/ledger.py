@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from provisioner.adapters.leases import Leases
 from provisioner.adapters.records import FirstSeenNames, Records, stamp_of
 from provisioner.core.blob_record import BlobRecord, Origin
+from provisioner.core.digest import Digest
 from provisioner.core.first_seen import FirstSeen, index_of, name_of
 from provisioner.core.urls import without_secrets
 from provisioner.errors import IntegrityError
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from provisioner.adapters.store import Store
-    from provisioner.core.digest import Digest
     from provisioner.core.plan import LockedFile
 
 
@@ -40,7 +40,7 @@ class Ledger:
 
         One that has changed is hashed; where that is wrong it is removed, to be fetched again.
         """
-        if digest not in self._store:
+        if not isinstance(digest, Digest) or digest not in self._store:
             return False
         with self._leases.taking():
             if digest not in self._store:

@@ -64,17 +64,26 @@ def open_workshop(  # noqa: PLR0913 - what uv is given, and what it may reach
     `python` is the interpreter that uv is to use; `indexes` are those whose policies count.
     """
     world.guard()
-    where = (world.variables, world.home, folder)
-    http = connect(world, folder, connections=_CONNECTIONS)
-    pull = Pull(store, http, indexes, world.progress, offline=offline)
-    try:
+    with open_pull(world, store, folder, indexes, offline=offline) as pull:
         yield Workshop(
             world,
             folder,
             pull,
             python=python,
-            settings=lambda into: uv_settings.safe_settings(*where, into),
+            settings=lambda into: uv_settings.safe_settings(
+                world.variables, world.home, folder, into
+            ),
         )
+
+
+@contextmanager
+def open_pull(
+    world: World, store: Store, folder: Path, indexes: Iterable[Index] = (), *, offline: bool
+) -> Iterator[Pull]:
+    """What fetches into the store, with the proxies and credentials that count in a folder."""
+    http = connect(world, folder, connections=_CONNECTIONS)
+    try:
+        yield Pull(store, http, indexes, world.progress, offline=offline)
     finally:
         http.close()
 

@@ -1,0 +1,118 @@
+"""The results of `gpuenv store` as text."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from provisioner.cli.render import files_text
+from provisioner.core.sizes import size_text
+from provisioner.workflow.store_gc import KINDS
+
+if TYPE_CHECKING:
+    from provisioner.adapters.inventory import Usage
+    from provisioner.adapters.roots import Pin
+    from provisioner.workflow.store_gc import GcResult, Kind
+    from provisioner.workflow.store_list import InfoResult, ListResult
+    from provisioner.workflow.store_pin import ForgetResult, PinResult
+    from provisioner.workflow.store_verify import VerifyResult
+
+_ONE: dict[Kind, str] = {
+    "blobs": "file",
+    "environments": "environment",
+    "partial": "partial download",
+    "pages": "index page",
+    "other": "leftover",
+}
+
+
+def render_list(result: ListResult) -> str:
+    """`store list`."""
+    lines = []
+    for file in result.files:
+        name = file.names[0] if file.names else file.digest.hex
+        pinned = ", pinned" if file.pinned else ""
+        fetched = f", fetched {_day(file.fetched)}" if file.fetched else ""
+        lines.append(f"{name}  ({size_text(file.size)}{fetched}{pinned})")
+        lines.append(f"  sha256: {file.digest}")
+        lines += [f"  also: {other}" for other in file.names[1:]]
+        lines += [f"  from: {url}" for url in file.urls]
+        lines += [f"  used by: {project}" for project in file.projects]
+    total = sum(file.size for file in result.files)
+    return "\n".join([*lines, f"{files_text(len(result.files), total)} in {result.store}"])
+
+
+def render_info(result: InfoResult) -> str:
+    """`store info`."""
+    lines = [f"store: {result.store}"]
+    lines += [f"  {name:<13} {_usage(used)}" for name, used in result.parts.items()]
+    lines.append(f"  {'total':<13} {_usage(result.total)}")
+    lines.append(f"  {'free':<13} {size_text(result.free)}")
+    for project in result.projects:
+        where = "" if project.whereabouts == "here" else f" ({project.whereabouts})"
+        lines.append(f"project: {project.home}{where}")
+        lines.append(f"  {'files':<13} {_usage(project.blobs)}")
+        lines.append(f"  {'environments':<13} {_usage(project.environments)}")
+    if result.unneeded.files:
+        unneeded = files_text(result.unneeded.files, result.unneeded.bytes)
+        lines.append(f"needed by nobody: {unneeded}; `gpuenv store gc` removes that")
+    return "\n".join(lines)
+
+
+def render_verify(result: VerifyResult) -> str:
+    """`store verify`."""
+    hashed = f", hashed {files_text(result.hashed, result.size)}"
+    lines = [f"verified {files_text(result.checked)}{hashed}"]
+    lines += [f"  {item.message}{'; repaired' if item.repaired else ''}" for item in result.damage]
+    lines += [f"  {note}{'; removed' if result.notes_repaired else ''}" for note in result.notes]
+    if not (result.damage or result.notes):
+        lines.append("nothing is damaged")
+    return "\n".join(lines)
+
+
+def render_gc(result: GcResult) -> str:
+    """`store gc`."""
+    did = "would remove" if result.dry_run else "removed"
+    lines = [f"  {_ONE[item.kind]} {item.label}" for item in result.removals]
+    counted = []
+    for kind in KINDS:
+        count, size = result.of(kind)
+        if count:
+            word = _ONE[kind] if count == 1 else f"{_ONE[kind]}s"
+            counted.append(f"{count} {word} ({size_text(size)})")
+    lines.insert(0, f"{did} {', '.join(counted) or 'nothing'}")
+    frees = "that would free" if result.dry_run else "that freed"
+    stay = "would stay" if result.dry_run else "stay"
+    lines.append(f"{frees} {size_text(result.freed)}; {size_text(result.kept)} {stay}")
+    return "\n".join([*lines, *(f"note: {note}" for note in result.notes)])
+
+
+def render_pins(result: PinResult) -> str:
+    """`store pin`."""
+    if result.changed:
+        did = "unpinned" if result.removed else "pinned"
+        return "\n".join(f"{did} {_pin(pin)}" for pin in result.changed)
+    return "\n".join(_pin(pin) for pin in result.pins) or "nothing is pinned"
+
+
+def render_forgotten(result: ForgetResult) -> str:
+    """`store forget`."""
+    return "\n".join(
+        f"forgot that `{seen.name}` of {seen.index} had sha256 `{seen.digest}`"
+        for seen in result.forgotten
+    )
+
+
+def _pin(pin: Pin) -> str:
+    if pin.kind == "project":
+        return f"project {pin.label} ({files_text(len(pin.digests))})"
+    return f"{pin.label} (sha256 {next(iter(pin.digests))})"
+
+
+def _usage(used: Usage) -> str:
+    shared = f", {size_text(used.shared)} of them shared with others" if used.shared else ""
+    return f"{files_text(used.files, used.bytes)}{shared}"
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))

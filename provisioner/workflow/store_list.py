@@ -1,0 +1,181 @@
+"""The files of the store, and how much what takes of the disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from provisioner.adapters.inventory import Usage, usage
+from provisioner.workflow.place import store_of
+from provisioner.workflow.survey import take_survey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from provisioner.adapters.store import Store
+    from provisioner.core.digest import Digest
+    from provisioner.workflow.survey import Survey
+    from provisioner.workflow.world import Options, World
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredFile:
+    """A blob: its names, where it came from without secrets, and who uses it.
+
+    Times are in seconds since the epoch.
+    """
+
+    digest: Digest
+    size: int
+    names: tuple[str, ...]
+    urls: tuple[str, ...]
+    fetched: float | None
+    used: float
+    projects: tuple[str, ...]
+    pinned: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """As `--json` has it."""
+        return {
+            "sha256": self.digest.hex,
+            "bytes": self.size,
+            "names": list(self.names),
+            "urls": list(self.urls),
+            "fetched": self.fetched,
+            "used": self.used,
+            "projects": list(self.projects),
+            "pinned": self.pinned,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListResult:
+    """Every file, by its name."""
+
+    store: str
+    files: tuple[StoredFile, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of `store list --json`."""
+        return {"store": self.store, "files": [file.to_json() for file in self.files]}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProjectUse:
+    """What one project needs of the store, shared or not."""
+
+    home: str
+    whereabouts: str
+    blobs: Usage
+    environments: Usage
+
+    def to_json(self) -> dict[str, Any]:
+        """As `--json` has it."""
+        return {
+            "project": self.home,
+            "whereabouts": self.whereabouts,
+            "blobs": self.blobs.to_json(),
+            "environments": self.environments.to_json(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InfoResult:
+    """What takes how much of the disk; bytes with several links count once.
+
+    `unneeded` is what `store gc` would remove of the blobs.
+    """
+
+    store: str
+    parts: dict[str, Usage]
+    total: Usage
+    unneeded: Usage
+    free: int
+    projects: tuple[ProjectUse, ...]
+    pins: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of `store info --json`."""
+        return {
+            "store": self.store,
+            **{name: used.to_json() for name, used in self.parts.items()},
+            "total": self.total.to_json(),
+            "unneeded": self.unneeded.to_json(),
+            "free_bytes": self.free,
+            "projects": [project.to_json() for project in self.projects],
+            "pins": self.pins,
+        }
+
+
+def store_list(world: World, options: Options) -> ListResult:
+    """List the files of the store.
+
+    Raises:
+        GpuenvError: the store is of another format.
+    """
+    store = store_of(world, options)
+    store.check(writing=False)
+    survey = take_survey(store.root)
+    users, pinned = survey.users(), survey.pinned()
+    files = [
+        StoredFile(
+            digest=digest,
+            size=blob.size,
+            names=survey.names(digest),
+            urls=_urls(survey, digest),
+            fetched=survey.records[digest].fetched if digest in survey.records else None,
+            used=blob.used,
+            projects=tuple(users.get(digest, ())),
+            pinned=digest in pinned,
+        )
+        for digest, blob in survey.held.items()
+    ]
+    files.sort(key=lambda file: (file.names or ("~",), file.digest))
+    return ListResult(store=str(store.root), files=tuple(files))
+
+
+def store_info(world: World, options: Options) -> InfoResult:
+    """Tell what takes how much of the disk.
+
+    Raises:
+        GpuenvError: the store is of another format.
+    """
+    store = store_of(world, options)
+    store.check(writing=False)
+    survey = take_survey(store.root)
+    needed = survey.needed
+    folders = {
+        "blobs": "blobs",
+        "environments": "envs",
+        "pages": "pages",
+        "partial": "partial",
+        "trash": "trash",
+    }
+    return InfoResult(
+        store=str(store.root),
+        parts={name: usage([store.root / folder]) for name, folder in folders.items()},
+        total=usage([store.root]),
+        unneeded=_blobs(store, survey.held.keys() - needed),
+        free=store.free_bytes(),
+        projects=tuple(
+            ProjectUse(
+                home=project.home,
+                whereabouts=project.whereabouts,
+                blobs=_blobs(store, project.wanted & survey.held.keys()),
+                environments=usage(
+                    store.root / "envs" / name for name in sorted(project.environments)
+                ),
+            )
+            for project in survey.projects
+        ),
+        pins=len(survey.pins),
+    )
+
+
+def _blobs(store: Store, digests: Iterable[Digest]) -> Usage:
+    return usage(store.blob(digest) for digest in digests)
+
+
+def _urls(survey: Survey, digest: Digest) -> tuple[str, ...]:
+    record = survey.records.get(digest)
+    return tuple(origin.url for origin in record.origins) if record else ()

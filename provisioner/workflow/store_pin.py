@@ -1,0 +1,154 @@
+"""Keep a file or a project, whoever needs it, and let a file name be seen anew."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.adapters.records import FirstSeenNames
+from provisioner.adapters.roots import Pin, Pins
+from provisioner.core.reach import reachable
+from provisioner.errors import GpuenvError
+from provisioner.workflow.place import store_of
+from provisioner.workflow.survey import take_survey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from provisioner.core.first_seen import FirstSeen
+    from provisioner.workflow.survey import Survey
+    from provisioner.workflow.world import Options, World
+
+_PREFIX: Final = 8
+"""As many digits of a hash name a file as nobody types by accident."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PinResult:
+    """The pins after the change, and what changed."""
+
+    pins: tuple[Pin, ...]
+    changed: tuple[Pin, ...] = ()
+    removed: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of `store pin --json`."""
+        return {
+            "pins": [_json(pin) for pin in self.pins],
+            "removed" if self.removed else "added": [_json(pin) for pin in self.changed],
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForgetResult:
+    """The file names that count as never seen from now on."""
+
+    forgotten: tuple[FirstSeen, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of `store forget --json`."""
+        return {"forgotten": [seen.to_json() for seen in self.forgotten]}
+
+
+def store_pin(
+    world: World, options: Options, wanted: tuple[str, ...], *, remove: bool
+) -> PinResult:
+    """Keep files and projects, or keep them no longer; without any, tell what is kept.
+
+    Raises:
+        GpuenvError: there is no such file or project.
+    """
+    store = store_of(world, options)
+    store.check(writing=bool(wanted))
+    pins = Pins(store.root)
+    changed: list[Pin] = []
+    if wanted:
+        store.open()
+        known = [pin for _, pin in pins.every() if pin is not None]
+        survey = None if remove else take_survey(store.root)
+        for word in wanted:
+            found = (
+                [pin for pin in known if _means(world, word, pin)]
+                if survey is None
+                else list(_found(world, survey, word))
+            )
+            if not found:
+                raise _unknown(word, remove=remove)
+            changed += found
+        for pin in changed:
+            (pins.remove if remove else pins.add)(pin)
+    return PinResult(
+        pins=tuple(pin for _, pin in pins.every() if pin is not None),
+        changed=tuple(changed),
+        removed=remove,
+    )
+
+
+def store_forget(world: World, options: Options, names: Iterable[str]) -> ForgetResult:
+    """Forget which bytes file names had, so that a replaced file may come.
+
+    Raises:
+        GpuenvError: a name was never seen.
+    """
+    store = store_of(world, options)
+    store.check()
+    kept = FirstSeenNames(store.root)
+    known = [seen for _, seen in kept.every() if seen is not None]
+    chosen: list[FirstSeen] = []
+    for name in names:
+        found = [seen for seen in known if seen.name == name]
+        if not found:
+            message = f"no file `{name}` was ever seen"
+            raise GpuenvError(message, hint="`gpuenv store list` has the names", code="unknown")
+        chosen += found
+    for seen in chosen:
+        kept.forget(seen)
+    return ForgetResult(forgotten=tuple(chosen))
+
+
+def _found(world: World, survey: Survey, word: str) -> Iterator[Pin]:
+    """What a word stands for: files by name, pattern or hash, or the folder of a project."""
+    hexadecimal = len(word) >= _PREFIX and set(word.lower()) <= set("0123456789abcdef")
+    for digest in sorted(survey.held):
+        names = survey.names(digest)
+        by_hash = hexadecimal and digest.hex.startswith(word.lower())
+        if by_hash or any(fnmatch.fnmatchcase(name, word) for name in names):
+            label = names[0] if names else digest.hex
+            yield Pin(kind="file", label=label, digests=frozenset({digest}))
+    home = str((world.folder / word).resolve())
+    for project in survey.projects:
+        if project.home == home and project.counts:
+            digests = reachable(project.wanted, survey.needs) & survey.held.keys()
+            yield Pin(kind="project", label=home, digests=frozenset(digests))
+
+
+def _means(world: World, word: str, pin: Pin) -> bool:
+    if pin.kind == "project":
+        return pin.label in {word, str((world.folder / word).resolve())}
+    by_hash = len(word) >= _PREFIX and any(
+        digest.hex.startswith(word.lower()) for digest in pin.digests
+    )
+    return by_hash or fnmatch.fnmatchcase(pin.label, word)
+
+
+def _json(pin: Pin) -> dict[str, Any]:
+    return {
+        "kind": pin.kind,
+        "name": pin.label,
+        "sha256": sorted(digest.hex for digest in pin.digests),
+    }
+
+
+def _unknown(word: str, *, remove: bool) -> GpuenvError:
+    if remove:
+        return GpuenvError(
+            f"nothing that is pinned is called `{word}`",
+            hint="`gpuenv store pin` lists the pins",
+            code="unknown",
+        )
+    return GpuenvError(
+        f"the store has no file or project `{word}`",
+        hint="`gpuenv store list` has the files, `gpuenv store info` the projects",
+        code="unknown",
+    )

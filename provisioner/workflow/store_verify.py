@@ -1,0 +1,324 @@
+"""Look for damage in the store, and mend it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.adapters.inventory import Inventory
+from provisioner.adapters.leases import Leases
+from provisioner.adapters.records import FirstSeenNames, Records, stamp_of
+from provisioner.core.blob_record import BlobRecord
+from provisioner.core.damage import Damage, Fault, fault_of
+from provisioner.core.pages import named_files
+from provisioner.core.plan import FetchPlan, LockedFile
+from provisioner.errors import GpuenvError, IntegrityError, SpaceError, said
+from provisioner.workflow.place import store_of
+from provisioner.workflow.survey import take_survey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from provisioner.adapters.store import Store
+    from provisioner.core.blob_record import Stamp
+    from provisioner.core.digest import Digest
+    from provisioner.workflow.pull import Pull
+    from provisioner.workflow.survey import Survey
+    from provisioner.workflow.world import Options, World
+
+_BLOCK_BYTES: Final = 1 << 18
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VerifyResult:
+    """What was looked at, and what was found.
+
+    `hashed` are the blobs that were read as a whole, `size` their bytes. `notes` are damaged
+    files of our own bookkeeping; they cost no blob.
+    """
+
+    checked: int
+    hashed: int
+    size: int
+    damage: tuple[Damage, ...]
+    notes: tuple[str, ...]
+    notes_repaired: bool
+
+    def failure(self) -> IntegrityError | None:
+        """What is still damaged."""
+        left = [item for item in self.damage if not item.repaired]
+        notes = () if self.notes_repaired else self.notes
+        if not (left or notes):
+            return None
+        lost = any(item.lost for item in left)
+        return IntegrityError(
+            "the store is damaged",
+            causes=(
+                *(f"{item.message}{f'; lost: {item.lost}' if item.lost else ''}" for item in left),
+                *notes,
+            ),
+            hint="`gpuenv prepare` in the projects that need what is lost fetches it again"
+            if lost
+            else "`gpuenv store verify --repair` fetches again what is damaged",
+            code="store-damaged",
+            data=self.to_json(),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of `store verify --json`."""
+        return {
+            "checked": self.checked,
+            "hashed": {"files": self.hashed, "bytes": self.size},
+            "damaged": [item.to_json() for item in self.damage],
+            "repaired": sum(item.repaired for item in self.damage),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Looked:
+    """A blob after it was looked at."""
+
+    digest: Digest
+    size: int
+    fault: tuple[Fault, str | None] | None
+    stamp: Stamp | None
+
+
+def store_verify(world: World, options: Options, *, quick: bool, repair: bool) -> VerifyResult:
+    """Verify every blob: by its hash, or `quick` by a stat, and by its hash where that differs.
+
+    Damaged files are fetched again by the URL that they came from.
+
+    Raises:
+        GpuenvError: the store is of another format.
+        SpaceError: there is no room to fetch what is damaged.
+    """
+    store = store_of(world, options)
+    store.check(writing=repair)
+    survey = take_survey(store.root)
+    suspects = survey.held.keys() if not quick else _differing(survey)
+    looked = _look(store, survey, suspects)
+    for item in looked:
+        if item.stamp and item.fault is None:
+            _note_right(store, survey, item.digest, item.stamp)
+    users = survey.users()
+    damage = [
+        Damage(
+            digest=item.digest,
+            names=survey.names(item.digest),
+            fault=item.fault[0],
+            more=item.fault[1],
+            projects=tuple(users.get(item.digest, ())),
+        )
+        for item in looked
+        if item.fault
+    ]
+    damage += [
+        Damage(
+            digest=digest,
+            names=survey.names(digest),
+            fault="missing",
+            projects=tuple(users.get(digest, ())),
+        )
+        for digest in survey.lost()
+    ]
+    notes = [] if quick else list(_damaged_notes(store.root, survey))
+    if repair:
+        damage = _repair(world, options, store, survey, damage)
+        for path, _ in notes:
+            Inventory(store.root).throw_away(path)
+        Inventory(store.root).empty_trash()
+    return VerifyResult(
+        checked=len(survey.held),
+        hashed=len(looked),
+        size=sum(item.size for item in looked),
+        damage=tuple(damage),
+        notes=tuple(text for _, text in notes),
+        notes_repaired=repair,
+    )
+
+
+def hash_all(
+    paths: Iterable[Path], *, threads: int, block_bytes: int = _BLOCK_BYTES
+) -> Iterator[str | OSError]:
+    """The SHA-256 of each file, or what kept it from being read, in their order.
+
+    Python's hashing lets other threads run, so that each has a processor.
+    """
+
+    def digest(path: Path) -> str | OSError:
+        hasher = hashlib.sha256()
+        buffer = memoryview(bytearray(block_bytes))
+        try:
+            # Not through a link: that is not the file that was kept.
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError as error:
+            return error
+        try:
+            with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor
+                while count := file.readinto(buffer):
+                    hasher.update(buffer[:count])
+        except OSError as error:
+            return error
+        return hasher.hexdigest()
+
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(digest, paths)
+
+
+def processors() -> int:
+    """How many of them this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _differing(survey: Survey) -> list[Digest]:
+    """The blobs that do not lie there as they did when their hash was last right."""
+    records = survey.records
+    return [
+        digest
+        for digest, stamp in survey.stamps.items()
+        if stamp is None or digest not in records or records[digest].stamp != stamp
+    ]
+
+
+def _look(store: Store, survey: Survey, suspects: Iterable[Digest]) -> list[_Looked]:
+    """Hash what is suspected, the largest first, so that no processor is left with it alone."""
+    order = sorted(suspects, key=lambda digest: (-survey.held[digest].size, digest))
+    regular = [digest for digest in order if survey.stamps[digest] is not None]
+    found = hash_all(map(store.blob, regular), threads=processors())
+    looked = [
+        _Looked(digest=digest, size=0, fault=("replaced", None), stamp=None)
+        for digest in order
+        if survey.stamps[digest] is None
+    ]
+    for digest, hashed in zip(regular, found, strict=True):
+        record = survey.records.get(digest)
+        # As it is now: a file that is written to meanwhile has no stamp that holds.
+        stamp = stamp_of(store.blob(digest))
+        if isinstance(hashed, FileNotFoundError) or stamp is None:
+            continue  # A collection has removed it meanwhile.
+        if isinstance(hashed, OSError):
+            fault: tuple[Fault, str | None] | None = ("unreadable", said(hashed))
+        else:
+            fault = fault_of(digest, hashed, stamp, record.stamp if record else None)
+        same = stamp == survey.stamps[digest]
+        looked.append(
+            _Looked(
+                digest=digest,
+                size=survey.held[digest].size,
+                fault=fault,
+                stamp=stamp if same else None,
+            )
+        )
+    return looked
+
+
+def _note_right(store: Store, survey: Survey, digest: Digest, stamp: Stamp) -> None:
+    """Keep how a blob lies there, so that a stat is enough the next time."""
+    known = survey.records.get(digest) or BlobRecord()
+    if known.stamp != stamp:
+        with suppress(OSError):  # A store that cannot be written to is verified all the same.
+            Records(store.root).write(digest, replace(known, stamp=stamp))
+
+
+def _damaged_notes(root: Path, survey: Survey) -> Iterator[tuple[Path, str]]:
+    """Files of our own bookkeeping that cannot be read: each can be done without."""
+    for path in survey.damaged:
+        yield path, f"`{path}` cannot be read"
+    for path, seen in FirstSeenNames(root).every():
+        if seen is None:
+            yield path, f"`{path}` cannot be read"
+    inventory = Inventory(root)
+    for path, head in inventory.pages():
+        if head is None:
+            yield path, f"`{path}` cannot be read"
+    for path in inventory.page_bodies():
+        try:
+            found = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError:
+            continue
+        # Its name ends with the beginning of its hash.
+        if not found.startswith(path.suffix.removeprefix(".")):
+            yield path, f"`{path}` has no longer its hash"
+
+
+def _repair(
+    world: World, options: Options, store: Store, survey: Survey, damage: list[Damage]
+) -> list[Damage]:
+    """Fetch again what is damaged, and tell what cannot be had."""
+    from provisioner.workflow.workshop import open_pull
+
+    if not damage:
+        return []
+    store.open()
+    inventory = Inventory(store.root)
+    mended: list[Damage] = []
+    with (
+        Leases(store.root).working(),
+        open_pull(world, store, world.folder, offline=options.offline) as pull,
+    ):
+        for item in damage:
+            if item.fault == "writable":
+                record = survey.records.get(item.digest) or BlobRecord()
+                mended.append(replace(item, repaired=pull.ledger.confirm(item.digest, record)))
+                continue
+            inventory.throw_away(store.blob(item.digest))
+            why = _fetch(pull, _sources(store, survey, item))
+            mended.append(replace(item, repaired=why is None, lost=why))
+    return mended
+
+
+def _fetch(pull: Pull, sources: list[LockedFile]) -> str | None:
+    """Fetch a file from the first place that has it; why not, where none has."""
+    why = "nothing tells where it came from"
+    for file in sources:
+        try:
+            pull.fetch(FetchPlan(missing=(file,), held=()))
+        except SpaceError:
+            raise
+        except GpuenvError as error:
+            why = "; ".join((error.message, *error.causes))
+        else:
+            return None
+    return why
+
+
+def _sources(store: Store, survey: Survey, item: Damage) -> list[LockedFile]:
+    """Where a blob can be had: where it came from, a project's lock, a kept page."""
+    record = survey.records.get(item.digest)
+    found = [
+        LockedFile(
+            name=origin.name, url=origin.url, digest=item.digest, size=None, index=origin.index
+        )
+        for origin in (record.origins if record else ())
+    ]
+    found += [
+        file
+        for project in survey.projects
+        for file in project.planned
+        if file.digest == item.digest
+    ]
+    if not found:
+        found += _on_pages(store, item.digest)
+    return list({file.key: file for file in found}.values())
+
+
+def _on_pages(store: Store, digest: Digest) -> Iterator[LockedFile]:
+    """The file as kept index pages name it."""
+    inventory = Inventory(store.root)
+    for path, head in inventory.pages():
+        if head is None or head.get("digest"):
+            continue
+        with suppress(OSError, KeyError, TypeError, AttributeError):
+            body = path.with_suffix(f".{head['body']}").read_bytes()
+            for file in named_files(body, head["headers"], head["url"]):
+                if file.digest == digest:
+                    yield file
