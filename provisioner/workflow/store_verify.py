@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from provisioner.adapters.hashing import hash_all, processors
 from provisioner.adapters.inventory import Inventory
 from provisioner.adapters.leases import Leases
 from provisioner.adapters.records import FirstSeenNames, Records, stamp_of
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from provisioner.workflow.pull import Pull
     from provisioner.workflow.survey import Survey
     from provisioner.workflow.world import Options, World
-
-_BLOCK_BYTES: Final = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,41 +139,6 @@ def store_verify(world: World, options: Options, *, quick: bool, repair: bool) -
         notes=tuple(text for _, text in notes),
         notes_repaired=repair,
     )
-
-
-def hash_all(
-    paths: Iterable[Path], *, threads: int, block_bytes: int = _BLOCK_BYTES
-) -> Iterator[str | OSError]:
-    """The SHA-256 of each file, or what kept it from being read, in their order.
-
-    Python's hashing lets other threads run, so that each has a processor.
-    """
-
-    def digest(path: Path) -> str | OSError:
-        hasher = hashlib.sha256()
-        buffer = memoryview(bytearray(block_bytes))
-        try:
-            # Not through a link: that is not the file that was kept.
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError as error:
-            return error
-        try:
-            with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor
-                while count := file.readinto(buffer):
-                    hasher.update(buffer[:count])
-        except OSError as error:
-            return error
-        return hasher.hexdigest()
-
-    with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(digest, paths)
-
-
-def processors() -> int:
-    """How many of them this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _differing(survey: Survey) -> list[Digest]:
