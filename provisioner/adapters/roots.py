@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from provisioner.adapters._files import read_json, write_whole
 from provisioner.core.digest import Digest
 from provisioner.core.plan import LockedFile
+from provisioner.core.urls import without_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -164,10 +165,10 @@ def _root_json(root: Root) -> dict[str, Any]:
                 "files": [
                     {
                         "name": file.name,
-                        "url": file.key,
+                        "url": without_query(file.url),
                         "sha256": file.digest.hex,
                         "size": file.size,
-                        "index": file.index,
+                        "index": without_query(file.index) if file.index else None,
                     }
                     for file in plan.files
                 ],

@@ -67,7 +67,7 @@ def record_from_json(data: Mapping[str, Any]) -> BlobRecord:
     """Read the written form.
 
     Raises:
-        KeyError, TypeError, ValueError: it is damaged.
+        AttributeError, KeyError, TypeError, ValueError: it is damaged.
     """
     stamp = data["stamp"]
     if stamp is not None:

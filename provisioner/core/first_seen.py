@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from provisioner.core.digest import Digest
-from provisioner.core.urls import file_name, without_secrets
+from provisioner.core.urls import file_name, without_query
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +39,7 @@ def first_seen_from_json(data: Mapping[str, Any]) -> FirstSeen:
     """Read the written form.
 
     Raises:
-        KeyError, TypeError, ValueError: it is damaged.
+        AttributeError, KeyError, TypeError, ValueError: it is damaged.
     """
     return FirstSeen(
         index=str(data["index"]),
@@ -56,13 +56,13 @@ def index_of(file: LockedFile) -> str:
     Indexes keep file names apart only from their own: the same name elsewhere is another file.
     """
     if file.index:
-        return without_secrets(file.index).rstrip("/")
-    return without_secrets(file.url).partition("?")[0].rpartition("/")[0]
+        return without_query(file.index).rstrip("/")
+    return without_query(file.url).rpartition("/")[0]
 
 
 def index_of_page(url: str) -> str:
     """The index that a project's page belongs to: what stands before the project's name."""
-    return without_secrets(url).partition("?")[0].rstrip("/").rpartition("/")[0]
+    return without_query(url).rstrip("/").rpartition("/")[0]
 
 
 def name_of(file: LockedFile) -> str:

@@ -16,6 +16,11 @@ def without_secrets(url: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
 
 
+def without_query(url: str) -> str:
+    """A URL fit to be kept: what stands behind the `?` may be a signature."""
+    return without_secrets(url).partition("?")[0]
+
+
 def file_name(url: str) -> str:
     """The last segment of a URL, decoded; only ever shown, never used as a path."""
     return unquote(urlsplit(url).path.rpartition("/")[2])

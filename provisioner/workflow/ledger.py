@@ -12,7 +12,7 @@ from provisioner.adapters.records import FirstSeenNames, Records, stamp_of
 from provisioner.core.blob_record import BlobRecord, Origin
 from provisioner.core.digest import Digest
 from provisioner.core.first_seen import FirstSeen, index_of, name_of
-from provisioner.core.urls import without_secrets
+from provisioner.core.urls import without_query
 from provisioner.errors import IntegrityError
 
 if TYPE_CHECKING:
@@ -86,8 +86,9 @@ class Ledger:
         Raises:
             IntegrityError: its name was seen with other bytes in the meantime.
         """
-        url = without_secrets(file.url)
-        origin = Origin(name=name_of(file), url=url, index=file.index)
+        url = without_query(file.url)
+        index = without_query(file.index) if file.index else None
+        origin = Origin(name=name_of(file), url=url, index=index)
         known = self._records.read(file.digest) or BlobRecord()
         others = tuple(item for item in known.origins if item.url != url)
         stamp = stamp_of(self._store.blob(file.digest))

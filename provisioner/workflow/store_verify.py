@@ -238,10 +238,14 @@ def _repair(
     return mended
 
 
-def _fetch(pull: Pull, sources: list[LockedFile]) -> str | None:
+def _fetch(pull: Pull, sources: Iterable[LockedFile]) -> str | None:
     """Fetch a file from the first place that has it; why not, where none has."""
     why = "nothing tells where it came from"
+    tried = set()
     for file in sources:
+        if file.key in tried:
+            continue
+        tried.add(file.key)
         try:
             pull.fetch(FetchPlan(missing=(file,), held=()))
         except SpaceError:
@@ -253,24 +257,16 @@ def _fetch(pull: Pull, sources: list[LockedFile]) -> str | None:
     return why
 
 
-def _sources(store: Store, survey: Survey, item: Damage) -> list[LockedFile]:
-    """Where a blob can be had: where it came from, a project's lock, a kept page."""
+def _sources(store: Store, survey: Survey, item: Damage) -> Iterator[LockedFile]:
+    """Where a blob can be had: where it came from, what a project planned, a kept page."""
     record = survey.records.get(item.digest)
-    found = [
-        LockedFile(
+    for origin in record.origins if record else ():
+        yield LockedFile(
             name=origin.name, url=origin.url, digest=item.digest, size=None, index=origin.index
         )
-        for origin in (record.origins if record else ())
-    ]
-    found += [
-        file
-        for project in survey.projects
-        for file in project.planned
-        if file.digest == item.digest
-    ]
-    if not found:
-        found += _on_pages(store, item.digest)
-    return list({file.key: file for file in found}.values())
+    for project in survey.projects:
+        yield from (file for file in project.planned if file.digest == item.digest)
+    yield from _on_pages(store, item.digest)
 
 
 def _on_pages(store: Store, digest: Digest) -> Iterator[LockedFile]:
