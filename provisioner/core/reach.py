@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeldBlob:
-    """A blob in the store: its bytes, and when it was last used, in seconds since the epoch."""
+    """A blob in the store: its bytes, and when it was last used, in seconds since the epoch.
+
+    `changed` is when it got its name or its permissions.
+    """
 
     digest: Digest
     size: int
     used: float
+    changed: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,12 +65,16 @@ def to_remove(  # noqa: PLR0913 - the store, what is needed, the limits and the 
 ) -> tuple[HeldBlob, ...]:
     """The blobs that have to go, those that were not used for the longest time first.
 
-    Of what nobody needs; without limits all of it. What was used at `before` or later stays:
-    a process that runs may count on it. `other_bytes` is what the store has beside blobs.
+    Of what nobody needs; without limits all of it. What came or was used at `before` or later
+    stays: a process that runs may count on it. `other_bytes` is what the store has beside blobs.
     """
     every = tuple(held)
     spare = sorted(
-        (item for item in every if item.digest not in needed and item.used < before),
+        (
+            item
+            for item in every
+            if item.digest not in needed and max(item.used, item.changed) < before
+        ),
         key=lambda item: (item.used, item.digest),
     )
     if limits.are_none:

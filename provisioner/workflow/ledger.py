@@ -89,13 +89,15 @@ class Ledger:
         url = without_query(file.url)
         index = without_query(file.index) if file.index else None
         origin = Origin(name=name_of(file), url=url, index=index)
-        known = self._records.read(file.digest) or BlobRecord()
-        others = tuple(item for item in known.origins if item.url != url)
-        stamp = stamp_of(self._store.blob(file.digest))
-        self._records.write(
-            file.digest,
-            replace(known, origins=(origin, *others), fetched=time.time(), stamp=stamp),
-        )
+        # A collection may be about to remove the record of an earlier blob of these bytes.
+        with self._leases.taking():
+            known = self._records.read(file.digest) or BlobRecord()
+            others = tuple(item for item in known.origins if item.url != url)
+            stamp = stamp_of(self._store.blob(file.digest))
+            self._records.write(
+                file.digest,
+                replace(known, origins=(origin, *others), fetched=time.time(), stamp=stamp),
+            )
         if not hashed:
             return  # Only what has a hash is meant to stay the same.
         seen = FirstSeen(

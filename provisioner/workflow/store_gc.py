@@ -9,6 +9,7 @@ from provisioner.adapters.inventory import Inventory, Usage, usage
 from provisioner.adapters.leases import Leases
 from provisioner.adapters.processes import environments_in_use
 from provisioner.adapters.records import Records
+from provisioner.core.digest import Digest, is_digest
 from provisioner.core.reach import Limits, to_remove
 from provisioner.core.urls import without_secrets
 from provisioner.errors import IntegrityError
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from provisioner.adapters.leases import Lease
     from provisioner.adapters.store import Store
-    from provisioner.core.digest import Digest
     from provisioner.workflow.survey import Survey
     from provisioner.workflow.world import Options, World
 
@@ -240,9 +240,14 @@ def _choose_rest(
     for path, changed in Inventory(root).staged():
         if changed < before:
             going.add("other", path.name, path)
-    needed = survey.needed
-    for digest in survey.records.keys() - stay - needed - set(going.digests):
-        path = Records(root).path(digest)
+    of_something = stay | survey.needed | set(going.digests)
+    nothing = [Records(root).path(digest) for digest in survey.records.keys() - of_something]
+    nothing += [
+        path
+        for path in survey.damaged
+        if is_digest(path.stem) and Digest(path.stem) not in of_something
+    ]
+    for path in sorted(nothing):
         if _is_older(path, before):
             going.add("other", path.name, path)
     for path in survey.gone_roots:

@@ -128,7 +128,9 @@ def take_survey(root: Path, *, forget_before: float | None = None) -> Survey:
     for digest, found in inventory.blobs():
         # Where nothing was noted, it was used when it came at the latest.
         last = max(used.get(digest, 0.0), found.st_mtime)
-        held[digest] = HeldBlob(digest=digest, size=found.st_size, used=last)
+        held[digest] = HeldBlob(
+            digest=digest, size=found.st_size, used=last, changed=found.st_ctime
+        )
         stamps[digest] = stamp_from(found)
     environments = inventory.environments()
     projects, gone, unreadable = _projects(root, environments, forget_before)

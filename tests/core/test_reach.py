@@ -21,7 +21,11 @@ some = st.sampled_from(DIGESTS)
 graphs = st.dictionaries(some, st.frozensets(some, max_size=4))
 stores = st.lists(
     st.builds(
-        HeldBlob, digest=some, size=st.integers(0, 1000), used=st.integers(0, 100).map(float)
+        HeldBlob,
+        digest=some,
+        size=st.integers(0, 1000),
+        used=st.integers(0, 100).map(float),
+        changed=st.integers(0, 100).map(float),
     ),
     unique_by=lambda blob: blob.digest,
 )
@@ -66,7 +70,7 @@ def test_nothing_that_is_needed_or_in_use_goes(
     gone = to_remove(held, needed, limits, other_bytes=other, now=100.0, before=before)
 
     assert not {blob.digest for blob in gone} & needed
-    assert all(blob.used < before for blob in gone)
+    assert all(blob.used < before and blob.changed < before for blob in gone)
     assert len({blob.digest for blob in gone}) == len(gone)
 
 
