@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _STAGED: Final = re.compile(r"\..+\.[0-9a-f]{12,16}")
 """A file that is about to get its name: a dot, the name, and a random number."""
 
+_HOLE_BYTES: Final = 1 << 20
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
 _FOLDERS: Final = ("blobs", "envs", "first-seen", "pages", "pins", "records", "roots", "")
 
@@ -206,9 +207,10 @@ def usage(paths: Iterable[Path]) -> Usage:
 
 
 def _taken(found: os.stat_result) -> int:
-    """Bytes on the disk: files that arrive in parts have holes."""
-    if found.st_mode & stat.S_IWUSR and found.st_blocks * 512 < found.st_size:
-        return found.st_blocks * 512
+    """Bytes on the disk: large files that arrive in parts have holes."""
+    arriving = stat.S_ISREG(found.st_mode) and found.st_mode & stat.S_IWUSR
+    if arriving and found.st_size > _HOLE_BYTES:
+        return min(found.st_size, found.st_blocks * 512)
     return found.st_size
 
 

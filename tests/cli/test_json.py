@@ -30,6 +30,11 @@ FIELDS = {
     "switch": {"from", "to", "generation", "environment"},
     "rollback": {"from", "to", "generation", "environment"},
     "status": {"active", "generation", "environment", "prepared"},
+    "store list": {"store", "files"},
+    "store info": {"blobs", "environments", "pages", "partial", "total", "projects"},
+    "store verify": {"checked", "hashed", "damaged", "repaired"},
+    "store gc": {"dry_run", "removed", "freed_bytes", "kept_bytes"},
+    "store pin": {"pins"},
 }
 GOOD = {
     "detect": ["--target", TARGET],
@@ -40,6 +45,11 @@ GOOD = {
     "switch": ["cu13"],
     "rollback": ["1"],
     "status": [],
+    "store list": [],
+    "store info": [],
+    "store verify": [],
+    "store gc": ["--dry-run"],
+    "store pin": [],
 }
 BAD_TARGET = ["--target", "gpus=x"]
 BAD = {
@@ -51,12 +61,15 @@ BAD = {
     "switch": (["cu99"], 1, "not-prepared"),
     "rollback": (["99"], 1, "generation-unknown"),
     "status": (["--project", "nowhere"], 2, "usage"),
+    "store gc": (["--max-age", "long"], 2, "usage"),
+    "store pin": (["no-such-file"], 1, "unknown"),
+    "store forget": (["no-such-file"], 1, "unknown"),
 }
 
 
 @pytest.mark.parametrize("command", GOOD)
 def test_a_result_comes_in_the_envelope(first_prepare: Prepared, command: str) -> None:
-    done = first_prepare.gpuenv(command, *GOOD[command], "--json")
+    done = first_prepare.gpuenv(*command.split(), *GOOD[command], "--json")
     assert done.code == 0, done.err
     assert set(done.envelope) == ENVELOPE
     assert (done.envelope["gpuenv"], done.envelope["command"]) == (1, command)
@@ -69,7 +82,7 @@ def test_an_error_comes_in_the_envelope_and_on_stderr(
     first_prepare: Prepared, command: str
 ) -> None:
     words, code, name = BAD[command]
-    done = first_prepare.gpuenv(command, *words, "--json")
+    done = first_prepare.gpuenv(*command.split(), *words, "--json")
     assert done.code == code
     assert set(done.envelope) == ENVELOPE
     assert (done.envelope["gpuenv"], done.envelope["command"]) == (1, command)
