@@ -45,7 +45,8 @@ class Leases:
     def working(self) -> Iterator[None]:
         """Use the store: what comes, or is taken, from now on stays until this ends."""
         path = self._folder / f"{os.urandom(8).hex()}.lock"
-        with locked(path, wait_seconds=0):
+        # A collection that looks whether it is held holds it itself for an instant.
+        with locked(path, wait_seconds=_SHORTLY):
             try:
                 yield
             finally:
