@@ -10,6 +10,7 @@ import errno
 import fcntl
 import json
 import os
+import stat
 import sys
 import time
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from provisioner.errors import LockHeldError, SpaceError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from provisioner.core.blob_record import Stamp
 
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -43,6 +46,13 @@ def write_whole(path: Path, content: str) -> None:
         staged.unlink(missing_ok=True)
         raise no_space(error, path) from error
     sync_folder(path.parent)
+
+
+def stamp_from(found: os.stat_result) -> Stamp | None:
+    """The stamp of a file whose `lstat` is known; None for what is no regular file."""
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino, stat.S_IMODE(found.st_mode)
 
 
 def sync_folder(path: Path) -> None:

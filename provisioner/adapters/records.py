@@ -11,8 +11,8 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.adapters._files import read_json, write_whole
-from provisioner.core.blob_record import BlobRecord, Stamp, record_from_json, stamp_from
+from provisioner.adapters._files import read_json, stamp_from, write_whole
+from provisioner.core.blob_record import BlobRecord, Stamp, record_from_json
 from provisioner.core.digest import Digest, is_digest
 from provisioner.core.first_seen import FirstSeen, first_seen_from_json
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.core.digest import Digest
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
 
 Stamp = tuple[int, int, int, int]
@@ -54,13 +52,6 @@ class BlobRecord:
             "stamp": self.stamp,
             "needs": sorted(item.hex for item in self.needs),
         }
-
-
-def stamp_from(found: os.stat_result) -> Stamp | None:
-    """The stamp of a file whose `lstat` is known; None for what is no regular file."""
-    if not stat.S_ISREG(found.st_mode):
-        return None
-    return found.st_size, found.st_mtime_ns, found.st_ino, stat.S_IMODE(found.st_mode)
 
 
 def record_from_json(data: Mapping[str, Any]) -> BlobRecord:

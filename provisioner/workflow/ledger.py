@@ -34,11 +34,12 @@ class Ledger:
         self._records = Records(store.root)
         self._names = FirstSeenNames(store.root)
         self._leases = Leases(store.root)
+        self._damaged: dict[Digest, str] = {}
 
     def __contains__(self, digest: object) -> bool:
         """Whether a blob is held, and as it was when its hash was last right.
 
-        One that has changed is hashed; where that is wrong it is removed, to be fetched again.
+        One that has changed is hashed; where that is wrong it is removed, and `check` tells.
         """
         if not isinstance(digest, Digest) or digest not in self._store:
             return False
@@ -58,6 +59,8 @@ class Ledger:
         """Hash a blob: note how it lies there if it is right, else remove it."""
         if not self._store.verify(digest):
             self._store.drop(digest)
+            name = record.origins[0].name if record.origins else digest.hex
+            self._damaged[digest] = f"`{name}` has no longer sha256 `{digest}`"
             return False
         path = self._store.blob(digest)
         with suppress(PermissionError):  # Another user's, in a shared store.
@@ -66,13 +69,17 @@ class Ledger:
         return True
 
     def check(self, files: Iterable[LockedFile]) -> None:
-        """Refuse file names that were seen before with other bytes.
+        """Refuse file names that were seen before with other bytes, and tell of damage.
 
         Raises:
-            IntegrityError: some were.
+            IntegrityError: some were, or the store held some that are damaged.
         """
+        every = tuple(dict.fromkeys(files))
+        damaged = [self._damaged.pop(file.digest, None) for file in every]
+        if any(damaged):
+            raise _damage(cause for cause in damaged if cause)
         causes, names = [], []
-        for file in dict.fromkeys(files):
+        for file in every:
             first = self._names.read(index_of(file), name_of(file))
             if first and first.digest != file.digest:
                 causes.append(_both(first, file.digest))
@@ -120,6 +127,15 @@ class Ledger:
             known = self._records.read(source) or BlobRecord()
             if not used <= known.needs:
                 self._records.write(source, replace(known, needs=known.needs | used))
+
+
+def _damage(causes: Iterable[str]) -> IntegrityError:
+    return IntegrityError(
+        "the store held damaged files",
+        causes=tuple(causes),
+        hint="they were removed; run the command again to fetch them anew",
+        code="blob-damaged",
+    )
 
 
 def _both(first: FirstSeen, digest: Digest) -> str:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from provisioner.adapters._files import stamp_from
 from provisioner.adapters.inventory import Inventory
 from provisioner.adapters.projects import find_home
 from provisioner.adapters.records import Records
 from provisioner.adapters.roots import Pins, Roots
 from provisioner.adapters.state import StateFolder
-from provisioner.core.blob_record import stamp_from
 from provisioner.core.digest import Digest
 from provisioner.core.reach import HeldBlob, reachable
 from provisioner.errors import GpuenvError

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from provisioner.adapters._files import stamp_from
 from provisioner.adapters.records import FirstSeenNames, Records, stamp_of
 from provisioner.core.blob_record import BlobRecord, Origin
 from provisioner.core.digest import Digest
@@ -93,6 +94,18 @@ def test_a_stamp_changes_with_everything_that_can_happen_to_a_file(tmp_path: Pat
     assert len(set(stamps)) == len(stamps)
     assert stamp_of(tmp_path) is None
     assert stamp_of(tmp_path / "nothing") is None
+
+
+def test_a_stamp_tells_size_time_inode_and_mode_of_a_regular_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    path.chmod(0o444)
+    os.utime(path, ns=(1, 7_000_000_009))
+
+    assert stamp_from(path.lstat()) == (5, 7_000_000_009, path.stat().st_ino, 0o444)
+    assert stamp_from(tmp_path.lstat()) is None
+    (tmp_path / "link").symlink_to(path)
+    assert stamp_from((tmp_path / "link").lstat()) is None
 
 
 def test_the_first_one_to_see_a_name_is_right(tmp_path: Path) -> None:

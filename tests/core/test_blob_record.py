@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.core.blob_record import BlobRecord, Origin, record_from_json, stamp_from
+from provisioner.core.blob_record import BlobRecord, Origin, record_from_json
 from provisioner.core.damage import fault_of
 from provisioner.core.digest import Digest
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DIGEST = Digest.parse("ab" * 32)
 OTHER = "cd" * 32
@@ -50,18 +45,6 @@ def test_a_record_is_read_or_refused_whatever_stands_in_it(key: str, value: obje
     except (AttributeError, KeyError, TypeError, ValueError):
         return
     assert record_from_json(json.loads(json.dumps(record.to_json()))) == record
-
-
-def test_a_stamp_tells_size_time_inode_and_mode_of_a_regular_file(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"12345")
-    path.chmod(0o444)
-    os.utime(path, ns=(1, 7_000_000_009))
-
-    assert stamp_from(path.lstat()) == (5, 7_000_000_009, path.stat().st_ino, 0o444)
-    assert stamp_from(tmp_path.lstat()) is None
-    (tmp_path / "link").symlink_to(path)
-    assert stamp_from((tmp_path / "link").lstat()) is None
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from provisioner.adapters.records import Records, stamp_of
 from provisioner.adapters.store import StoredPage
 from provisioner.core.digest import Digest
 from provisioner.core.plan import LockedFile, plan_fetch
+from provisioner.errors import IntegrityError
 from provisioner.workflow.progress import Quiet
 from provisioner.workflow.pull import Pull
 from provisioner.workflow.store_verify import VerifyResult, store_verify
@@ -296,20 +297,26 @@ def test_an_empty_store_and_none_at_all_have_no_damage(tmp_path: Path) -> None:
     assert not made.store.root.exists()
 
 
-def test_prepare_fetches_anew_what_a_stat_shows_to_be_damaged(
+def test_a_plan_finds_what_a_stat_shows_to_be_damaged_and_the_next_one_fetches_it(
     filled: FilledStore, files: list[LockedFile], index: IndexSimulator, tmp_path: Path
 ) -> None:
-    truncate(filled.store.blob(files[0].digest))
-    os.utime(filled.store.blob(files[1].digest))
+    for file in files[:2]:
+        truncate(filled.store.blob(file.digest))
+    os.utime(filled.store.blob(files[2].digest))
     client = Http({"NETRC": str(tmp_path / "none")}, connections=4)
     pull = Pull(filled.store, client, (), Quiet(), offline=False)
 
-    plan = plan_fetch(files, pull.ledger)
-    assert plan.missing == (files[0],)
-    pull.fetch(plan)
+    with pytest.raises(IntegrityError) as caught:
+        pull.fetch(plan_fetch(files, pull.ledger))
+    assert (caught.value.exit_code, caught.value.code) == (4, "blob-damaged")
+    assert sorted(caught.value.causes) == sorted(
+        f"`{file.name}` has no longer sha256 `{file.digest}`" for file in files[:2]
+    )
+    assert index.requests == []
+    pull.fetch(plan_fetch(files, pull.ledger))
     client.close()
 
-    assert [index.gets(name) for name in WHEELS] == [1, 0, 0]
+    assert [index.gets(name) for name in WHEELS] == [1, 1, 0]
     for file in files:
         assert filled.store.verify(file.digest)
         record = Records(filled.store.root).read(file.digest)
