@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from provisioner.adapters.gateway import IMMUTABLE, BodyAnswer, FileAnswer, RelayAnswer
 from provisioner.adapters.store import StoredPage
 from provisioner.core.pages import is_file, is_routed, lifetime, named_files, rule_for
-from provisioner.core.plan import LockedFile
 from provisioner.core.urls import file_name, without_secrets
 from provisioner.errors import GpuenvError, IntegrityError, NetworkError, SpaceError
 from provisioner.workflow.fetch import Fetcher
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from provisioner.adapters.http import Http
     from provisioner.adapters.store import Store
     from provisioner.core.digest import Digest
-    from provisioner.core.plan import FetchPlan
+    from provisioner.core.plan import FetchPlan, LockedFile
     from provisioner.core.profile import Index
     from provisioner.workflow.progress import Progress
 
