@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SCRUBBED: Final = frozenset(
     {
+        "COLUMNS",
         "CONDA_PREFIX",
         "PIP_PREFIX",
         "PIP_TARGET",
@@ -37,7 +38,10 @@ SCRUBBED: Final = frozenset(
         "VIRTUAL_ENV",
     }
 )
-"""Variables that would send a child to another environment than the one it is given."""
+"""Variables that would send a child to another environment than the one it is given.
+
+`COLUMNS` makes uv break its messages, which are read line by line.
+"""
 
 _FACTS_OF_PYTHON = """
 import json, platform, sys, sysconfig

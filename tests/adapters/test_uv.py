@@ -365,13 +365,15 @@ def test_an_excerpt_of_a_file_stays_one_cause_with_its_lines(project: Path) -> N
     assert numbered.index("[") + 1 == mark.index("^")
 
 
-def test_causes_without_an_excerpt_are_a_line_each(
-    locked: Uv, index: IndexSimulator, tmp_path: Path
+@pytest.mark.usefixtures("locked")
+def test_causes_without_an_excerpt_are_a_line_each_however_narrow_the_terminal(
+    project: Path, index: IndexSimulator, tmp_path: Path
 ) -> None:
     index.fail("base-1.0-py3-none-any.whl", 404)
+    narrow = uv_in(project, UV_DEFAULT_INDEX=index.index_url, COLUMNS="30")
 
     with pytest.raises(ToolError) as caught:
-        locked.sync_project(Turned(), tmp_path / "env", Path(sys.executable))
+        narrow.sync_project(Turned(), tmp_path / "env", Path(sys.executable))
 
     assert len(caught.value.causes) > 1
     assert not any("\n" in cause for cause in caught.value.causes)
