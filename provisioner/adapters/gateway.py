@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, Self
 
 from provisioner import __version__
+from provisioner.core import index_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from types import TracebackType
 
-IMMUTABLE: Final = "max-age=365000000, immutable, public"
+IMMUTABLE: Final = index_policy.IMMUTABLE
 
 _BLOCK_BYTES: Final = 1 << 18
 _USER: Final = "gpuenv"

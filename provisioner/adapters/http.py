@@ -10,17 +10,19 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import httpx
 
 from provisioner import __version__
 from provisioner.core.answers import pause_wished
-from provisioner.core.urls import origin, without_secrets
-from provisioner.errors import GpuenvError, NetworkError, said
+from provisioner.core.urls import is_open, origin, without_secrets
+from provisioner.errors import GpuenvError, NetworkError, PolicyError, said
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
 TRIES: Final = 3
 
@@ -28,6 +30,15 @@ CONNECT_SECONDS: Final = 15.0
 _STALL_SECONDS: Final = 30.0
 _LONGEST_PAUSE: Final = 60.0
 RETRY_STATUS: Final = frozenset({429, 500, 502, 503, 504})
+_MOST_REDIRECTS: Final = 20
+_BUNDLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
+"""Where requests, curl and pip look, the first that is set; a file or a folder."""
+_SYSTEM_FILES: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Arch, Alpine
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, RHEL
+    "/etc/ssl/ca-bundle.pem",  # openSUSE
+    "/etc/ssl/cert.pem",  # Alpine, macOS
+)
 _HOP_BY_HOP: Final = frozenset(
     {"connection", "keep-alive", "proxy-authorization", "te", "transfer-encoding", "host"}
 )
@@ -58,19 +69,27 @@ class Http:
         *,
         connections: int,
         credentials: Mapping[str, tuple[str, str]] | None = None,
+        insecure_hosts: Iterable[str] = (),
+        system_certificates: bool = False,
         tries: int = TRIES,
         connect_seconds: float = CONNECT_SECONDS,
         stall_seconds: float = _STALL_SECONDS,
     ) -> None:
         """`connections` are how many at once; `tries` and `connect_seconds` are per request.
 
+        `insecure_hosts` may be asked without encryption. `system_certificates` are trusted
+        instead of Mozilla's, where no variable names any.
         `stall_seconds` is how long a connection may be silent; there is no limit to the whole.
         """
         self._stall_seconds = stall_seconds
         self._tries = tries
         self._connect_seconds = connect_seconds
         self._variables = variables
-        self._credentials = credentials or {}
+        self._insecure_hosts = tuple(insecure_hosts)
+        self._system_certificates = system_certificates
+        self._auth = _Credentials(credentials or {}, _netrc(variables))
+        # netrc knows hosts and no origins, so that it does not count where a server leads to.
+        self._auth_elsewhere = _Credentials(credentials or {})
         self._connections = connections
         self._client: httpx.Client | None = None
         self._making = threading.Lock()
@@ -86,10 +105,12 @@ class Http:
     ) -> Iterator[Answer]:
         """Ask for a URL; any status is an answer. Redirects are followed each time anew.
 
-        `tries` is how often to ask where a server is busy or cannot be reached.
+        `tries` is how often to ask where a server is busy or cannot be reached. Credentials go
+        to the origin that they belong to, and to no other one that it redirects to.
 
         Raises:
             NetworkError: no answer came, or it broke off.
+            PolicyError: it would go over a network without encryption.
         """
         client = self._open()
         passed = {name: value for name, value in (headers or {}).items() if name not in _HOP_BY_HOP}
@@ -123,7 +144,7 @@ class Http:
             last = attempt == tries
             wished = None
             try:
-                response = client.send(request, stream=True)
+                response = self._follow(client, request)
             except (httpx.TransportError, ssl.SSLError):
                 if last:
                     raise
@@ -135,17 +156,53 @@ class Http:
             time.sleep(pause_seconds(attempt, wished))
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
+    def _follow(self, client: httpx.Client, request: httpx.Request) -> httpx.Response:
+        """Send a request, and go where its answers lead."""
+        first = here = origin(str(request.url))
+        led = ""
+        for _ in range(_MOST_REDIRECTS):
+            self._refuse_open(str(request.url), led)
+            auth = self._auth if here == first else self._auth_elsewhere
+            response = client.send(request, stream=True, auth=auth)
+            following = response.next_request
+            if following is None:
+                return response
+            response.close()
+            led, here = str(request.url), origin(str(following.url))
+            if here != origin(led):
+                # httpx leaves them in place where only the scheme changes.
+                following.headers.pop("authorization", None)
+            request = following
+        message = f"more than {_MOST_REDIRECTS} redirects"
+        raise httpx.TooManyRedirects(message, request=request)
+
+    def _refuse_open(self, url: str, led: str) -> None:
+        if not is_open(url, self._insecure_hosts):
+            return
+        host = urlsplit(url).hostname
+        message = f"`{host}` may not be asked without encryption"
+        cause = f"`{without_secrets(url)}` is plain http"
+        if led:
+            cause = (
+                f"`{without_secrets(led)}` leads to `{without_secrets(url)}`, which is plain http"
+            )
+        raise PolicyError(
+            message,
+            causes=(cause,),
+            hint=f"use `https`, or allow the host by `UV_INSECURE_HOST={host}` or "
+            f'`allow-insecure-host = ["{host}"]` in `uv.toml`',
+            code="insecure-host",
+        )
+
     def _open(self) -> httpx.Client:
         with self._making:
             if self._client is None:
-                context = _certificates(self._variables)
+                context = _certificates(self._variables, system=self._system_certificates)
                 limits = httpx.Limits(max_connections=self._connections)
                 self._client = httpx.Client(
-                    auth=_Credentials(self._variables, self._credentials),
                     verify=context,
                     mounts=_mounts(self._variables, context, limits),
                     trust_env=False,
-                    follow_redirects=True,
                     timeout=httpx.Timeout(
                         self._stall_seconds, connect=self._connect_seconds, pool=None
                     ),
@@ -159,17 +216,13 @@ class _Credentials(httpx.Auth):
     """What a client passed along, else the URL's own, else its index's, else netrc's."""
 
     def __init__(
-        self, variables: Mapping[str, str], of_origins: Mapping[str, tuple[str, str]]
+        self, of_origins: Mapping[str, tuple[str, str]], known: netrc.netrc | None = None
     ) -> None:
         self._of_origins = of_origins
-        file = variables.get("NETRC") or f"{variables.get('HOME', '')}/.netrc"
-        try:
-            self._netrc: netrc.netrc | None = netrc.netrc(file)
-        except (OSError, netrc.NetrcParseError):
-            self._netrc = None
+        self._netrc = known
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Add basic authentication; a redirect to another origin loses it again."""
+        """Add basic authentication, where there is none."""
         if "authorization" not in request.headers:
             user, password = request.url.username, request.url.password
             if not user:
@@ -183,20 +236,51 @@ class _Credentials(httpx.Auth):
         yield request
 
 
-def _certificates(variables: Mapping[str, str]) -> ssl.SSLContext:
-    """The certificates that the user's other tools trust too."""
-    file, folder = variables.get("SSL_CERT_FILE"), variables.get("SSL_CERT_DIR")
-    if not (file or folder):
-        return httpx.create_ssl_context(trust_env=False)
+def _netrc(variables: Mapping[str, str]) -> netrc.netrc | None:
+    """The user's netrc, if there is one that can be read."""
+    file = variables.get("NETRC") or f"{variables.get('HOME', '')}/.netrc"
     try:
-        return ssl.create_default_context(cafile=file or None, capath=folder or None)
+        return netrc.netrc(file)
+    except (OSError, netrc.NetrcParseError):
+        return None
+
+
+def _certificates(variables: Mapping[str, str], *, system: bool) -> ssl.SSLContext:
+    """The certificates that the user's other tools trust too, and the user's own."""
+    file, folder = variables.get("SSL_CERT_FILE"), variables.get("SSL_CERT_DIR")
+    names = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
+    if not (file or folder):
+        names = [name for name in _BUNDLES if variables.get(name)][:1]
+        bundle = variables[names[0]] if names else None
+        file, folder = (None, bundle) if bundle and Path(bundle).is_dir() else (bundle, None)
+    try:
+        if file or folder:
+            context = ssl.create_default_context(cafile=file or None, capath=folder or None)
+        else:
+            context = _system_context() if system else httpx.create_ssl_context(trust_env=False)
+        if own := variables.get("SSL_CLIENT_CERT"):
+            names = ["SSL_CLIENT_CERT"]
+            context.load_cert_chain(own)
     except OSError as error:
-        message = "the certificates to trust cannot be read"
+        message = "the certificates to trust, or to show, cannot be read"
+        shown = " and ".join(
+            f"`{name}` is `{variables[name]}`" for name in names if variables.get(name)
+        )
         raise GpuenvError(
-            message,
-            causes=(f"`SSL_CERT_FILE` is `{file}`: {said(error)}",),
-            code="certificates-unreadable",
+            message, causes=(f"{shown}: {said(error)}",), code="certificates-unreadable"
         ) from error
+    return context
+
+
+def _system_context() -> ssl.SSLContext:
+    """What this system trusts."""
+    context = ssl.create_default_context()
+    if not context.cert_store_stats()["x509_ca"]:
+        # A Python that was built for another system looks in the wrong place.
+        found = next((path for path in _SYSTEM_FILES if Path(path).is_file()), None)
+        if found:
+            context.load_verify_locations(found)
+    return context
 
 
 def _mounts(

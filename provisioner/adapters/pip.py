@@ -1,4 +1,4 @@
-"""The index that the user's pip is set to."""
+"""The index that the user's pip is set to, and the hosts that it trusts."""
 
 from __future__ import annotations
 
@@ -26,6 +26,18 @@ def index_url(variables: Mapping[str, str], home: Path) -> str | None:
                 if url := parser.get(section, key, fallback=None):
                     return url
     return None
+
+
+def trusted_hosts(variables: Mapping[str, str], home: Path) -> tuple[str, ...]:
+    """The hosts that pip asks without encryption: `trusted-host` of its variable and files."""
+    texts = [variables.get("PIP_TRUSTED_HOST", "")]
+    for parser in (_parsed(path) for path in config_files(variables, home)):
+        texts += [
+            parser.get(section, key, fallback="")
+            for section in _SECTIONS
+            for key in ("trusted-host", "trusted_host")
+        ]
+    return tuple(host for text in texts for host in text.split())
 
 
 def config_files(variables: Mapping[str, str], home: Path) -> tuple[Path, ...]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from provisioner.errors import GpuenvError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from provisioner.core.project import Manifest
 
 
@@ -89,17 +91,26 @@ def load_manifest(folder: Path) -> Manifest:
     Raises:
         GpuenvError: it is not valid.
     """
-    import tomllib
-
     from provisioner.core.project import read_manifest
+
+    return read_manifest(_read(folder), str(folder / "pyproject.toml"))
+
+
+def uv_tables(place: Place) -> tuple[Mapping[str, Any], ...]:
+    """`[tool.uv]` of a project, and then of the root of its workspace."""
+    folders = dict.fromkeys((place.folder, place.home)) if place.manifest else {}
+    return tuple(_read(folder).get("tool", {}).get("uv", {}) for folder in folders)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    import tomllib
 
     path = folder / "pyproject.toml"
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         message = f"`{path}` is not valid"
         raise GpuenvError(message, causes=(str(error),), code="project-invalid") from error
-    return read_manifest(data, str(path))
 
 
 def _workspace(folder: Path, manifest: Manifest) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -176,8 +176,12 @@ class Store:
 
     def page(self, key: str) -> StoredPage | None:
         """What was kept under a key, if anything."""
+        return self._read_page(self._page(key, "").name)
+
+    def _read_page(self, name: str) -> StoredPage | None:
+        folder = self.root / "pages"
         try:
-            head = read_json(self._page(key, ".json"))
+            head = read_json(folder / f"{name}.json")
             if head is None:
                 return None
             digest = head["digest"]
@@ -185,11 +189,19 @@ class Store:
                 url=str(head["url"]),
                 headers={str(name): str(value) for name, value in head["headers"].items()},
                 stored=float(head["stored"]),
-                body=b"" if digest else self._page(key, f".{head['body']}").read_bytes(),
+                body=b"" if digest else (folder / f"{name}.{head['body']}").read_bytes(),
                 digest=Digest.parse(digest) if digest else None,
             )
         except (FileNotFoundError, AttributeError, KeyError, TypeError, ValueError):
             return None  # A page can be asked for again, unlike a state.
+
+    def pages_of(self, matches: Callable[[str], bool]) -> Iterator[StoredPage]:
+        """Everything kept under URLs that match, in whatever form it was asked for."""
+        for path in sorted((self.root / "pages").glob("[!.]*.json")):
+            with suppress(AttributeError, KeyError, TypeError, ValueError):
+                head = read_json(path)
+                if matches(str(head["url"])) and (page := self._read_page(path.stem)):
+                    yield page
 
     def keep_page(self, key: str, page: StoredPage) -> None:
         """Keep an answer. The body is written first, under its hash, so that no head lacks one."""

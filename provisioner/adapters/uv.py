@@ -77,7 +77,7 @@ class Question:
     `source` is a file of requirements, or `-` for the text `given`. `name` is what the
     lock is called; versions of the `old` one are kept where they still fit, unless
     `upgrade` is set. `constraints` bound versions without asking for a package.
-    `default_index` may hold a password, which no command line must.
+    `indexes` (`name=url`) and `default_index` may hold passwords, which no command line must.
     """
 
     source: str
@@ -86,7 +86,7 @@ class Question:
     name: str
     old: str | None
     python: str
-    options: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
     default_index: str | None = None
     upgrade: bool = False
@@ -228,11 +228,12 @@ class Uv:
                 words += ["--constraints", str(bounds)]
             words += [
                 *Turned(question.turned.extras, question.turned.groups).options,
-                *question.options,
                 question.source,
             ]
             index = question.default_index
             more = {"UV_DEFAULT_INDEX": index} if index else {}
+            if question.indexes:
+                more["UV_INDEX"] = " ".join(question.indexes)
             found = self._run(words, more, question.given)
             self._expect(found, "uv could not resolve the requirements")
             return output.read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.core.profile import CONTROL, CacheControl, Index
 from provisioner.core.urls import credentials_in, origin
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _NAMED: Final = re.compile(r"[A-Za-z0-9._-]+=")
 _PROXIES: Final = {"http-proxy": "http_proxy", "https-proxy": "https_proxy", "no-proxy": "no_proxy"}
+_YES: Final = frozenset({"1", "true", "t", "yes", "y", "on"})
 _PROJECT_ONLY: Final = frozenset(
     {
         "build-backend",
@@ -58,7 +60,7 @@ def settings_files(variables: Mapping[str, str], home: Path, folder: Path) -> tu
     """
     if named := variables.get("UV_CONFIG_FILE"):
         return (Path(named),)
-    if variables.get("UV_NO_CONFIG", "").lower() in {"1", "true", "yes", "on"}:
+    if variables.get("UV_NO_CONFIG", "").lower() in _YES:
         return ()
     config = Path(variables.get("XDG_CONFIG_HOME") or home / ".config")
     system = (variables.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")
@@ -79,6 +81,14 @@ def _all_settings(
     variables: Mapping[str, str], home: Path, folder: Path, into: Path | None = None
 ) -> Iterator[Mapping[str, Any]]:
     """The settings that count, the strongest first, with paths as `into` sees them."""
+    for path, found in _files_that_count(variables, home, folder):
+        yield _anchored(found, path.parent, into) if into else found
+
+
+def _files_that_count(
+    variables: Mapping[str, str], home: Path, folder: Path
+) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """The settings files that count and what they set, the strongest first."""
     nearest = False
     for path in settings_files(variables, home, folder):
         in_project = path.parent == folder or path.parent in folder.parents
@@ -87,7 +97,7 @@ def _all_settings(
         found = _settings(path)
         if found is not None:
             nearest = nearest or in_project
-            yield _anchored(found, path.parent, into) if into else found
+            yield path, found
 
 
 def proxies(variables: Mapping[str, str], home: Path, folder: Path) -> dict[str, str]:
@@ -169,11 +179,70 @@ def index_urls(variables: Mapping[str, str], home: Path, folder: Path) -> tuple[
     return tuple(dict.fromkeys(url for _, url in _indexes(variables, home, folder)))
 
 
-def _indexes(variables: Mapping[str, str], home: Path, folder: Path) -> Iterator[tuple[str, str]]:
+def index_policies(variables: Mapping[str, str], home: Path, folder: Path) -> tuple[Index, ...]:
+    """The indexes of settings files that say how long their answers hold, the strongest first.
+
+    That is uv's `cache-control = { api = "…", files = "…" }` of an index.
+    """
+    return tuple(
+        Index(
+            name=str(item.get("name", "")),
+            url=item["url"],
+            cache_control=control,
+            origin=f"`{path}`",
+        )
+        for path, settings in _files_that_count(variables, home, folder)
+        for item in _list(settings, "index")
+        if isinstance(item, dict)
+        and isinstance(item.get("url"), str)
+        and (control := _cache_control(item.get("cache-control"))) != CacheControl()
+    )
+
+
+def _cache_control(data: object) -> CacheControl:
+    terms = data if isinstance(data, dict) else {}
+
+    def term(key: str) -> str | None:
+        value = terms.get(key)
+        return value if isinstance(value, str) and CONTROL.fullmatch(value) else None
+
+    return CacheControl(api=term("api"), files=term("files"))
+
+
+def named_indexes(variables: Mapping[str, str]) -> dict[str, str]:
+    """The URL of each index that a variable names; it takes the place of a project's own."""
+    return {name: url for name, url in reversed([*_of_variables(variables)]) if name}
+
+
+def insecure_hosts(variables: Mapping[str, str], home: Path, folder: Path) -> tuple[str, ...]:
+    """Hosts that may be asked without encryption: `UV_INSECURE_HOST`, `allow-insecure-host`."""
+    named = [
+        host
+        for settings in _all_settings(variables, home, folder)
+        for host in _list(settings, "allow-insecure-host")
+        if isinstance(host, str)
+    ]
+    return (*variables.get("UV_INSECURE_HOST", "").split(), *named)
+
+
+def wants_system_certificates(variables: Mapping[str, str], home: Path, folder: Path) -> bool:
+    """Whether uv is to trust what the system trusts: `system-certs`, once `native-tls`."""
+    for variable in ("UV_SYSTEM_CERTS", "UV_NATIVE_TLS"):
+        if said := variables.get(variable):
+            return said.lower() in _YES
+    merged = _merged(_all_settings(variables, home, folder))
+    return merged.get("system-certs", merged.get("native-tls")) is True
+
+
+def _of_variables(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for variable in ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL"):
         for word in variables.get(variable, "").split():
             name, _, url = word.partition("=") if _NAMED.match(word) else ("", "", word)
             yield name, url
+
+
+def _indexes(variables: Mapping[str, str], home: Path, folder: Path) -> Iterator[tuple[str, str]]:
+    yield from _of_variables(variables)
     for settings in _all_settings(variables, home, folder):
         for item in _list(settings, "index"):
             if isinstance(item, dict) and isinstance(item.get("url"), str):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from provisioner.cli.commands import common, gpuenv
+from provisioner.cli.store_policy import policy
 
 if TYPE_CHECKING:
     from provisioner.cli.commands import Session
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 @gpuenv.group()
 def store() -> None:
     """Look after the files and environments that are kept."""
+
+
+store.add_command(policy)
 
 
 @store.command("list")

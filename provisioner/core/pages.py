@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from fnmatch import fnmatchcase
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urldefrag, urljoin, urlsplit
@@ -13,12 +12,12 @@ from provisioner.core.digest import Digest
 from provisioner.core.first_seen import index_of_page
 from provisioner.core.plan import LockedFile
 from provisioner.core.project import normalise
-from provisioner.core.urls import file_name, without_secrets
+from provisioner.core.urls import file_name, is_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from provisioner.core.profile import CacheControl, Index
+    from provisioner.core.profile import Index
 
 JSON_PAGE: Final = "application/vnd.pypi.simple.v1+json"
 
@@ -30,18 +29,6 @@ _FORBIDDEN = re.compile(r"(?:^|[\s,])no-(?:store|cache)(?:$|[\s,=])")
 def is_file(url: str) -> bool:
     """Whether a URL names a wheel or source distribution."""
     return urlsplit(url).path.lower().endswith(_FILE_ENDINGS)
-
-
-def rule_for(url: str, indexes: Iterable[Index]) -> CacheControl | None:
-    """The file policy of the first index that a URL lies below, if any."""
-    for index in indexes:
-        if _is_below(url, index):
-            return index.cache_control
-    return None
-
-
-def _is_below(url: str, index: Index) -> bool:
-    return without_secrets(url).startswith(without_secrets(index.url).rstrip("/") + "/")
 
 
 def lifetime(cache_control: str) -> int:
@@ -61,8 +48,8 @@ def is_routed(url: str, indexes: Iterable[Index]) -> bool:
     if urlsplit(url).path.endswith(".metadata"):
         return True
     for index in indexes:
-        below = _is_below(url, index)
-        if below != any(fnmatchcase(package, normalise(item)) for item in index.packages):
+        below = is_below(url, index.url)
+        if below != index.claims(package):
             return False
         if below:
             return True

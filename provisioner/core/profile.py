@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+from provisioner.core.project import normalise
 from provisioner.core.version import DottedVersion
 from provisioner.errors import ProfileError
 
@@ -17,6 +19,11 @@ _T = TypeVar("_T")
 
 SCHEMA: Final = 1
 NEEDS: Final = ("driver", "cuda", "compute-capability")
+
+CONTROL: Final = re.compile(
+    r"[\w-]+(=(\w+|\"[^\"\r\n]*\"))?( *, *[\w-]+(=(\w+|\"[^\"\r\n]*\"))?)*", re.ASCII
+)
+"""The directives of a `Cache-Control` (RFC 9111, section 5.2)."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _PATTERN = re.compile(r"[A-Za-z0-9._*-]+")
@@ -32,12 +39,22 @@ class CacheControl:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Index:
-    """A package index, which packages come only from it, and its file policy."""
+    """A package index, which packages come only from it, and its policy, for them alone.
+
+    `origin` is where that is written, in words.
+    """
 
     name: str
     url: str
     packages: tuple[str, ...] = ()
     cache_control: CacheControl = field(default_factory=CacheControl)
+    origin: str = field(default="", compare=False)
+
+    def claims(self, package: str | None) -> bool:
+        """Whether a package (by its normalised name) is one of `packages`."""
+        return package is not None and any(
+            fnmatchcase(package, normalise(pattern)) for pattern in self.packages
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +110,7 @@ class _Reader:
             if "requirements" in self.data
             else None,
             indexes=tuple(
-                self._index(item, f"indexes[{position}]")
+                self._index(item, f"indexes[{position}]", origin)
                 for position, item in enumerate(self._list(self.data, "indexes", "indexes"))
             ),
             origin=origin,
@@ -124,7 +141,7 @@ class _Reader:
             if key in value
         )
 
-    def _index(self, data: object, path: str) -> Index:
+    def _index(self, data: object, path: str, origin: str) -> Index:
         if not isinstance(data, dict):
             self._fault(path, f"expected a mapping, got {_shown(data)}")
             return Index(name="", url="")
@@ -135,7 +152,7 @@ class _Reader:
             control = {}
         self._unknown(control, ("api", "files"), f"{path}.cache-control.")
         terms = {
-            key: self._text(control, key, f"{path}.cache-control.{key}", str)
+            key: self._text(control, key, f"{path}.cache-control.{key}", _checked_control)
             for key in ("api", "files")
             if key in control
         }
@@ -144,6 +161,7 @@ class _Reader:
             url=self._text(data, "url", f"{path}.url", _checked_url),
             packages=self._texts("packages", data, _checked_pattern, f"{path}.packages"),
             cache_control=CacheControl(**terms),
+            origin=f"profile `{self.data.get('name')}` ({origin})",
         )
 
     def _text(
@@ -239,6 +257,13 @@ def _checked_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https", "file"} or not (parts.netloc or parts.path):
         message = f"`{text}` is not an http, https or file URL"
+        raise ValueError(message)
+    return text
+
+
+def _checked_control(text: str) -> str:
+    if not CONTROL.fullmatch(text):
+        message = f"`{text}` is not a `Cache-Control` such as `max-age=600`"
         raise ValueError(message)
     return text
 

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from provisioner.core.urls import without_secrets
 from provisioner.errors import LockError
 
 if TYPE_CHECKING:
@@ -33,12 +34,13 @@ class Resolution:
         """Changes with anything that decides the lock.
 
         Not with the Python, since the lock is universal and says itself from which one on it
-        holds; not with how long pages may be reused.
+        holds; not with how long pages may be reused, nor with a password.
         """
         facts = asdict(self)
         del facts["python"]
         for index in facts["indexes"]:
-            del index["cache_control"]
+            del index["cache_control"], index["origin"]
+            index["url"] = without_secrets(index["url"])
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_PORTS: Final = {"http": 80, "https": 443}
 
 
 def without_secrets(url: str) -> str:
@@ -35,10 +41,78 @@ def origin(url: str) -> str:
     """Scheme, host and port, which credentials belong to; empty for what is no URL."""
     try:
         parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+        port = parts.port or _PORTS.get(parts.scheme)
     except ValueError:
         return ""
     return f"{parts.scheme}://{parts.hostname}:{port}"
+
+
+def plain(url: str) -> str:
+    """A URL by which places are compared.
+
+    Without what is a secret, asks for something or only spells it otherwise: user, password,
+    query, fragment, the scheme's own port, upper case in scheme and host, a slash at the end.
+    """
+    shown = without_query(url)
+    try:
+        parts = urlsplit(shown)
+        port = parts.port
+    except ValueError:
+        return shown
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    if port is not None and port != _PORTS.get(parts.scheme):
+        host = f"{host}:{port}"
+    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+
+
+def is_below(url: str, place: str) -> bool:
+    """Whether a URL is a place, such as an index, or lies below it."""
+    inner, outer = plain(url), plain(place)
+    return inner == outer or inner.startswith(f"{outer}/")
+
+
+def is_same_index(one: str, other: str) -> bool:
+    """Whether two URLs mean one index; `…/simple` is where most have their pages."""
+    return plain(one).removesuffix("/simple") == plain(other).removesuffix("/simple")
+
+
+def is_open(url: str, allowed: Iterable[str]) -> bool:
+    """Whether a URL would go over a network without encryption, to a host that nobody allowed.
+
+    `allowed` are hosts as uv's `allow-insecure-host` has them: `host`, `host:port`,
+    `scheme://host:port`, or `*`. What is no URL goes nowhere.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS["http"]
+    except ValueError:
+        return False
+    host = parts.hostname or ""
+    if parts.scheme != "http" or _is_loopback(host):
+        return False
+    return not any(_means(text.strip(), host, port) for text in allowed)
+
+
+def _means(allowed: str, host: str, port: int) -> bool:
+    if allowed == "*":
+        return True
+    try:
+        parts = urlsplit(allowed if "://" in allowed else f"//{allowed}", scheme="http")
+        only = parts.port
+    except ValueError:
+        return False
+    return parts.scheme == "http" and parts.hostname == host and only in {None, port}
+
+
+def _is_loopback(host: str) -> bool:
+    """Addresses that never leave the machine (RFC 6890), and the name that stands for them."""
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def credentials_in(url: str) -> dict[str, tuple[str, str]]:

@@ -45,8 +45,9 @@ class Job:
 
     @property
     def indexes(self) -> tuple[Index, ...]:
-        """The indexes of the profiles to prepare."""
-        return tuple(index for one in self.candidates for index in one.profile.indexes)
+        """The indexes whose policies count: of the profiles to prepare, then of all others."""
+        every = (*self.candidates, *self.selection.candidates)
+        return tuple(index for one in every for index in one.profile.indexes)
 
 
 def plan_job(world: World, options: Options, place: Place, target: Target, wishes: Wishes) -> Job:

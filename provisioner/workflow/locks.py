@@ -10,7 +10,9 @@ from provisioner.adapters._files import write_whole
 from provisioner.adapters.uv import Question, Turned, Uv, find_uv
 from provisioner.core.plan import LockedSet, read_lock
 from provisioner.core.requirements import Resolution, lock_name, made_from, signed
+from provisioner.core.sources import with_indexes
 from provisioner.errors import LockError, ToolError, said
+from provisioner.workflow.wrong_index import check_indexes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -174,11 +176,7 @@ def _resolved(job: Job, workshop: Workshop, candidate: Candidate) -> Locked:
                     name=path.name,
                     old=old,
                     python=resolution.python,
-                    options=tuple(
-                        word
-                        for index in profile.indexes
-                        for word in ("--index", f"{index.name}={index.url}")
-                    ),
+                    indexes=tuple(f"{index.name}={index.url}" for index in profile.indexes),
                     constraints=tuple(map(str, bounds)),
                     default_index=_default_index(job.world, place),
                     upgrade=job.wishes.upgrade,
@@ -193,7 +191,7 @@ def _resolved(job: Job, workshop: Workshop, candidate: Candidate) -> Locked:
         raise
     finally:
         workshop.pull.route(())
-    text = signed(text, resolution)
+    text = signed(with_indexes(text, workshop.pull.index_of), resolution)
     if not job.wishes.dry_run:
         write_whole(path, text)
     locked = _locked(job, candidate, text, path, by_uv=False)
@@ -244,6 +242,7 @@ def _refuse_offline(job: Job, path: Path) -> None:
 
 def _locked(job: Job, candidate: Candidate, text: str, path: Path, *, by_uv: bool) -> Locked:
     contents = read_lock(text, job.interpreter, job.target.host.platform, str(path))
+    check_indexes(job, candidate, contents.files, text, path)
     return Locked(candidate=candidate, text=text, path=path, by_uv=by_uv, contents=contents)
 
 

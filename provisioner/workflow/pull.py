@@ -9,9 +9,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from provisioner.adapters.gateway import IMMUTABLE, BodyAnswer, FileAnswer, RelayAnswer
+from provisioner.adapters.gateway import BodyAnswer, FileAnswer, RelayAnswer
 from provisioner.adapters.store import StoredPage
-from provisioner.core.pages import is_file, is_routed, lifetime, named_files, rule_for
+from provisioner.core.index_policy import SHIPPED, policy_for, subject_of
+from provisioner.core.pages import is_file, is_routed, named_files
+from provisioner.core.sources import LockedReleases
 from provisioner.core.urls import file_name, without_secrets
 from provisioner.errors import GpuenvError, IntegrityError, NetworkError, SpaceError
 from provisioner.workflow.fetch import Fetcher
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from provisioner.adapters.http import Http
     from provisioner.adapters.store import Store
     from provisioner.core.digest import Digest
+    from provisioner.core.index_policy import Policy
     from provisioner.core.plan import FetchPlan, LockedFile
     from provisioner.core.profile import Index
     from provisioner.workflow.progress import Progress
@@ -71,7 +74,7 @@ class Pull:
         self.because = "`--offline` forbids to fetch them"
         self.store = store
         self._http = http
-        self._indexes = tuple(indexes)
+        self._rules = (*indexes, *SHIPPED)
         self._progress = progress
         self.offline = offline
         self._known: dict[str, LockedFile] = {}
@@ -82,6 +85,7 @@ class Pull:
         self.fetched: dict[Digest, int] = {}
         self.ledger = Ledger(store)
         self._locked: set[Digest] = set()
+        self._releases = LockedReleases()
         self._served: set[Digest] = set()
         self._failures: dict[str, GpuenvError] = {}
         self._fetcher = Fetcher(store, http, progress, self._stopped)
@@ -91,6 +95,12 @@ class Pull:
         for file in files:
             self._known[file.key] = file
             self._locked.add(file.digest)
+            self._releases.add(file)
+
+    def index_of(self, url: str) -> str | None:
+        """The index whose page has named the file at a URL (without secrets), if one has."""
+        file = self._known.get(url)
+        return file.index if file else None
 
     @property
     def build_tools(self) -> frozenset[Digest]:
@@ -200,6 +210,8 @@ class Pull:
     def _reply(self, request: Request) -> Iterator[Reply]:
         key = without_secrets(request.url)
         file = self._known.get(key)
+        if is_file(key):
+            self._releases.refuse_other(key, file)
         looks = request.method == "HEAD" or "range" in request.headers
         if looks and self.resolving and not self._holds(file, key):
             with self._relay(request) as reply:
@@ -207,11 +219,11 @@ class Pull:
         elif file:
             self._obtain(file, request.headers)
             self._serves(file.digest)
-            rule = rule_for(key, self._indexes)
+            subject = subject_of(key, index=file.index, is_hashed=True)
             yield FileAnswer(
                 path=self.store.blob(file.digest),
                 tag=file.digest.hex,
-                cache_control=(rule.files if rule else None) or IMMUTABLE,
+                cache_control=policy_for(subject, "", self._rules).cache_control,
             )
         elif is_file(key):
             with self._unplanned_file(request, key) as reply:
@@ -276,7 +288,7 @@ class Pull:
         yield FileAnswer(
             path=self.store.blob(kept.digest),
             tag=kept.digest.hex,
-            cache_control=kept.headers.get("cache-control", "no-cache"),
+            cache_control=self._policy(kept).cache_control,
         )
 
     def _kept_file(self, key: str) -> StoredPage | None:
@@ -306,7 +318,7 @@ class Pull:
         # Pages come in several formats under one URL.
         name = f"{key}\n{request.headers.get('accept', '')}"
         kept = self.store.page(name)
-        if kept and (self.offline or self._age(kept) < lifetime(self._policy(kept))):
+        if kept and (self.offline or self._age(kept) < self._policy(kept).lifetime):
             yield self._serve(kept)
             return
         if self.offline:
@@ -344,8 +356,12 @@ class Pull:
         elif kept and "last-modified" in kept.headers:
             headers["if-modified-since"] = kept.headers["last-modified"]
         with self._http.get(request.url, headers) as answer:
+            # A cache on the way may have kept it for a while already (RFC 9111, section 4.2.3).
+            aged = answer.headers.get("age", "")
+            stored = time.time() - (int(aged) if aged.isdecimal() else 0)
             if answer.status == _NOT_MODIFIED and kept:
-                return replace(kept, stored=time.time())
+                headers = {**kept.headers, **kept_headers(answer.headers)}
+                return replace(kept, headers=headers, stored=stored)
             if answer.status != _OK:
                 return small_answer(answer)
             body = bytearray()
@@ -358,9 +374,9 @@ class Pull:
             if found != key:
                 # A client has to know where it was led, or relative links lead it astray.
                 moved = {"location": found, "cache-control": "no-cache"}
-                return StoredPage(url=key, headers=moved, stored=time.time())
+                return StoredPage(url=key, headers=moved, stored=stored)
             return StoredPage(
-                url=key, headers=kept_headers(answer.headers), stored=time.time(), body=bytes(body)
+                url=key, headers=kept_headers(answer.headers), stored=stored, body=bytes(body)
             )
 
     @contextmanager
@@ -376,16 +392,15 @@ class Pull:
             self._known.setdefault(file.key, file)
         if "location" in page.headers:
             return BodyAnswer(status=_MOVED, headers=page.headers, body=b"")
-        headers = {**page.headers, "cache-control": self._policy(page)}
+        headers = {**page.headers, "cache-control": self._policy(page).cache_control}
         age = int(self._age(page))
         return BodyAnswer(
             status=_OK, headers={**headers, "age": str(age)} if age else headers, body=page.body
         )
 
-    def _policy(self, page: StoredPage) -> str:
-        rule = rule_for(page.url, self._indexes)
+    def _policy(self, page: StoredPage) -> Policy:
         said = page.headers.get("cache-control", "")
-        return (rule.api if rule and rule.api else said) or "no-cache"
+        return policy_for(subject_of(page.url), said, self._rules)
 
     def _age(self, page: StoredPage) -> float:
         return max(0.0, time.time() - page.stored)

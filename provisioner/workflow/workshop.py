@@ -27,23 +27,32 @@ if TYPE_CHECKING:
 _CONNECTIONS: Final = 64
 
 
-def connect(
+def connect(  # noqa: PLR0913 - whose settings count, and three limits
     world: World,
     folder: Path,
     *,
     connections: int,
+    indexes: Iterable[Index] = (),
     tries: int = TRIES,
     connect_seconds: float = CONNECT_SECONDS,
 ) -> Http:
-    """What fetches for a project's folder, the user's own way: proxies, certificates, passwords."""
+    """What fetches for a project's folder, the user's own way: proxies, certificates, passwords.
+
+    `indexes` are further ones whose URLs may have passwords in them.
+    """
     where = (world.variables, world.home, folder)
+    credentials = credentials_in(pip.index_url(world.variables, world.home) or "")
+    for index in indexes:
+        credentials |= credentials_in(index.url)
     return Http(
         {**world.variables, **uv_settings.proxies(*where)},
         connections=connections,
-        credentials={
-            **credentials_in(pip.index_url(world.variables, world.home) or ""),
-            **uv_settings.index_credentials(*where),
-        },
+        credentials=credentials | uv_settings.index_credentials(*where),
+        insecure_hosts=(
+            *uv_settings.insecure_hosts(*where),
+            *pip.trusted_hosts(world.variables, world.home),
+        ),
+        system_certificates=uv_settings.wants_system_certificates(*where),
         tries=tries,
         connect_seconds=connect_seconds,
     )
@@ -81,9 +90,11 @@ def open_pull(
     world: World, store: Store, folder: Path, indexes: Iterable[Index] = (), *, offline: bool
 ) -> Iterator[Pull]:
     """What fetches into the store, with the proxies and credentials that count in a folder."""
-    http = connect(world, folder, connections=_CONNECTIONS)
+    own = uv_settings.index_policies(world.variables, world.home, folder)
+    every = (*own, *indexes)
+    http = connect(world, folder, connections=_CONNECTIONS, indexes=every)
     try:
-        yield Pull(store, http, indexes, world.progress, offline=offline)
+        yield Pull(store, http, every, world.progress, offline=offline)
     finally:
         http.close()
 

@@ -17,7 +17,7 @@ from tests.simulators.index import IndexSimulator
 from tests.simulators.wheels import make_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 WHEEL = "demo_pkg-1.0-py3-none-any.whl"
@@ -38,9 +38,13 @@ def http_client(tmp_path: Path) -> Iterator[Http]:
 
 
 @contextmanager
-def client(tmp_path: Path, **variables: str) -> Iterator[Http]:
-    """A client with some variables, and no netrc unless one is named."""
-    made = Http({"NETRC": str(tmp_path / "no-netrc"), **variables}, connections=4)
+def client(tmp_path: Path, allowed: Sequence[str] = (), **variables: str) -> Iterator[Http]:
+    """A client with some variables and hosts that are allowed, and no netrc unless named."""
+    made = Http(
+        {"NETRC": str(tmp_path / "no-netrc"), **variables},
+        connections=4,
+        insecure_hosts=allowed,
+    )
     try:
         yield made
     finally:
@@ -248,7 +252,7 @@ def test_the_proxy_of_the_given_variables_is_used(wheel: Path, tmp_path: Path) -
     with IndexSimulator() as proxy:
         proxy.publish(wheel)
         with (
-            client(tmp_path, HTTP_PROXY=proxy.url, http_proxy=proxy.url) as behind,
+            client(tmp_path, ["index.test"], HTTP_PROXY=proxy.url, http_proxy=proxy.url) as behind,
             behind.get("http://index.test/demo-pkg/") as answer,
         ):
             body(answer)
@@ -421,7 +425,7 @@ def behind_proxy(tmp_path: Path, no_proxy: str) -> Iterator[tuple[Http, IndexSim
     """A client with a proxy, but for some hosts; and that proxy."""
     with (
         IndexSimulator() as proxy,
-        client(tmp_path, http_proxy=proxy.url, NO_PROXY=no_proxy) as made,
+        client(tmp_path, ["*"], http_proxy=proxy.url, NO_PROXY=no_proxy) as made,
     ):
         yield made, proxy
 

@@ -16,10 +16,9 @@ from provisioner.core.pages import (
     is_routed,
     lifetime,
     named_files,
-    rule_for,
 )
 from provisioner.core.plan import LockedFile
-from provisioner.core.profile import CacheControl, Index
+from provisioner.core.profile import Index
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +31,6 @@ NVIDIA = Index(
     name="nvidia",
     url="https://pypi.nvidia.com/",
     packages=("tensorrt*",),
-    cache_control=CacheControl(api="max-age=600"),
 )
 TORCH = Index(name="torch", url="https://download.pytorch.org/whl/cu128", packages=("torch",))
 
@@ -202,32 +200,7 @@ def test_the_age_counts_wherever_it_stands(seconds: int, others: list[str]) -> N
         assert lifetime(", ".join(parts)) == seconds
 
 
-# Rules of indexes
-
-
-def test_a_url_has_the_rule_of_the_index_that_it_lies_below() -> None:
-    assert rule_for("https://pypi.nvidia.com/tensorrt/", [TORCH, NVIDIA]) == NVIDIA.cache_control
-    assert rule_for("https://u:p@pypi.nvidia.com/x/y.whl#z", [NVIDIA]) == NVIDIA.cache_control
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://pypi.org/simple/tensorrt/",
-        "http://pypi.nvidia.com/tensorrt/",
-        "https://pypi.nvidia.com.evil.example/tensorrt/",
-        "https://pypi.nvidia.com:8443/tensorrt/",
-    ],
-)
-def test_another_origin_has_no_rule(url: str) -> None:
-    assert rule_for(url, [NVIDIA]) is None
-
-
-def test_the_first_index_that_fits_gives_the_rule() -> None:
-    strict = Index(
-        name="strict", url="https://pypi.nvidia.com", cache_control=CacheControl(api="no-store")
-    )
-    assert rule_for("https://pypi.nvidia.com/x/", [strict, NVIDIA]) == strict.cache_control
+# Packages that are bound to indexes
 
 
 @pytest.mark.parametrize(

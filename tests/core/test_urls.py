@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 from provisioner.core.urls import (
     credentials_in,
     file_name,
+    is_below,
+    is_open,
     is_remote,
+    is_same_index,
     origin,
+    plain,
     without_secrets,
 )
 
@@ -122,3 +126,134 @@ def test_credentials_in_a_url_belong_to_its_origin(
 def test_credentials_come_out_of_a_url_as_they_went_in(user: str, password: str) -> None:
     url = f"https://{quote(user, safe='')}:{quote(password, safe='')}@index.test/simple/"
     assert credentials_in(url) == {origin("https://index.test"): (user, password)}
+
+
+# Places
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "https://index.test/simple",
+        "HTTPS://Index.TEST/simple/",
+        "https://me:secret@index.test:443/simple/?x=1#y",
+        "https://index.test",
+        "https://index.test/",
+    ],
+)
+def test_one_index_is_written_in_many_ways(other: str) -> None:
+    assert is_same_index("https://index.test/simple/", other)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "http://index.test/simple/",
+        "https://index.test:8443/simple/",
+        "https://index.test/other/simple/",
+        "https://index.test/Simple/",
+        "https://index.test/simple/simple/",
+        "https://index.test.evil.test/simple/",
+        "https://index.test@evil.test/simple/",
+        "https://[bad/simple",
+        "",
+    ],
+)
+def test_another_place_is_another_index(other: str) -> None:
+    assert not is_same_index("https://index.test/simple/", other)
+
+
+PATHS = st.lists(st.sampled_from(["a", "simple", "%2e", "B"]), max_size=3).map("/".join)
+SPELLED = st.tuples(
+    st.sampled_from(["", "me@", "me:secret@"]),
+    st.sampled_from(["", ":443"]),
+    st.sampled_from(["", "/"]),
+    st.sampled_from(["", "?q=1", "#f", "?q#f"]),
+    st.booleans(),
+)
+
+
+@given(PATHS, SPELLED)
+def test_no_spelling_of_a_url_makes_it_another_place(
+    path: str, spelled: tuple[str, str, str, str, bool]
+) -> None:
+    user, port, slash, rest, loud = spelled
+    host = "INDEX.Test" if loud else "index.test"
+    url = f"https://{user}{host}{port}/{path}{slash}{rest}"
+    shortest = f"https://index.test/{path}".rstrip("/")
+    assert plain(url) == shortest
+    assert plain(plain(url)) == plain(url)
+    assert is_below(url, shortest)
+    assert is_below(shortest, url)
+
+
+@given(PATHS, PATHS, st.sampled_from(["c", "d/e"]))
+def test_what_is_below_a_place_is_below_all_above_it(one: str, other: str, rest: str) -> None:
+    place = f"https://index.test/{one}"
+    below = f"{place}/{other}/{rest}"
+    assert is_below(below, place)
+    assert is_below(below, "https://index.test")
+    assert not is_below(f"{place}-x/{rest}", place) or not one
+    assert not is_below(place, f"{place}/{rest}")
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_places_are_compared_whatever_they_are_made_of(one: str, other: str) -> None:
+    assert is_same_index(one, one)
+    assert is_same_index(one, other) == is_same_index(other, one)
+    assert is_open(one, [other]) in {True, False}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://index.test/simple/",
+        "HTTP://index.test/simple/",
+        "http://localhost.evil.test/",
+        "http://127.0.0.1.evil.test/",
+        "http://127.0.0.1@evil.test/",
+        "http://128.0.0.1/",
+        "http://0.0.0.0/",
+        "http://10.0.0.1/",
+        "http://[::2]/",
+        "http://2130706433/",
+    ],
+)
+def test_plain_http_over_a_network_is_open(url: str) -> None:
+    assert is_open(url, [])
+    assert is_open(url, ["other.test", "https://index.test", "index.test:8080", "", "[bad"])
+    assert not is_open(url, ["*"])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://index.test/simple/",
+        "http://localhost:8080/",
+        "http://LOCALHOST/",
+        "http://127.0.0.1/",
+        "http://127.1.2.3:99/",
+        "http://[::1]/",
+        "file:///srv/simple/",
+        "http://[bad",
+    ],
+)
+def test_what_is_encrypted_or_stays_on_this_machine_is_not_open(url: str) -> None:
+    assert not is_open(url, [])
+
+
+@pytest.mark.parametrize(
+    ("allowed", "url"),
+    [
+        ("index.test", "http://index.test:8080/"),
+        ("Index.Test", "http://index.test/"),
+        (" index.test ", "http://index.test/"),
+        ("index.test:8080", "http://index.test:8080/"),
+        ("index.test:80", "http://index.test/"),
+        ("http://index.test", "http://index.test/"),
+        ("10.0.0.1", "http://10.0.0.1/"),
+        ("[fd00::1]", "http://[fd00::1]:80/"),
+    ],
+)
+def test_an_allowed_host_is_not_open(allowed: str, url: str) -> None:
+    assert not is_open(url, ["other.test", allowed])

@@ -1,0 +1,338 @@
+"""Whether locked files are from the indexes that they have to be from."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.core.file_names import package_of, release_of
+from provisioner.core.project import normalise
+from provisioner.core.urls import (
+    file_name,
+    is_below,
+    is_remote,
+    is_same_index,
+    origin,
+    without_secrets,
+)
+from provisioner.errors import PolicyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from provisioner.core.plan import LockedFile
+    from provisioner.core.profile import Index
+    from provisioner.core.project import Manifest
+
+_FILE_HOSTS: Final = {
+    "https://pypi.org:443": "https://files.pythonhosted.org:443",
+    "https://test.pypi.org:443": "https://test-files.pythonhosted.org:443",
+    "https://download.pytorch.org:443": "https://download-r2.pytorch.org:443",
+}
+"""Where indexes have their files, if that is another origin: as their pages name them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pin:
+    """The index that a package has to be from, and who says so."""
+
+    name: str
+    url: str
+    who: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """What is turned on in a project, and the environment that its markers are judged in."""
+
+    extras: tuple[str, ...]
+    groups: tuple[str, ...]
+    without: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Source:
+    """An entry of `tool.uv.sources`; `index` is None where it names no index."""
+
+    index: str | None
+    marker: str | None
+    extra: str | None
+    group: str | None
+
+
+def project_pins(
+    tables: Iterable[Mapping[str, Any]],
+    manifest: Manifest,
+    turn: Turn,
+    named: Mapping[str, str],
+) -> dict[str, tuple[Pin, ...]]:
+    """The indexes that `tool.uv.sources` names for what a project itself asks for.
+
+    Sources count for direct requirements alone, and may be bound to a marker, an extra or a
+    group (uv's documentation, "Dependency sources"). A package is pinned if each requirement
+    of it that counts has a source that names an index.
+
+    Args:
+        tables: `[tool.uv]` of the project, and of the root of its workspace, if it has one.
+        manifest: The project.
+        turn: What counts of it.
+        named: The indexes that variables name, which are stronger than the project's.
+
+    Returns:
+        By normalised name.
+    """
+    every = tuple(tables)
+    if any(table.get("no-sources") is True for table in every):
+        return {}
+    sources = _sources(every)
+    urls = {**_index_urls(every), **named}
+    pins: dict[str, tuple[Pin, ...]] = {}
+    free = {package for table in every for package in _overridden(table)}
+    for package, extra, group in _asked(manifest, turn):
+        found = [
+            source
+            for source in sources.get(package, ())
+            if source.extra in {None, extra}
+            and source.group in {None, group}
+            and _holds(source.marker, turn.environment)
+        ]
+        remote = [source for source in found if is_remote(urls.get(source.index or ""))]
+        if not remote or len(remote) < len(found):
+            free.add(package)
+        pins[package] = pins.get(package, ()) + tuple(
+            Pin(name=source.index or "", url=urls[source.index or ""], who="`tool.uv.sources`")
+            for source in remote
+        )
+    return {package: found for package, found in pins.items() if package not in free}
+
+
+def profile_pins(
+    files: Iterable[LockedFile], indexes: Iterable[Index]
+) -> dict[str, tuple[Pin, ...]]:
+    """The index that claims the package of each file, by the package; the first that does."""
+    every = tuple(indexes)
+    pins: dict[str, tuple[Pin, ...]] = {}
+    for file in files:
+        package = package_of(file.name)
+        index = next((index for index in every if index.claims(package)), None)
+        if index and package:
+            pins[package] = (Pin(name=index.name, url=index.url, who=index.origin),)
+    return pins
+
+
+def refuse_misplaced(
+    files: Iterable[LockedFile],
+    pins: Mapping[str, tuple[Pin, ...]],
+    named: Callable[[LockedFile], Iterable[LockedFile]],
+    *,
+    lock: str,
+    hint: Callable[[Iterable[str]], str],
+) -> None:
+    """Refuse a lock whose files are from other indexes than pins, or the lock itself, say.
+
+    A lock that records no index for a file is believed if the file lies below the pinned one.
+    A file at another origin than its index is common; it is refused if a page of the index
+    that was kept (`named`) names this file with other bytes. `hint` is given the packages.
+
+    Raises:
+        PolicyError: with every file, and both indexes of each.
+    """
+    causes = []
+    packages = []
+    for file in files:
+        package = package_of(file.name) or ""
+        wanted = pins.get(package, ())
+        if wanted and not any(_is_from(file, pin) for pin in wanted):
+            places = " or ".join(f"`{pin.name}` ({without_secrets(pin.url)})" for pin in wanted)
+            found = without_secrets(file.index or file.url)
+            causes.append(f"`{file.name}` is from {found}, {wanted[0].who} says {places}")
+            packages.append(package)
+        elif not _is_at_home(file):
+            other = [item for item in named(file) if item.name == file.name]
+            if other and file.digest not in {item.digest for item in other}:
+                causes.append(
+                    f"`{file.name}` at {file.key} has sha256 `{file.digest}`, "
+                    f"{without_secrets(file.index or '')} names {other[0].key} with "
+                    f"`{other[0].digest}`"
+                )
+                packages.append(package)
+    if causes:
+        message = f"`{lock}` takes files from other indexes than it should"
+        raise PolicyError(message, causes=tuple(causes), hint=hint(packages), code="wrong-index")
+
+
+class LockedReleases:
+    """What locks take from where, to tell when a client is led to something else."""
+
+    def __init__(self) -> None:
+        self._files: dict[tuple[str, str], list[LockedFile]] = {}
+
+    def add(self, file: LockedFile) -> None:
+        """Learn of a file that a lock names."""
+        if release := release_of(file.name):
+            self._files.setdefault(release, []).append(file)
+
+    def refuse_other(self, url: str, file: LockedFile | None) -> None:
+        """Refuse a file of a locked release that is from another index, with other bytes.
+
+        `file` is what a page has said of it; None where no hash of it is known.
+
+        Raises:
+            PolicyError: with both indexes.
+        """
+        release = release_of(file_name(url)) if self._files else None
+        locked = self._files.get(release, []) if release else []
+        if not locked or any(_is_one(other, url, file) for other in locked):
+            return
+        of_lock = locked[0]
+        theirs = (file.index if file else None) or url
+        hashed = f"sha256 `{file.digest}`" if file else "no hash"
+        ours = without_secrets(of_lock.index or of_lock.url)
+        message = f"`{file_name(url)}` is asked for from another index than the lock's"
+        raise PolicyError(
+            message,
+            causes=(
+                f"the lock takes it from {ours}, with sha256 `{of_lock.digest}`",
+                f"what is built needs it from {without_secrets(theirs)}, with {hashed}",
+            ),
+            hint="name one index for it, in `tool.uv.sources` or by the order of the indexes",
+            code="wrong-index",
+        )
+
+
+def with_indexes(lock: str, index_of: Callable[[str], str | None]) -> str:
+    """A lock that uv resolved from requirements, with the index of each package.
+
+    uv leaves them out of such a lock (PEP 751, `packages.index`). A package gets one if all
+    its files are known to be from the same.
+    """
+    head, *blocks = lock.split(_PACKAGE)
+    return _PACKAGE.join([head, *(_with_index(block, index_of) for block in blocks)])
+
+
+_PACKAGE: Final = "[[packages]]\n"
+
+
+def _with_index(block: str, index_of: Callable[[str], str | None]) -> str:
+    data = tomllib.loads(block)
+    files = [*data.get("wheels", ()), *([data["sdist"]] if "sdist" in data else [])]
+    found = {index_of(without_secrets(file.get("url", ""))) for file in files}
+    index = found.pop() if len(found) == 1 else None
+    if index is None or "index" in data:
+        return block
+    return f'index = "{index}"\n{block}'
+
+
+def _is_one(locked: LockedFile, url: str, file: LockedFile | None) -> bool:
+    """Whether what is asked for is a locked file, has its bytes, or is from its index."""
+    if locked.key == without_secrets(url):
+        return True
+    if file is None:
+        return origin(locked.url) == origin(url)
+    if locked.digest == file.digest or file.index is None:
+        return True
+    if locked.index is not None:
+        return is_same_index(locked.index, file.index)
+    return is_below(locked.url, file.index)
+
+
+def _is_from(file: LockedFile, pin: Pin) -> bool:
+    if file.index is not None:
+        return is_same_index(file.index, pin.url)
+    return is_below(file.url, pin.url) or _are_hosts(pin.url, file.url)
+
+
+def _is_at_home(file: LockedFile) -> bool:
+    index = file.index or file.url
+    return origin(index) == origin(file.url) or _are_hosts(index, file.url)
+
+
+def _are_hosts(index: str, url: str) -> bool:
+    return _FILE_HOSTS.get(origin(index)) == origin(url)
+
+
+def _asked(manifest: Manifest, turn: Turn) -> Iterable[tuple[str, str | None, str | None]]:
+    """The packages that a project itself asks for, and the extra or group that does."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    groups = dict.fromkeys([*sorted(manifest.default_groups - set(turn.without)), *turn.groups])
+    lists = [
+        (manifest.dependencies, None, None),
+        *((manifest.of_extras.get(name, ()), name, None) for name in turn.extras),
+        *((manifest.of_groups.get(name, ()), None, name) for name in groups),
+    ]
+    for texts, extra, group in lists:
+        for text in texts:
+            try:
+                requirement = Requirement(text)
+            except InvalidRequirement:
+                continue  # uv says what is wrong with it.
+            marker = str(requirement.marker) if requirement.marker else None
+            if _holds(marker, {**turn.environment, "extra": extra or ""}):
+                yield normalise(requirement.name), extra, group
+
+
+def _holds(marker: str | None, environment: Mapping[str, str]) -> bool:
+    """Whether a marker holds; one that cannot be read does not."""
+    if not marker:
+        return True
+    from packaging.markers import InvalidMarker, Marker, UndefinedEnvironmentName
+
+    try:
+        return Marker(marker).evaluate({"extra": "", **environment})
+    except (InvalidMarker, UndefinedEnvironmentName):
+        return False
+
+
+def _sources(tables: Iterable[Mapping[str, Any]]) -> dict[str, tuple[_Source, ...]]:
+    """The sources of each package; a project's own replace those of its workspace."""
+    found: dict[str, tuple[_Source, ...]] = {}
+    for table in tables:
+        for name, value in _table(table, "sources").items():
+            items = value if isinstance(value, list) else [value]
+            read = tuple(_source(item) for item in items if isinstance(item, dict))
+            found.setdefault(normalise(name), read)
+    return found
+
+
+def _source(item: Mapping[str, Any]) -> _Source:
+    def text(key: str) -> str | None:
+        value = item.get(key)
+        return value if isinstance(value, str) else None
+
+    extra, group = text("extra"), text("group")
+    return _Source(
+        index=text("index"),
+        marker=text("marker"),
+        extra=normalise(extra) if extra else None,
+        group=normalise(group) if group else None,
+    )
+
+
+def _index_urls(tables: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    urls: dict[str, str] = {}
+    for table in tables:
+        items = table.get("index")
+        for item in items if isinstance(items, list) else []:
+            if isinstance(item, dict) and isinstance(item.get("url"), str):
+                urls.setdefault(str(item.get("name")), item["url"])
+    return urls
+
+
+def _overridden(table: Mapping[str, Any]) -> Iterable[str]:
+    """Packages of which `override-dependencies` says what is needed instead."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    items = table.get("override-dependencies")
+    for item in items if isinstance(items, list) else []:
+        try:
+            yield normalise(Requirement(str(item)).name)
+        except InvalidRequirement:
+            continue
+
+
+def _table(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = data.get(key)
+    return value if isinstance(value, dict) else {}
