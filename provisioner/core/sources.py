@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -222,7 +223,7 @@ def _with_index(block: str, index_of: Callable[[str], str | None]) -> str:
     index = found.pop() if len(found) == 1 else None
     if index is None or "index" in data:
         return block
-    return f'index = "{index}"\n{block}'
+    return f"index = {json.dumps(index)}\n{block}"
 
 
 def _is_one(locked: LockedFile, url: str, file: LockedFile | None) -> bool:

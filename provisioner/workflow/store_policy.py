@@ -11,11 +11,18 @@ from provisioner.adapters.profiles import load_profiles, profile_files, profile_
 from provisioner.adapters.projects import find_home
 from provisioner.adapters.records import FirstSeenNames
 from provisioner.core.first_seen import index_of, name_of
-from provisioner.core.index_policy import SHIPPED, is_of, policy_for, subject_of
+from provisioner.core.index_policy import SHIPPED, policy_for, subject_of
 from provisioner.core.pages import named_files
 from provisioner.core.plan import LockedFile
 from provisioner.core.profile import Index
-from provisioner.core.urls import is_below, is_remote, plain, without_query, without_secrets
+from provisioner.core.urls import (
+    is_below,
+    is_remote,
+    is_same_index,
+    plain,
+    without_query,
+    without_secrets,
+)
 from provisioner.errors import GpuenvError, ProfileError, UsageError
 from provisioner.workflow.place import folder_of, store_of
 from provisioner.workflow.workshop import connect
@@ -149,15 +156,15 @@ def store_policy(world: World, options: Options, url: str) -> PolicyResult:
     kept = _kept(store, url)
     header = _told(kept) if kept else _asked(world, options, folder, rules, url)
     others = (Index(name="", url=url) for url in uv_settings.index_urls(*where))
-    index = next((index for index in (*rules, *others) if is_of(subject, index)), None)
+    place = subject.index or url
+    index = next((index for index in (*rules, *others) if _is_at(place, index)), None)
     if index is None and subject.index:
         index = Index(name="", url=subject.index)
-    below = index is not None and is_below(url, index.url)
     digest = found.digest if found else kept.digest if kept else None
     return PolicyResult(
         subject=subject,
         index=index,
-        named_by="its URL lies below it" if below else by,
+        named_by=by if subject.index else "its URL lies below it" if index else None,
         header=header,
         policy=policy_for(subject, header.value, rules),
         age=max(0.0, world.now() - kept.stored) if kept else None,
@@ -174,6 +181,10 @@ def _is_url(url: str) -> bool:
         return is_remote(url) and bool(urlsplit(url).hostname) and urlsplit(url).port != 0
     except ValueError:
         return False
+
+
+def _is_at(place: str, index: Index) -> bool:
+    return is_same_index(place, index.url) or is_below(place, index.url)
 
 
 def _found(store: Store, url: str) -> tuple[LockedFile | None, str | None]:

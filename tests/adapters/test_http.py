@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import http.server
+import shutil
 import socket
+import ssl
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,7 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.adapters.http import TRIES, Answer, Http
-from provisioner.errors import GpuenvError, NetworkError
+from provisioner.core.urls import origin
+from provisioner.errors import GpuenvError, NetworkError, PolicyError
 from tests.simulators.index import IndexSimulator
 from tests.simulators.wheels import make_wheel
 
@@ -483,3 +489,214 @@ def test_whatever_no_proxy_names_other_hosts_are_asked_through_the_proxy(
         with behind.get("http://index.test/demo/") as answer:
             body(answer)
         assert [request.path for request in proxy.requests] == ["http://index.test/demo/"]
+
+
+# Credentials along a chain of redirects
+
+
+@pytest.mark.parametrize("source", ["url", "netrc", "client", "index"])
+def test_credentials_go_along_within_their_origin(source: str, tmp_path: Path) -> None:
+    with IndexSimulator("pypi", credentials=USER) as index:
+        index.publish(make_wheel(tmp_path / "wheels", "demo-pkg", "1.0"))
+        headers = {"authorization": f"Basic {encoded()}"} if source == "client" else {}
+        variables = {"NETRC": netrc(tmp_path, "127.0.0.1")} if source == "netrc" else {}
+        made = Http(
+            {"NETRC": str(tmp_path / "none"), **variables},
+            connections=1,
+            credentials={origin(index.url): USER} if source == "index" else {},
+        )
+        url = index.authenticated_index_url if source == "url" else index.index_url
+        with made.get(f"{url}Demo.Pkg", headers) as answer:
+            assert (answer.status, answer.url.rpartition("@")[2].endswith("/demo-pkg/")) == (
+                200,
+                True,
+            )
+        made.close()
+        assert [request.status for request in index.requests] == [301, 200]
+
+
+def test_another_port_of_a_host_that_netrc_knows_gets_nothing(tmp_path: Path) -> None:
+    with (
+        IndexSimulator() as index,
+        redirecting(index.index_url) as server,
+        client(tmp_path, NETRC=netrc(tmp_path, "127.0.0.1")) as known,
+        known.get(f"http://127.0.0.1:{server.server_address[1]}/") as answer,
+    ):
+        assert answer.status == 200
+        assert "authorization" in server.seen[0]
+        assert "authorization" not in index.requests[0].headers
+
+
+def test_an_origin_that_is_led_to_gets_the_credentials_of_its_own(
+    wheel: Path, tmp_path: Path
+) -> None:
+    with IndexSimulator(credentials=USER) as index:
+        index.publish(wheel)
+        with redirecting(index.file_url(WHEEL)) as server:
+            here = f"http://127.0.0.1:{server.server_address[1]}/"
+            made = Http(
+                {"NETRC": str(tmp_path / "none")},
+                connections=1,
+                credentials={origin(index.url): USER, origin(here): ("other", "word")},
+            )
+            with made.get(here) as answer:
+                assert body(answer) == wheel.read_bytes()
+            made.close()
+            assert server.seen[0]["authorization"] != index.requests[0].headers["authorization"]
+
+
+def test_a_server_that_leads_in_circles_is_a_network_error(http_client: Http) -> None:
+    with redirecting("/again") as server:
+        url = f"http://127.0.0.1:{server.server_address[1]}/"
+        with pytest.raises(NetworkError, match="could not fetch"), http_client.get(url):
+            pytest.fail("there is no end to it")
+
+
+# Plain http
+
+
+def encoded() -> str:
+    """The credentials as basic authentication has them."""
+    return base64.b64encode(":".join(USER).encode()).decode()
+
+
+def test_plain_http_over_a_network_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    with IndexSimulator() as proxy, client(tmp_path, http_proxy=proxy.url) as behind:
+        with (
+            pytest.raises(PolicyError) as caught,
+            behind.get("http://me:secret@index.test:8080/demo/"),
+        ):
+            pytest.fail("nobody can have been asked")
+        assert proxy.requests == []
+
+    error = caught.value
+    assert (error.exit_code, error.code) == (8, "insecure-host")
+    assert "`index.test`" in error.message
+    assert error.hint is not None
+    assert "UV_INSECURE_HOST=index.test" in error.hint
+    assert "secret" not in error.message + "".join(error.causes)
+
+
+def test_plain_http_to_an_allowed_host_is_not_refused(tmp_path: Path) -> None:
+    with (
+        IndexSimulator() as proxy,
+        client(tmp_path, ["index.test"], http_proxy=proxy.url) as behind,
+        behind.get("http://index.test/demo/") as answer,
+    ):
+        assert answer.status == 404
+        assert len(proxy.requests) == 1
+
+
+def test_a_redirect_to_plain_http_is_refused_and_names_both(http_client: Http) -> None:
+    with redirecting("http://evil.test/demo.whl") as server:
+        url = f"http://127.0.0.1:{server.server_address[1]}/demo.whl"
+        with pytest.raises(PolicyError) as caught, http_client.get(url):
+            pytest.fail("nobody can have been asked")
+
+    assert caught.value.causes == (
+        f"`{url}` leads to `http://evil.test/demo.whl`, which is plain http",
+    )
+
+
+# Certificates
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT"])
+def test_a_private_authority_is_trusted_through_the_variables_of_other_tools(
+    name: str, wheel: Path, tmp_path: Path
+) -> None:
+    with IndexSimulator(tls=True) as index:
+        index.publish(wheel)
+        with (
+            client(tmp_path, (), **{name: str(index.ca_path)}) as trusting,
+            trusting.get(index.file_url(WHEEL)) as answer,
+        ):
+            assert body(answer) == wheel.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"])
+def test_an_authority_in_a_folder_is_trusted(name: str, wheel: Path, tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no `openssl` to hash the authority's name with")
+    with IndexSimulator(tls=True) as index:
+        index.publish(wheel)
+        words = ["openssl", "x509", "-hash", "-noout", "-in", str(index.ca_path)]
+        hashed = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+        (tmp_path / "trusted").mkdir()
+        (tmp_path / "trusted" / f"{hashed}.0").symlink_to(index.ca_path)
+        with (
+            client(tmp_path, (), **{name: str(tmp_path / "trusted")}) as trusting,
+            trusting.get(index.file_url(WHEEL)) as answer,
+        ):
+            assert body(answer) == wheel.read_bytes()
+
+
+def test_what_uv_trusts_is_stronger_than_what_other_tools_do(wheel: Path, tmp_path: Path) -> None:
+    with IndexSimulator(tls=True) as index, IndexSimulator(tls=True) as other:
+        index.publish(wheel)
+        variables = {"SSL_CERT_FILE": str(index.ca_path), "PIP_CERT": str(other.ca_path)}
+        with (
+            client(tmp_path, (), **variables) as trusting,
+            trusting.get(index.file_url(WHEEL)) as answer,
+        ):
+            assert answer.status == 200
+
+
+def test_a_server_that_demands_a_certificate_is_shown_the_users(
+    wheel: Path, tmp_path: Path
+) -> None:
+    with IndexSimulator(tls=True, demands_certificate=True) as index:
+        index.publish(wheel)
+        trusting = {"SSL_CERT_FILE": str(index.ca_path)}
+        with (
+            client(tmp_path, (), **trusting) as stranger,
+            pytest.raises(NetworkError),
+            stranger.get(index.file_url(WHEEL)) as answer,
+        ):
+            body(answer)
+        with (
+            client(tmp_path, (), **trusting, SSL_CLIENT_CERT=str(index.client_path)) as known,
+            known.get(index.file_url(WHEEL)) as answer,
+        ):
+            assert body(answer) == wheel.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "SSL_CLIENT_CERT"])
+def test_a_file_that_holds_no_certificate_is_named_with_its_variable(
+    name: str, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty.pem"
+    empty.write_text("nothing\n", encoding="utf-8")
+    with (
+        client(tmp_path, (), **{name: str(empty)}) as broken,
+        pytest.raises(GpuenvError) as caught,
+        broken.get("http://127.0.0.1:9/"),
+    ):
+        pytest.fail("the certificates cannot have been read")
+
+    assert caught.value.code == "certificates-unreadable"
+    assert f"`{name}` is `{empty}`" in caught.value.causes[0]
+
+
+def test_the_systems_certificates_count_where_the_user_says_so(wheel: Path) -> None:
+    """A mount of its own puts the authority where this system looks."""
+    store = ssl.get_default_verify_paths().cafile
+    if store is None:
+        pytest.skip("this Python knows no file of the system's certificates")
+    code = (
+        "import sys; from provisioner.adapters.http import Http\n"
+        "made = Http({}, connections=1, system_certificates=sys.argv[2] == 'system', tries=1)\n"
+        "with made.get(sys.argv[1]) as answer: print(answer.status)\n"
+    )
+    mounted = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+    with IndexSimulator(tls=True) as index:
+        index.publish(wheel)
+        cut = ["unshare", "-m", "sh", "-c", mounted, "sh", str(index.ca_path), store]
+        if subprocess.run([*cut, "true"], capture_output=True, check=False).returncode:
+            pytest.skip("this user may not mount anything")
+        asked = [*cut, sys.executable, "-c", code, index.file_url(WHEEL)]
+        system = subprocess.run([*asked, "system"], capture_output=True, text=True, check=False)
+        own = subprocess.run([*asked, "own"], capture_output=True, text=True, check=False)
+
+    assert (system.stdout.strip(), own.stdout) == ("200", ""), system.stderr
+    assert "CERTIFICATE_VERIFY_FAILED" in own.stderr

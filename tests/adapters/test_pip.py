@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.adapters.pip import config_files, index_url
+from provisioner.adapters.pip import config_files, index_url, trusted_hosts
 from tests.simulators.environment import clean_environment
 
 ROOT = Path(__file__).parents[2]
@@ -159,3 +159,21 @@ def test_without_variables_the_users_files_lie_in_the_home(tmp_path: Path) -> No
 
     assert first == tmp_path / ".config" / "pip" / "pip.conf"
     assert second == tmp_path / ".pip" / "pip.conf"
+
+
+def test_trusted_hosts_are_those_of_the_variable_and_of_every_file(tmp_path: Path) -> None:
+    files = {
+        "config/pip/pip.conf": "[global]\ntrusted-host = a.test\n    b.test:8080\n",
+        "named.conf": "[install]\ntrusted_host = c.test\n",
+        "second/pip/pip.conf": "[global]\ntrusted-host = d.test\n",
+    }
+    variables = machine(tmp_path, files, None) | {"PIP_TRUSTED_HOST": "e.test f.test"}
+    assert trusted_hosts(variables, tmp_path) == (
+        "e.test",
+        "f.test",
+        "a.test",
+        "b.test:8080",
+        "d.test",
+    )
+    named = variables | {"PIP_CONFIG_FILE": str(tmp_path / "named.conf")}
+    assert trusted_hosts(named, tmp_path) == ("e.test", "f.test", "c.test", "d.test")

@@ -12,10 +12,15 @@ import pytest
 from provisioner.adapters.uv_settings import (
     has_default_index,
     index_credentials,
+    index_policies,
+    insecure_hosts,
+    named_indexes,
     proxies,
     safe_settings,
     settings_files,
+    wants_system_certificates,
 )
+from provisioner.core.profile import CacheControl
 from tests.simulators.environment import clean_environment, uv_binary
 from tests.simulators.index import IndexSimulator
 from tests.simulators.wheels import make_wheel
@@ -357,3 +362,89 @@ def test_the_real_uv_finds_with_safe_settings_what_it_finds_with_its_own(tmp_pat
 
     assert found[0] == found[1]
     assert "base==1.0" in found[0]
+
+
+def test_policies_are_those_of_the_settings_that_count_the_projects_first(
+    tmp_path: Path,
+) -> None:
+    def index(control: str) -> str:
+        return f'[[index]]\nurl = "{INDEX}"\ncache-control = {control}\n'
+
+    files = {
+        "area/project/uv.toml": index('{ api = "max-age=1" }'),
+        "config/uv/uv.toml": index('{ api = "max-age=2", files = "max-age=3, immutable" }'),
+    }
+    folder = write(tmp_path, files, INDEX)
+    variables = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+
+    found = index_policies(variables, tmp_path, folder)
+
+    assert [(item.url, item.cache_control) for item in found] == [
+        (INDEX, CacheControl(api="max-age=1")),
+        (INDEX, CacheControl(api="max-age=2", files="max-age=3, immutable")),
+    ]
+    assert [
+        str(tmp_path / name) in item.origin for item, name in zip(found, files, strict=True)
+    ] == [
+        True,
+        True,
+    ]
+
+
+@pytest.mark.parametrize(
+    "control",
+    ["{}", '"max-age=5"', "{ api = 5 }", '{ api = "" }', '{ files = "max-age=5\\r\\nx: y" }'],
+)
+def test_what_is_no_policy_is_left_to_uv(control: str, tmp_path: Path) -> None:
+    text = f'[[index]]\nurl = "{INDEX}"\ncache-control = {control}\n'
+    folder = write(tmp_path, {"area/project/uv.toml": text}, INDEX)
+
+    assert index_policies({}, tmp_path, folder) == ()
+
+
+def test_hosts_are_allowed_by_the_variable_and_by_every_file_that_counts(tmp_path: Path) -> None:
+    files = {
+        "area/project/pyproject.toml": '[tool.uv]\nallow-insecure-host = ["a.test", 1]\n',
+        "config/uv/uv.toml": 'allow-insecure-host = ["b.test:8080"]\n',
+    }
+    folder = write(tmp_path, files, INDEX)
+    variables = {
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "UV_INSECURE_HOST": "c.test d.test",
+    }
+
+    found = insecure_hosts(variables, tmp_path, folder)
+
+    assert found == ("c.test", "d.test", "a.test", "b.test:8080")
+    assert insecure_hosts({"UV_NO_CONFIG": "1"}, tmp_path, folder) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "variables", "wanted"),
+    [
+        ("", {}, False),
+        ("native-tls = true", {}, True),
+        ("system-certs = true", {}, True),
+        ("system-certs = false\nnative-tls = true", {}, False),
+        ("native-tls = true", {"UV_SYSTEM_CERTS": "false"}, False),
+        ("", {"UV_SYSTEM_CERTS": "1"}, True),
+        ("", {"UV_NATIVE_TLS": "true"}, True),
+    ],
+)
+def test_the_systems_certificates_are_wanted_as_uv_is_told(
+    text: str,
+    variables: dict[str, str],
+    wanted: bool,  # noqa: FBT001 - pytest gives it by name
+    tmp_path: Path,
+) -> None:
+    folder = write(tmp_path, {"area/project/uv.toml": f"{text}\n"}, INDEX)
+
+    assert wants_system_certificates(variables, tmp_path, folder) is wanted
+
+
+def test_of_two_variables_that_name_an_index_the_first_counts() -> None:
+    variables = {
+        "UV_INDEX": "own=https://a.test/ https://b.test/",
+        "UV_DEFAULT_INDEX": "own=https://c.test/",
+    }
+    assert named_indexes(variables) == {"own": "https://a.test/"}

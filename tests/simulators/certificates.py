@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Certificates:
-    """The PEM files of a server with a certificate of its own authority."""
+    """The PEM files of a server with a certificate of its own authority, and of a client's."""
 
     ca: Path
     chain: Path
     key: Path
+    client: Path
 
 
 def make_certificates(folder: Path) -> Certificates:
@@ -47,26 +48,28 @@ def make_certificates(folder: Path) -> Certificates:
     leaf_key = ec.generate_private_key(ec.SECP256R1())
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
+    # The client of a test is no other than its server.
+    usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     leaf = (
         _builder(_name("localhost"), authority_name, leaf_key)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(digital_signature=True), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(_subject_key(leaf_key), critical=False)
         .add_extension(issuer, critical=False)
         .sign(authority_key, hashes.SHA256())
     )
-    made = Certificates(folder / "ca.pem", folder / "chain.pem", folder / "key.pem")
+    made = Certificates(*(folder / f"{name}.pem" for name in ("ca", "chain", "key", "client")))
     made.ca.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
     made.chain.write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
-    made.key.write_bytes(
-        leaf_key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
+    key = leaf_key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
     )
+    made.key.write_bytes(key)
+    made.client.write_bytes(key + made.chain.read_bytes())
     return made
 
 

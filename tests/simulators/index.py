@@ -221,6 +221,7 @@ class IndexSimulator:
         flavour: Flavour = "nvidia",
         *,
         tls: bool = False,
+        demands_certificate: bool = False,
         credentials: tuple[str, str] | None = None,
     ) -> None:
         """Prepare an index; it listens from ``start`` on.
@@ -228,11 +229,13 @@ class IndexSimulator:
         Args:
             flavour: Whose index to repeat.
             tls: Whether to serve HTTPS, by a certificate of ``ca_path``.
+            demands_certificate: Whether clients have to show one too, as in ``client_path``.
             credentials: User and password to demand by basic authentication.
         """
         self.flavour: Flavour = flavour
         self.credentials = credentials
         self._tls = tls
+        self._demands_certificate = demands_certificate
         self._folder = tempfile.TemporaryDirectory(prefix="index-simulator-")
         self._lock = threading.RLock()
         self._files: dict[str, PublishedFile] = {}
@@ -262,6 +265,9 @@ class IndexSimulator:
             made = make_certificates(Path(self._folder.name))
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(made.chain, made.key)
+            if self._demands_certificate:
+                context.load_verify_locations(made.ca)
+                context.verify_mode = ssl.CERT_REQUIRED
         self._server = _Server(self, context)
         scheme = "http" if context is None else "https"
         self._origin = f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
@@ -314,6 +320,11 @@ class IndexSimulator:
             message = "the index simulator serves without TLS"
             raise RuntimeError(message)
         return Path(self._folder.name) / "ca.pem"
+
+    @property
+    def client_path(self) -> Path:
+        """PEM file with a client's certificate and key, as for ``SSL_CLIENT_CERT``."""
+        return self.ca_path.with_name("client.pem")
 
     def publish(
         self,

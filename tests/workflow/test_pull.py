@@ -1191,3 +1191,87 @@ def test_a_blob_that_is_not_held_is_not_blamed(
     pull: Pull, index: IndexSimulator, demo: Path
 ) -> None:
     pull.blame_blobs([locked(index, index.publish(demo))])
+
+
+# Policies, and files that are not the locked ones
+
+
+def test_a_page_is_as_old_as_the_caches_on_its_way_say(pull: Pull, server: AnsweringServer) -> None:
+    aged = {"Cache-Control": "max-age=600", "Age": "700", "ETag": '"1"'}
+    server.served["/demo/"] = Served(b"page", {"Content-Type": "text/html", **aged})
+
+    for _ in range(2):
+        _, headers, _ = got(pull, f"{server.url}/demo/")
+        assert int(headers["age"]) >= 700
+
+    assert [headers.get("if-none-match") for _, _, headers in server.seen] == [None, '"1"']
+
+
+def test_a_page_that_is_still_the_same_holds_as_long_as_it_says_now(
+    pull: Pull, server: AnsweringServer
+) -> None:
+    page = {"Content-Type": "text/html", "ETag": '"1"'}
+    for control in ("no-cache", "max-age=600", "max-age=600"):
+        server.served["/demo/"] = Served(b"page", {**page, "Cache-Control": control})
+        assert got(pull, f"{server.url}/demo/")[2] == b"page"
+
+    # The second was asked for again and costs no body; then it does for ten minutes.
+    assert [method for method, _, _ in server.seen] == ["GET", "GET"]
+
+
+def test_a_rule_for_some_packages_leaves_the_pages_of_others_to_their_header(
+    store: Store, index: IndexSimulator, tmp_path: Path
+) -> None:
+    for name in ("demo", "other"):
+        index.publish(make_wheel(tmp_path / "w", name, "1.0"))
+    rule = Index(
+        name="own",
+        url=index.index_url,
+        packages=("dem*",),
+        cache_control=CacheControl(api="max-age=600"),
+    )
+    with pull_of(store, tmp_path, rule) as pull:
+        for _ in range(2):
+            got(pull, page_url(index, "demo"))
+            got(pull, page_url(index, "other"))
+
+    paths = [request.path for request in index.requests]
+    assert (paths.count("/demo/"), paths.count("/other/")) == (1, 2)
+    assert [r.body_bytes > 0 for r in index.requests if r.path == "/other/"] == [True, False]
+
+
+def test_other_bytes_of_a_locked_release_from_another_index_reach_no_client(
+    pull: Pull, index: IndexSimulator, pypi: IndexSimulator, demo: Path, tmp_path: Path
+) -> None:
+    file = replace(locked(index, index.publish(demo)), index=index.index_url)
+    other = pypi.publish(make_wheel(tmp_path / "other", "demo", "1.0", size=90_000))
+    pull.know([file])
+    assert got(pull, page_url(pypi, "demo"), JSON)[0] == 200
+
+    status, _, body = got(pull, pypi.file_url(WHEEL))
+
+    assert status == 424
+    assert file.digest.hex.encode() in body
+    assert other.sha256.encode() in body
+    assert [error.exit_code for error in pull.failures] == [8]
+    assert pypi.gets(WHEEL) == 0
+
+
+def test_the_same_bytes_from_a_mirror_reach_a_client(
+    pull: Pull, index: IndexSimulator, pypi: IndexSimulator, demo: Path
+) -> None:
+    pull.know([replace(locked(index, index.publish(demo)), index=index.index_url)])
+    pypi.publish(demo)
+    got(pull, page_url(pypi, "demo"), JSON)
+
+    assert got(pull, pypi.file_url(WHEEL))[2] == demo.read_bytes()
+
+
+def test_the_index_of_a_file_is_known_once_its_page_was_seen(
+    pull: Pull, index: IndexSimulator, demo: Path
+) -> None:
+    index.publish(demo)
+    assert pull.index_of(index.file_url(WHEEL)) is None
+    got(pull, page_url(index, "demo"))
+
+    assert pull.index_of(index.file_url(WHEEL)) == index.url
