@@ -15,6 +15,7 @@ from provisioner.core.plan import FetchPlan, plan_fetch, read_lock
 from provisioner.core.requirements import lock_name
 from provisioner.core.select import out_of_question, refuse_gaps
 from provisioner.core.sizes import size_text
+from provisioner.core.tags import markers
 from provisioner.core.urls import is_remote, origin, without_secrets
 from provisioner.errors import (
     GpuenvError,
@@ -26,11 +27,12 @@ from provisioner.errors import (
 )
 from provisioner.workflow.choose import judge_profiles
 from provisioner.workflow.detect import counts, detect
-from provisioner.workflow.locks import lock_text, locked_by_uv
+from provisioner.workflow.locks import Locked, lock_text, locked_by_uv
 from provisioner.workflow.place import place_of, store_of
 from provisioner.workflow.profiles import SelectResult, select_result
 from provisioner.workflow.pythons import find_interpreter
 from provisioner.workflow.workshop import connect
+from provisioner.workflow.wrong_index import check_indexes
 
 if TYPE_CHECKING:
     from provisioner.adapters.http import Http
@@ -272,14 +274,20 @@ def _plan(
         return None, []
     candidate = selected.selection.chosen
     profile = candidate.profile.name
-    name = case.place.uv_lock.name if locked_by_uv(case.place) else lock_name(profile)
+    by_uv = locked_by_uv(case.place)
+    path = case.place.uv_lock if by_uv else case.place.folder / lock_name(profile)
+    name = path.name
     try:
         text = judged.locks.get(profile) if judged else None
         text = text or lock_text(case.world, case.place, candidate, interpreter)
         if text is None:
             message = f"there is no `{name}` yet; it will be made"
             return None, [Check(name="lock", state="ok", message=message)]
-        contents = read_lock(text, interpreter, case.target.host.platform, name)
+        platform = case.target.host.platform
+        contents = read_lock(text, interpreter, platform, name)
+        locked = Locked(candidate=candidate, text=text, path=path, by_uv=by_uv, contents=contents)
+        environment = markers(interpreter, platform)
+        check_indexes(case.world, case.place, case.store, locked, environment)
     except GpuenvError as error:
         return None, [_failed("lock", error)]
     plan = plan_fetch(contents.files, case.store)
@@ -377,6 +385,8 @@ def _reach(http: Http, url: str, *, is_file: bool) -> Check:
     try:
         with http.get(url, method="HEAD") as answer:
             status = answer.status
+    except PolicyError as error:
+        return _failed("indexes", error)
     except NetworkError as error:
         return replace(_failed("indexes", error), message=f"`{shown}` does not answer")
     if status in _REFUSED:

@@ -11,7 +11,9 @@ from provisioner.adapters.uv import Question, Turned, Uv, find_uv
 from provisioner.core.plan import LockedSet, read_lock
 from provisioner.core.requirements import Resolution, lock_name, made_from, signed
 from provisioner.core.sources import with_indexes
+from provisioner.core.tags import markers
 from provisioner.errors import LockError, ToolError, said
+from provisioner.workflow.place import store_of
 from provisioner.workflow.wrong_index import check_indexes
 
 if TYPE_CHECKING:
@@ -242,8 +244,10 @@ def _refuse_offline(job: Job, path: Path) -> None:
 
 def _locked(job: Job, candidate: Candidate, text: str, path: Path, *, by_uv: bool) -> Locked:
     contents = read_lock(text, job.interpreter, job.target.host.platform, str(path))
-    check_indexes(job, candidate, contents.files, text, path)
-    return Locked(candidate=candidate, text=text, path=path, by_uv=by_uv, contents=contents)
+    locked = Locked(candidate=candidate, text=text, path=path, by_uv=by_uv, contents=contents)
+    environment = markers(job.interpreter, job.target.host.platform)
+    check_indexes(job.world, job.place, store_of(job.world, job.options), locked, environment)
+    return locked
 
 
 def _default_index(world: World, place: Place) -> str | None:

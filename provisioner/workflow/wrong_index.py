@@ -11,38 +11,36 @@ from provisioner.core.index_policy import subject_of
 from provisioner.core.pages import named_files
 from provisioner.core.requirements import made_from
 from provisioner.core.sources import Pin, Turn, profile_pins, project_pins, refuse_misplaced
-from provisioner.core.tags import markers
 from provisioner.core.urls import is_below
-from provisioner.workflow.place import store_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
+    from provisioner.adapters.projects import Place
+    from provisioner.adapters.store import Store
     from provisioner.core.plan import LockedFile
-    from provisioner.core.select import Candidate
-    from provisioner.workflow.job import Job
+    from provisioner.workflow.locks import Locked
+    from provisioner.workflow.world import World
 
 
 def check_indexes(
-    job: Job, candidate: Candidate, files: Iterable[LockedFile], text: str, path: Path
+    world: World, place: Place, store: Store, locked: Locked, environment: Mapping[str, str]
 ) -> None:
     """Look whether the files of a lock are from where they have to be, before any is asked for.
 
     For uv's lock `tool.uv.sources` says that, for one that gpuenv made the profile. A lock of
-    another tool is believed: it is the user's word.
+    another tool is believed: it is the user's word. `environment` is what markers are judged
+    in.
 
     Raises:
         PolicyError: some are not.
     """
-    every = tuple(files)
+    files, name = locked.contents.files, locked.path.name
     pins: dict[str, tuple[Pin, ...]] = {}
-    by_uv = path == job.place.uv_lock
-    if by_uv:
-        pins = _of_project(job, candidate)
-    elif made_from(text, str(path)) is not None:
-        pins = profile_pins(every, candidate.profile.indexes)
-    store = store_of(job.world, job.options)
+    if locked.by_uv:
+        pins = _of_project(world, place, locked, environment)
+    elif made_from(locked.text, str(locked.path)) is not None:
+        pins = profile_pins(files, locked.profile.indexes)
 
     def named(file: LockedFile) -> Iterable[LockedFile]:
         index, package = file.index, package_of(file.name)
@@ -54,18 +52,20 @@ def check_indexes(
             yield from named_files(page.body, page.headers, page.url)
 
     def hint(packages: Iterable[str]) -> str:
-        if not by_uv:
-            return f"`gpuenv lock --upgrade` makes `{path.name}` anew"
+        if not locked.by_uv:
+            return f"`gpuenv lock --upgrade` makes `{name}` anew"
         words = "".join(f" --upgrade-package {name}" for name in dict.fromkeys(packages))
         return f"if `pyproject.toml` is right, `uv lock{words}` locks it anew"
 
-    refuse_misplaced(every, pins, named, lock=path.name, hint=hint)
+    refuse_misplaced(files, pins, named, lock=name, hint=hint)
 
 
-def _of_project(job: Job, candidate: Candidate) -> dict[str, tuple[Pin, ...]]:
-    place, variables = job.place, job.world.variables
-    if place.manifest is None or variables.get("UV_NO_SOURCES"):
+def _of_project(
+    world: World, place: Place, locked: Locked, environment: Mapping[str, str]
+) -> dict[str, tuple[Pin, ...]]:
+    if place.manifest is None or world.variables.get("UV_NO_SOURCES"):
         return {}
+    candidate = locked.candidate
     return project_pins(
         uv_tables(place),
         place.manifest,
@@ -73,7 +73,7 @@ def _of_project(job: Job, candidate: Candidate) -> dict[str, tuple[Pin, ...]]:
             extras=candidate.extras,
             groups=candidate.groups,
             without=candidate.without,
-            environment=markers(job.interpreter, job.target.host.platform),
+            environment=environment,
         ),
-        uv_settings.named_indexes(variables),
+        uv_settings.named_indexes(world.variables),
     )

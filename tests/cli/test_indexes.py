@@ -188,6 +188,9 @@ def test_a_lock_of_uvs_that_names_another_index_than_the_project_is_refused_befo
         assert other.index_url in "".join(done.message.causes)
         assert index.requests == other.requests == []
         assert machine.blobs() == set()
+        words = ("doctor", "--json", "--profile", "cu12", "--target", TARGET)
+        found = machine.gpuenv(folder, *words)
+        assert (found.code, found.envelope["errors"][0]["code"]) == (8, "wrong-index")
 
         lock.write_text(text, encoding="utf-8")
         assert machine.gpuenv(folder, "prepare", "--target", TARGET).code == 0
@@ -208,6 +211,8 @@ def test_plain_http_to_a_host_that_nobody_allowed_ends_with_8_and_names_it(
     assert done.message.error == "`index.test` may not be asked without encryption"
     assert "UV_INSECURE_HOST=index.test" in (done.message.hint or "")
     assert machine.blobs() == set()
+    found = machine.gpuenv(app, "doctor", "--json", "--target", TARGET)
+    assert (found.code, found.envelope["errors"][0]["code"]) == (8, "insecure-host")
     # Allowed, it is asked, and is not there.
     allowed = machine.gpuenv(app, "prepare", given={"PIP_TRUSTED_HOST": "index.test"})
     assert allowed.code == 3, allowed.err
