@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from provisioner.core.project import normalise
+from provisioner.core.urls import without_secrets
 from provisioner.core.version import DottedVersion
 from provisioner.errors import ProfileError
 
@@ -256,7 +257,7 @@ def _checked_specifier(text: str) -> str:
 def _checked_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https", "file"} or not (parts.netloc or parts.path):
-        message = f"`{text}` is not an http, https or file URL"
+        message = f"`{without_secrets(text)}` is not an http, https or file URL"
         raise ValueError(message)
     return text
 

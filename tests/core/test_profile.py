@@ -161,6 +161,17 @@ def test_a_fault_is_told_with_its_path(change: dict[str, Any], fault: str) -> No
             "`indexes[0].cache-control.api`: expected a text, got `600` (int)",
         ),
         (
+            {"cache-control": {"files": "max-age=1\nset-cookie: x"}},
+            (
+                "`indexes[0].cache-control.files`: `max-age=1\nset-cookie: x` is not a "
+                "`Cache-Control` such as `max-age=600`"
+            ),
+        ),
+        (
+            {"url": "ftp://me:secret@pypi.org/"},
+            "`indexes[0].url`: `ftp://pypi.org/` is not an http, https or file URL",
+        ),
+        (
             {"cache-control": {"pages": "no-store"}},
             "`indexes[0].cache-control.pages`: unknown key, known are `api`, `files`",
         ),

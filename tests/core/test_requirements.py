@@ -58,6 +58,8 @@ def test_equal_inputs_have_one_fingerprint() -> None:
     "change",
     [
         {"indexes": (replace(INDEX, cache_control=CacheControl(api="max-age=1")),)},
+        {"indexes": (replace(INDEX, origin="another file"),)},
+        {"indexes": (replace(INDEX, url="https://me:secret@pypi.nvidia.com/"),)},
         {"python": "3.13"},
     ],
 )
