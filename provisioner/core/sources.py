@@ -133,9 +133,10 @@ def refuse_misplaced(
 ) -> None:
     """Refuse a lock whose files are from other indexes than pins, or the lock itself, say.
 
-    A lock that records no index for a file is believed if the file lies below the pinned one.
-    A file at another origin than its index is common; it is refused if a page of the index
-    that was kept (`named`) names this file with other bytes. `hint` is given the packages.
+    `named` are the files that kept pages of a package name, of whichever index; it is asked
+    where a file lies at another origin than its index, which is common. Then it is refused if
+    its index names it with other bytes. A file for which the lock records no index has to lie
+    at the origin of the pinned one, or to be named by it. `hint` is given the packages.
 
     Raises:
         PolicyError: with every file, and both indexes of each.
@@ -144,24 +145,54 @@ def refuse_misplaced(
     packages = []
     for file in files:
         package = package_of(file.name) or ""
-        wanted = pins.get(package, ())
-        if wanted and not any(_is_from(file, pin) for pin in wanted):
-            places = " or ".join(f"`{pin.name}` ({without_secrets(pin.url)})" for pin in wanted)
-            found = without_secrets(file.index or file.url)
-            causes.append(f"`{file.name}` is from {found}, {wanted[0].who} says {places}")
+        cause = _misplaced(file, pins.get(package, ()), named)
+        if cause:
+            causes.append(cause)
             packages.append(package)
-        elif not _is_at_home(file):
-            other = [item for item in named(file) if item.name == file.name]
-            if other and file.digest not in {item.digest for item in other}:
-                causes.append(
-                    f"`{file.name}` at {file.key} has sha256 `{file.digest}`, "
-                    f"{without_secrets(file.index or '')} names {other[0].key} with "
-                    f"`{other[0].digest}`"
-                )
-                packages.append(package)
     if causes:
         message = f"`{lock}` takes files from other indexes than it should"
         raise PolicyError(message, causes=tuple(causes), hint=hint(packages), code="wrong-index")
+
+
+def _misplaced(
+    file: LockedFile,
+    pins: tuple[Pin, ...],
+    named: Callable[[LockedFile], Iterable[LockedFile]],
+) -> str | None:
+    """Why a file is not from where it should be, if it is not."""
+    if file.index is None:
+        if not pins or any(_has_at_home(pin.url, file) for pin in pins):
+            return None
+        known = [item.index or "" for item in named(file) if item.digest == file.digest]
+        right = any(is_same_index(index, pin.url) for index in known for pin in pins)
+        return None if right else _both(file, pins)
+    if pins and not any(is_same_index(file.index, pin.url) for pin in pins):
+        return _both(file, pins)
+    if _has_at_home(file.index, file):
+        return None
+    others = [
+        item
+        for item in named(file)
+        if item.name == file.name and is_same_index(item.index or "", file.index)
+    ]
+    if not others or any(item.digest == file.digest for item in others):
+        return None
+    return (
+        f"`{file.name}` at {file.key} has sha256 `{file.digest}`, "
+        f"{without_secrets(file.index)} names {others[0].key} with `{others[0].digest}`"
+    )
+
+
+def _both(file: LockedFile, pins: tuple[Pin, ...]) -> str:
+    places = " or ".join(f"`{pin.name}` ({without_secrets(pin.url)})" for pin in pins)
+    found = without_secrets(file.index or file.url)
+    return f"`{file.name}` is from {found}, {pins[0].who} says {places}"
+
+
+def _has_at_home(index: str, file: LockedFile) -> bool:
+    """Whether a file lies where an index is known to have its files."""
+    here = origin(file.url)
+    return here in {origin(index), _FILE_HOSTS.get(origin(index))}
 
 
 class LockedReleases:
@@ -237,21 +268,6 @@ def _is_one(locked: LockedFile, url: str, file: LockedFile | None) -> bool:
     if locked.index is not None:
         return is_same_index(locked.index, file.index)
     return is_below(locked.url, file.index)
-
-
-def _is_from(file: LockedFile, pin: Pin) -> bool:
-    if file.index is not None:
-        return is_same_index(file.index, pin.url)
-    return is_below(file.url, pin.url) or _are_hosts(pin.url, file.url)
-
-
-def _is_at_home(file: LockedFile) -> bool:
-    index = file.index or file.url
-    return origin(index) == origin(file.url) or _are_hosts(index, file.url)
-
-
-def _are_hosts(index: str, url: str) -> bool:
-    return _FILE_HOSTS.get(origin(index)) == origin(url)
 
 
 def _asked(manifest: Manifest, turn: Turn) -> Iterable[tuple[str, str | None, str | None]]:

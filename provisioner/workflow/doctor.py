@@ -27,12 +27,12 @@ from provisioner.errors import (
 )
 from provisioner.workflow.choose import judge_profiles
 from provisioner.workflow.detect import counts, detect
+from provisioner.workflow.lock_indexes import check_indexes
 from provisioner.workflow.locks import Locked, lock_text, locked_by_uv
 from provisioner.workflow.place import place_of, store_of
 from provisioner.workflow.profiles import SelectResult, select_result
 from provisioner.workflow.pythons import find_interpreter
 from provisioner.workflow.workshop import connect
-from provisioner.workflow.wrong_index import check_indexes
 
 if TYPE_CHECKING:
     from provisioner.adapters.http import Http

@@ -10,11 +10,10 @@ from provisioner.adapters._files import write_whole
 from provisioner.adapters.uv import Question, Turned, Uv, find_uv
 from provisioner.core.plan import LockedSet, read_lock
 from provisioner.core.requirements import Resolution, lock_name, made_from, signed
-from provisioner.core.sources import with_indexes
 from provisioner.core.tags import markers
 from provisioner.errors import LockError, ToolError, said
+from provisioner.workflow.lock_indexes import check_indexes, record_indexes
 from provisioner.workflow.place import store_of
-from provisioner.workflow.wrong_index import check_indexes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -193,10 +192,10 @@ def _resolved(job: Job, workshop: Workshop, candidate: Candidate) -> Locked:
         raise
     finally:
         workshop.pull.route(())
-    text = signed(with_indexes(text, workshop.pull.index_of), resolution)
+    text = signed(record_indexes(workshop.pull, text), resolution)
+    locked = _locked(job, candidate, text, path, by_uv=False)
     if not job.wishes.dry_run:
         write_whole(path, text)
-    locked = _locked(job, candidate, text, path, by_uv=False)
     return replace(locked, written=not job.wishes.dry_run)
 
 

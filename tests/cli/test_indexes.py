@@ -138,6 +138,10 @@ def test_a_lock_of_gpuenvs_names_the_indexes_and_another_one_is_refused(
         assert f'index = "{index.url}"' in text
         assert f'index = "{common.url}/simple"' in text
         assert machine.gpuenv(folder, "prepare", *words, given=given).code == 0
+        # uv has the pages in its own cache now, and asks for them no more.
+        lock.unlink()
+        assert machine.gpuenv(folder, "lock", *words, given=given).code == 0
+        assert lock.read_text(encoding="utf-8") == text
 
         lock.write_text(text.replace(f'"{index.url}"', f'"{common.index_url}"'), encoding="utf-8")
         done = machine.gpuenv(folder, "prepare", *words, given=given)

@@ -226,9 +226,19 @@ def test_all_misplaced_files_are_told_at_once() -> None:
     assert caught.value.hint == "torch lean"
 
 
-def test_a_lock_without_indexes_is_believed_below_the_pinned_one() -> None:
+def test_a_lock_without_indexes_is_believed_at_the_origin_of_the_pinned_one() -> None:
     assert refusal(locked(index=None), pinned(A)) is None
+    assert refusal(locked(index=None, url="https://a.test/packages/x.whl"), pinned(A)) is None
+    assert refusal(locked(index=None), {}) is None
     assert refusal(locked(index=None), pinned(B)) is not None
+
+
+def test_a_lock_without_indexes_is_believed_where_the_pinned_one_names_the_file() -> None:
+    elsewhere = locked(index=None, url="https://files.test/torch-1.0-py3-none-any.whl")
+    assert refusal(elsewhere, pinned(A)) is not None
+    assert refusal(elsewhere, pinned(A), replace(elsewhere, index=A)) is None
+    assert refusal(elsewhere, pinned(A), replace(elsewhere, index=B)) is not None
+    assert refusal(elsewhere, pinned(A), replace(elsewhere, index=A, digest=OTHER)) is not None
 
 
 def test_files_at_the_hosts_that_an_index_is_known_for_are_its_own() -> None:
@@ -243,7 +253,9 @@ def test_a_file_at_another_origin_than_its_index_is_common() -> None:
     elsewhere = locked(url="https://files.test/torch-1.0-py3-none-any.whl")
     assert refusal(elsewhere, pinned(A)) is None
     assert refusal(elsewhere, pinned(A), replace(elsewhere, url=f"{A}x.whl")) is None
-    assert refusal(elsewhere, {}, locked("numpy", digest=OTHER)) is None
+    assert (
+        refusal(elsewhere, {}, locked("numpy", digest=OTHER), locked(index=B, digest=OTHER)) is None
+    )
 
 
 def test_a_file_elsewhere_that_its_index_knows_with_other_bytes_is_refused() -> None:

@@ -1,25 +1,34 @@
-"""Refuse locks that take files from other indexes than the project or profile names."""
+"""Which indexes the files of a lock are from, and whether these are the right ones."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from provisioner.adapters import uv_settings
 from provisioner.adapters.projects import uv_tables
 from provisioner.core.file_names import package_of
 from provisioner.core.index_policy import subject_of
+from provisioner.core.packages import read_locked
 from provisioner.core.pages import named_files
 from provisioner.core.requirements import made_from
-from provisioner.core.sources import Pin, Turn, profile_pins, project_pins, refuse_misplaced
-from provisioner.core.urls import is_below
+from provisioner.core.sources import (
+    Pin,
+    Turn,
+    profile_pins,
+    project_pins,
+    refuse_misplaced,
+    with_indexes,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from provisioner.adapters.projects import Place
     from provisioner.adapters.store import Store
     from provisioner.core.plan import LockedFile
     from provisioner.workflow.locks import Locked
+    from provisioner.workflow.pull import Pull
     from provisioner.workflow.world import World
 
 
@@ -43,13 +52,7 @@ def check_indexes(
         pins = profile_pins(files, locked.profile.indexes)
 
     def named(file: LockedFile) -> Iterable[LockedFile]:
-        index, package = file.index, package_of(file.name)
-        if index is None or file.digest in store:
-            return
-        for page in store.pages_of(
-            lambda url: is_below(url, index) and subject_of(url).package == package
-        ):
-            yield from named_files(page.body, page.headers, page.url)
+        return () if file.digest in store else _kept(store, {package_of(file.name)})
 
     def hint(packages: Iterable[str]) -> str:
         if not locked.by_uv:
@@ -58,6 +61,26 @@ def check_indexes(
         return f"if `pyproject.toml` is right, `uv lock{words}` locks it anew"
 
     refuse_misplaced(files, pins, named, lock=name, hint=hint)
+
+
+def record_indexes(pull: Pull, text: str) -> str:
+    """A lock that uv has just resolved, with the index of each package, as pages have told.
+
+    uv asks for no page that its own cache has; the store has what it asked for before.
+    """
+    packages = {package.name for package in read_locked(text).packages}
+
+    @cache
+    def kept() -> dict[str, str | None]:
+        return {file.key: file.index for file in _kept(pull.store, packages)}
+
+    return with_indexes(text, lambda url: pull.index_of(url) or kept().get(url))
+
+
+def _kept(store: Store, packages: Container[str | None]) -> Iterable[LockedFile]:
+    """The files that kept pages of packages name."""
+    for page in store.pages_of(lambda url: subject_of(url).package in packages):
+        yield from named_files(page.body, page.headers, page.url)
 
 
 def _of_project(
