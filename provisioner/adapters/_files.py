@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from provisioner.core.blob_record import Stamp
 
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 _POLL_SECONDS: Final = 0.1
 
@@ -46,6 +47,16 @@ def write_whole(path: Path, content: str) -> None:
         staged.unlink(missing_ok=True)
         raise no_space(error, path) from error
     sync_folder(path.parent)
+
+
+@contextmanager
+def unless_read_only() -> Iterator[None]:
+    """Do without a note where it cannot be written, as in another user's store."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
 
 
 def stamp_from(found: os.stat_result) -> Stamp | None:

@@ -9,14 +9,15 @@ leaves it, or whoever looks sees that it is gone, and fetches it.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from provisioner.adapters._files import is_held, locked, remove_unheld
+from provisioner.adapters._files import is_held, locked, remove_unheld, unless_read_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 GRACE_SECONDS: Final = 86_400
@@ -46,16 +47,17 @@ class Leases:
         """Use the store: what comes, or is taken, from now on stays until this ends."""
         path = self._folder / f"{os.urandom(8).hex()}.lock"
         # A collection that looks whether it is held holds it itself for an instant.
-        with locked(path, wait_seconds=_SHORTLY):
+        with _where_possible(locked(path, wait_seconds=_SHORTLY)):
             try:
                 yield
             finally:
-                path.unlink(missing_ok=True)
+                with unless_read_only():
+                    path.unlink(missing_ok=True)
 
     @contextmanager
     def taking(self) -> Iterator[None]:
         """Look whether something is held and note that it is used, for a moment."""
-        with locked(self._lock, wait_seconds=_SHORTLY, shared=True):
+        with _where_possible(locked(self._lock, wait_seconds=_SHORTLY, shared=True)):
             yield
 
     @contextmanager
@@ -99,6 +101,15 @@ class Leases:
                 continue
             if not (_is_elsewhere(holder) and now - since < GRACE_SECONDS):
                 remove_unheld(path)
+
+
+@contextmanager
+def _where_possible(lock: AbstractContextManager[None]) -> Iterator[None]:
+    """Hold a lock; none where the store cannot be written to, and so nothing removed from it."""
+    with ExitStack() as stack:
+        with unless_read_only():
+            stack.enter_context(lock)
+        yield
 
 
 def _is_elsewhere(holder: str) -> bool:

@@ -11,13 +11,13 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.adapters._files import read_json, stamp_from, write_whole
+from provisioner.adapters._files import read_json, stamp_from, unless_read_only, write_whole
 from provisioner.core.blob_record import BlobRecord, Stamp, record_from_json
 from provisioner.core.digest import Digest, is_digest
 from provisioner.core.first_seen import FirstSeen, first_seen_from_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 _SUFFIX: Final = ".json"
@@ -48,14 +48,18 @@ class Records:
             return None  # It is written anew when the hash of the blob was found right.
 
     def write(self, digest: Digest, record: BlobRecord) -> None:
-        """Keep what is known of a blob, which counts as a use of it."""
+        """Keep what is known of a blob, which counts as a use of it.
+
+        In a store that cannot be written to it is found out anew each time.
+        """
         path = self.path(digest)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(record.to_json()))
+        with unless_read_only():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, json.dumps(record.to_json()))
 
     def touch(self, digest: Digest) -> None:
         """Note that a blob is used now, where there is a record of it that is ours."""
-        with suppress(FileNotFoundError, PermissionError):
+        with suppress(FileNotFoundError), unless_read_only():
             os.utime(self.path(digest))
 
     def remove(self, digest: Digest) -> None:
@@ -77,19 +81,28 @@ class Records:
 
 
 class FirstSeenNames:
-    """One small file an index and file name; whoever writes it first is right."""
+    """One small file an index and file name; whoever writes it first is right.
 
-    def __init__(self, root: Path) -> None:
+    What the stores below have seen counts too; it is written to the store itself alone.
+    """
+
+    def __init__(self, root: Path, lower: Iterable[Path] = ()) -> None:
         self._folder = root / "first-seen"
+        self._lower = tuple(folder / "first-seen" for folder in lower)
 
     def read(self, index: str, name: str) -> FirstSeen | None:
         """How a file name was first seen; None where it never was, or that cannot be read."""
-        found = _read(self._path(index, name), first_seen_from_json)
-        # Only to be sure that it is of this name, and was not put here by another hand.
-        return found if found and (found.index, found.name) == (index, name) else None
+        for folder in (self._folder, *self._lower):
+            found = _read(_seen_path(folder, index, name), first_seen_from_json)
+            # Only to be sure that it is of this name, and was not put here by another hand.
+            if found and (found.index, found.name) == (index, name):
+                return found
+        return None
 
     def keep(self, seen: FirstSeen) -> FirstSeen:
         """Keep how a name was seen, and tell how it was seen first."""
+        if self._lower and (first := self.read(seen.index, seen.name)):
+            return first
         path = self._path(seen.index, seen.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         staged = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
@@ -119,10 +132,14 @@ class FirstSeenNames:
                 yield path, _read(path, first_seen_from_json)
 
     def _path(self, index: str, name: str) -> Path:
-        import hashlib
+        return _seen_path(self._folder, index, name)
 
-        key = hashlib.sha256(f"{index}\n{name}".encode()).hexdigest()
-        return self._folder / key[:2] / f"{key}.json"
+
+def _seen_path(folder: Path, index: str, name: str) -> Path:
+    import hashlib
+
+    key = hashlib.sha256(f"{index}\n{name}".encode()).hexdigest()
+    return folder / key[:2] / f"{key}.json"
 
 
 def _read(path: Path, parse: Callable[[Mapping[str, Any]], FirstSeen]) -> FirstSeen | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from provisioner.adapters._files import read_json, write_whole
+from provisioner.adapters._files import read_json, unless_read_only, write_whole
 from provisioner.core.digest import Digest
 from provisioner.core.plan import LockedFile
 from provisioner.core.urls import without_query
@@ -69,7 +69,7 @@ class Roots:
     def register(self, home: Path, purpose: str, files: Iterable[LockedFile], now: float) -> None:
         """Note that a project asks for files; what it asked for before for that is forgotten.
 
-        The caller holds the project.
+        The caller holds the project. In a store that cannot be written to nothing is noted.
         """
         path = self._path(str(home))
         try:
@@ -79,8 +79,9 @@ class Roots:
         plans = dict(known.plans) if known else {}
         plans[purpose] = Plan(files=tuple(files), made=now)
         root = Root(home=str(home), host=os.uname().nodename, mount=_mount_of(home), plans=plans)
-        self._folder.mkdir(exist_ok=True)
-        write_whole(path, json.dumps(_root_json(root)))
+        with unless_read_only():
+            self._folder.mkdir(exist_ok=True)
+            write_whole(path, json.dumps(_root_json(root)))
 
     def every(self) -> Iterator[tuple[Path, Root | None]]:
         """All of them, with None for one that cannot be read."""
@@ -99,12 +100,12 @@ class Roots:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pin:
-    """What the user keeps: a file, or what a project needed when it was pinned.
+    """What the user keeps: a file, what a project needed when it was pinned, or a bundle.
 
-    `label` is the file's name, or the folder of the project.
+    `label` is the file's name, the folder of the project, or the bundle's name.
     """
 
-    kind: Literal["file", "project"]
+    kind: Literal["file", "project", "bundle"]
     label: str
     digests: frozenset[Digest]
 

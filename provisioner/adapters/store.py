@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,13 +17,14 @@ from provisioner.adapters._files import (
     no_space,
     read_json,
     sync_folder,
+    unless_read_only,
     write_whole,
 )
 from provisioner.core.digest import Digest
 from provisioner.errors import GpuenvError, IntegrityError, said
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from provisioner.adapters._arrival import Arrival
 
@@ -48,10 +49,38 @@ class StoredPage:
 
 
 class Store:
-    """A folder that any number of processes may use at once."""
+    """A folder that any number of processes may use at once, over others that are only read.
 
-    def __init__(self, root: Path) -> None:
+    What a store below holds counts as held, and nothing is ever written there.
+    """
+
+    def __init__(self, root: Path, lower: Iterable[Path] = ()) -> None:
         self.root = root
+        self.lower = tuple(lower)
+        self._refused: set[Path] = set()
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether this user may add to the store itself."""
+        return os.access(self.root, os.W_OK | os.X_OK)
+
+    def require_writable(self, what: Iterable[str]) -> None:
+        """Refuse what cannot be written to a store that is there; `what` are the causes.
+
+        Raises:
+            GpuenvError: the store cannot be written to, and something has to be.
+        """
+        causes = tuple(what)
+        if not causes or self.is_writable or not self.root.exists():
+            return
+        message = f"the store `{self.root}` cannot be written to"
+        raise GpuenvError(
+            message,
+            causes=causes,
+            hint="choose another folder with `--store`; with "
+            f"`GPUENV_STORE_LOWER={self.root}` it uses what is held here",
+            code="store-read-only",
+        )
 
     def open(self) -> None:
         """Make the store, where it is missing.
@@ -65,7 +94,7 @@ class Store:
             if not version.exists():
                 write_whole(version, f"{FORMAT}\n")
             found = version.read_text(encoding="utf-8").strip()
-            if found == FORMAT:
+            if found == FORMAT and self.is_writable:
                 for name in ("blobs/sha256", "envs", "partial", "pages"):
                     (self.root / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -110,19 +139,32 @@ class Store:
                 code="store-unusable",
             )
 
+    def place(self, digest: Digest) -> Path:
+        """Where a blob would be in the store itself."""
+        return blob_path(self.root, digest)
+
     def blob(self, digest: Digest) -> Path:
-        """Where a blob is, or would be."""
-        return self.root / "blobs" / "sha256" / digest.hex[:2] / digest.hex
+        """Where a blob is, here or in a store below, or would be."""
+        return self._find(digest) or self.place(digest)
+
+    def _find(self, digest: Digest) -> Path | None:
+        for root in (self.root, *self.lower):
+            path = blob_path(root, digest)
+            if path.is_file() and path not in self._refused:
+                return path
+        return None
 
     def __contains__(self, digest: object) -> bool:
         """Whether a blob is held, by its name alone: only complete files ever get one."""
-        return isinstance(digest, Digest) and self.blob(digest).is_file()
+        return isinstance(digest, Digest) and self._find(digest) is not None
 
     @contextmanager
     def claim(self, key: str, waiting: Callable[[str], None]) -> Iterator[None]:
         """Let one process at a time fetch what `key` (hexadecimal digits) stands for."""
         path = self.root / "partial" / f"{key}.lock"
-        with locked(path, wait_seconds=float("inf"), waiting=waiting):
+        with ExitStack() as stack:
+            with unless_read_only():  # Nothing can be fetched into such a store.
+                stack.enter_context(locked(path, wait_seconds=float("inf"), waiting=waiting))
             yield
 
     @contextmanager
@@ -168,46 +210,39 @@ class Store:
                 hint="the index serves other bytes than the lock names; nothing was kept",
                 code="wrong-hash",
             )
-        path = self.blob(found)
+        path = self.place(found)
         path.parent.mkdir(exist_ok=True)
         arrival.publish(path)
         sync_folder(path.parent)
         return found
 
     def page(self, key: str) -> StoredPage | None:
-        """What was kept under a key, if anything."""
-        return self._read_page(self._page(key, "").name)
+        """The latest that was kept under a key, here or in a store below, if anything."""
+        import hashlib
 
-    def _read_page(self, name: str) -> StoredPage | None:
-        folder = self.root / "pages"
-        try:
-            head = read_json(folder / f"{name}.json")
-            if head is None:
-                return None
-            digest = head["digest"]
-            return StoredPage(
-                url=str(head["url"]),
-                headers={str(name): str(value) for name, value in head["headers"].items()},
-                stored=float(head["stored"]),
-                body=b"" if digest else (folder / f"{name}.{head['body']}").read_bytes(),
-                digest=Digest.parse(digest) if digest else None,
-            )
-        except (FileNotFoundError, AttributeError, KeyError, TypeError, ValueError):
-            return None  # A page can be asked for again, unlike a state.
+        name = hashlib.sha256(key.encode()).hexdigest()
+        found = [read_page(root / "pages" / f"{name}.json") for root in (self.root, *self.lower)]
+        return max(filter(None, found), key=lambda page: page.stored, default=None)
 
     def pages_of(self, matches: Callable[[str], bool]) -> Iterator[StoredPage]:
         """Everything kept under URLs that match, in whatever form it was asked for."""
-        for path in sorted((self.root / "pages").glob("[!.]*.json")):
-            with suppress(AttributeError, KeyError, TypeError, ValueError):
-                head = read_json(path)
-                if matches(str(head["url"])) and (page := self._read_page(path.stem)):
-                    yield page
+        for root in (self.root, *self.lower):
+            for path in sorted((root / "pages").glob("[!.]*.json")):
+                with suppress(AttributeError, KeyError, TypeError, ValueError):
+                    head = read_json(path)
+                    if matches(str(head["url"])) and (page := read_page(path)):
+                        yield page
 
     def keep_page(self, key: str, page: StoredPage) -> None:
-        """Keep an answer. The body is written first, under its hash, so that no head lacks one."""
+        """Keep an answer, where the store can be written to."""
+        with unless_read_only():
+            self._write_page(key, page)
+
+    def _write_page(self, key: str, page: StoredPage) -> None:
+        """The body is written first, under its hash, so that no head lacks one."""
         import hashlib
 
-        head = asdict(page)
+        head = asdict(page) | {"key": key}
         body = hashlib.sha256(page.body).hexdigest()[:16]
         path = self._page(key, f".{body}")
         previous = self._head(key)
@@ -248,8 +283,17 @@ class Store:
             return True
 
     def drop(self, digest: Digest) -> None:
-        """Remove a blob that is damaged."""
-        self.blob(digest).unlink(missing_ok=True)
+        """Remove a blob that is damaged; where it cannot be, hold it no longer for this run."""
+        path = self.blob(digest)
+        if path == self.place(digest):
+            with unless_read_only():
+                path.unlink(missing_ok=True)
+                return
+        self._refused.add(path)
+
+    def refuse_below(self, digest: Digest) -> None:
+        """Hold no longer, for this run, what the stores below have of a blob."""
+        self._refused |= {blob_path(root, digest) for root in self.lower}
 
     def free_bytes(self) -> int:
         """Bytes free on the store's file system for this user."""
@@ -268,6 +312,54 @@ class Store:
 
         name = hashlib.sha256(key.encode()).hexdigest()
         return self.root / "pages" / f"{name}{suffix}"
+
+
+def read_page(head_path: Path) -> StoredPage | None:
+    """A kept page by the path of its head; None where there is none that can be read."""
+    try:
+        head = read_json(head_path)
+        if head is None:
+            return None
+        digest = head["digest"]
+        return StoredPage(
+            url=str(head["url"]),
+            headers={str(name): str(value) for name, value in head["headers"].items()},
+            stored=float(head["stored"]),
+            body=b"" if digest else head_path.with_suffix(f".{head['body']}").read_bytes(),
+            digest=Digest.parse(digest) if digest else None,
+        )
+    except (FileNotFoundError, AttributeError, KeyError, TypeError, ValueError):
+        return None  # A page can be asked for again, unlike a state.
+
+
+def blob_path(root: Path, digest: Digest) -> Path:
+    """Where a blob of a store lies, or would."""
+    return root / "blobs" / "sha256" / digest.hex[:2] / digest.hex
+
+
+def lower_roots(
+    variables: Mapping[str, str], root: Path
+) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """The stores below a store, from `GPUENV_STORE_LOWER`, and why others are not used."""
+    words = variables.get("GPUENV_STORE_LOWER", "").split(os.pathsep)
+    named = dict.fromkeys(Path(word).absolute() for word in words if word)
+    usable, faults = [], []
+    for path in named:
+        if path.resolve() == root.resolve():
+            continue
+        try:
+            found = (path / "VERSION").read_text(encoding="utf-8", errors="replace").strip()
+        except (FileNotFoundError, NotADirectoryError):
+            why = "there is no store"
+        except OSError as error:
+            why = said(error)
+        else:
+            why = f"this gpuenv knows format `{FORMAT}`, it has `{found}`"
+            if found == FORMAT:
+                usable.append(path)
+                continue
+        faults.append(f"the lower store `{path}` is not used: {why}")
+    return tuple(usable), tuple(faults)
 
 
 def default_root(variables: Mapping[str, str], home: Path) -> Path:

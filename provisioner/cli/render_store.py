@@ -37,9 +37,13 @@ def render_list(result: ListResult) -> str:
         lines.append(f"  sha256: {file.digest}")
         lines += [f"  also: {other}" for other in file.names[1:]]
         lines += [f"  from: {url}" for url in file.urls]
+        lines += [f"  in: {file.below}"] if file.below else []
         lines += [f"  used by: {project}" for project in file.projects]
-    total = sum(file.size for file in result.files)
-    return "\n".join([*lines, f"{files_text(len(result.files), total)} in {result.store}"])
+    places: dict[str, list[int]] = {result.store: []}
+    for file in result.files:
+        places.setdefault(file.below or result.store, []).append(file.size)
+    lines += [f"{files_text(len(sizes), sum(sizes))} in {where}" for where, sizes in places.items()]
+    return "\n".join(lines)
 
 
 def render_info(result: InfoResult) -> str:
@@ -53,6 +57,12 @@ def render_info(result: InfoResult) -> str:
         lines.append(f"project: {project.home}{where}")
         lines.append(f"  {'files':<13} {_usage(project.blobs)}")
         lines.append(f"  {'environments':<13} {_usage(project.environments)}")
+        if project.below.files:
+            lines.append(f"  {'below':<13} {_usage(project.below)}")
+    for lower in result.lower:
+        lines.append(f"lower store: {lower.store}")
+        lines.append(f"  {'files':<13} {_usage(lower.blobs)}")
+        lines.append(f"  {'needed':<13} {_usage(lower.needed)}")
     if result.unneeded.files:
         unneeded = files_text(result.unneeded.files, result.unneeded.bytes)
         lines.append(f"needed by nobody: {unneeded}; `gpuenv store gc` removes that")

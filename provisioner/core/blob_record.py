@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.core.digest import Digest
@@ -52,6 +52,16 @@ class BlobRecord:
             "stamp": self.stamp,
             "needs": sorted(item.hex for item in self.needs),
         }
+
+
+def merged(record: BlobRecord, other: BlobRecord) -> BlobRecord:
+    """What two records know together; of how the blob lies there, the first one's word counts."""
+    return replace(
+        record,
+        origins=tuple(dict.fromkeys((*record.origins, *other.origins))),
+        fetched=other.fetched if record.fetched is None else record.fetched,
+        needs=record.needs | other.needs,
+    )
 
 
 def record_from_json(data: Mapping[str, Any]) -> BlobRecord:

@@ -28,13 +28,15 @@ _WORDS: dict[Fault, str] = {
 class Damage:
     """A blob that is not what it has to be; `more` are both values of what differs.
 
-    `lost` is why it could not be fetched again, after it was tried.
+    `below` is the store below that has it, where it is not the store itself. `lost` is why
+    it could not be fetched again, after it was tried.
     """
 
     digest: Digest
     names: tuple[str, ...]
     fault: Fault
     more: str | None = None
+    below: str | None = None
     projects: tuple[str, ...] = ()
     repaired: bool = False
     lost: str | None = None
@@ -44,7 +46,8 @@ class Damage:
         """In words."""
         name = self.names[0] if self.names else self.digest.hex
         more = f": {self.more}" if self.more else ""
-        return f"`{name}` {_WORDS[self.fault]}{more}"
+        where = f" in the lower store `{self.below}`" if self.below else ""
+        return f"`{name}`{where} {_WORDS[self.fault]}{more}"
 
     def to_json(self) -> dict[str, Any]:
         """As `--json` has it."""
@@ -53,6 +56,7 @@ class Damage:
             "names": list(self.names),
             "fault": self.fault,
             "message": self.message,
+            "below": self.below,
             "projects": list(self.projects),
             "repaired": self.repaired,
             "lost": self.lost,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from provisioner.adapters import pip, uv_settings
 from provisioner.adapters.environment import is_ours
 from provisioner.adapters.state import StateFolder
+from provisioner.adapters.store import lower_roots
 from provisioner.adapters.uv import Uv, find_uv
 from provisioner.core.findings import KINDS
 from provisioner.core.plan import FetchPlan, plan_fetch, read_lock
@@ -31,6 +32,7 @@ from provisioner.workflow.lock_indexes import check_indexes
 from provisioner.workflow.locks import Locked, lock_text, locked_by_uv
 from provisioner.workflow.place import place_of, store_of
 from provisioner.workflow.profiles import SelectResult, select_result
+from provisioner.workflow.progress import Quiet
 from provisioner.workflow.pythons import find_interpreter
 from provisioner.workflow.workshop import connect
 
@@ -141,7 +143,7 @@ def doctor(world: World, options: Options) -> DoctorResult:
     states = StateFolder(place.home)
     state = states.read()
     target = detect(world, options, remembered=state.target, fresh=True)
-    store = store_of(world, options)
+    store = store_of(replace(world, progress=Quiet()), options)
     case = _Case(world=world, options=options, place=place, target=target, store=store)
     checks = _link(states, state.history)
     remembered = state.target if counts(world, options, state.target) else None
@@ -171,6 +173,10 @@ def doctor(world: World, options: Options) -> DoctorResult:
         ]
     checks += [*tools, *locks]
     checks += _store(store, plan)
+    checks += [
+        Check(name="store", state="warning", message=fault, code="lower-store-unusable")
+        for fault in lower_roots(world.variables, store.root)[1]
+    ]
     checks += _indexes(case, selected, judged, plan)
     checks = [*_host(target, selected), *checks]
     return DoctorResult(

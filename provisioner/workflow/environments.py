@@ -11,8 +11,9 @@ from provisioner.core.history import Prepared
 from provisioner.errors import LockError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from provisioner.adapters.store import Store
     from provisioner.adapters.uv import Uv
     from provisioner.core.digest import Digest
     from provisioner.core.interpreter import Interpreter
@@ -93,6 +94,17 @@ class Order:
     recipe: Recipe
     inputs: str
     files: tuple[LockedFile, ...] = ()
+
+
+def refuse_unwritable(store: Store, orders: Iterable[Order]) -> None:
+    """Refuse to make environments in a store that cannot be written to.
+
+    Raises:
+        GpuenvError: it cannot, and there are some to be made.
+    """
+    store.require_writable(
+        f"the environment of `{order.profile}` would have to be made in it" for order in orders
+    )
 
 
 def make(world: World, workshop: Workshop, uv: Uv, order: Order) -> Prepared:
@@ -180,5 +192,6 @@ def renew(world: World, workshop: Workshop, prepared: Prepared, *, same: bool) -
             code="lock-changed",
         )
     workshop.pull.know(contents.known)
+    refuse_unwritable(workshop.store, [order])
     with workshop.building() as uv:
         return make(world, workshop, uv, order)

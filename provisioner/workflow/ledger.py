@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from provisioner.adapters._files import unless_read_only
 from provisioner.adapters.leases import Leases
 from provisioner.adapters.records import FirstSeenNames, Records, stamp_of
 from provisioner.core.blob_record import BlobRecord, Origin
@@ -16,9 +16,11 @@ from provisioner.core.urls import without_query
 from provisioner.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from provisioner.adapters.store import Store
+    from provisioner.core.blob_record import Stamp
     from provisioner.core.plan import LockedFile
 
 
@@ -29,31 +31,40 @@ class Ledger:
     collection removes it as long as this process works.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, note: Callable[[str], None] = lambda _: None) -> None:
         self._store = store
+        self._note = note
         self._records = Records(store.root)
-        self._names = FirstSeenNames(store.root)
+        self._lower = tuple(Records(root) for root in store.lower)
+        self._names = FirstSeenNames(store.root, store.lower)
         self._leases = Leases(store.root)
         self._damaged: dict[Digest, str] = {}
+        # For a store that cannot be written to: no file is hashed twice in one run.
+        self._right: set[tuple[Digest, Stamp | None]] = set()
 
     def __contains__(self, digest: object) -> bool:
         """Whether a blob is held, and as it was when its hash was last right.
 
         One that has changed is hashed; where that is wrong it is removed, and `check` tells.
+        A wrong one of a store below is as good as absent.
         """
         if not isinstance(digest, Digest) or digest not in self._store:
             return False
         with self._leases.taking():
             if digest not in self._store:
                 return False
+            path = self._store.blob(digest)
+            is_own = path == self._store.place(digest)
             record = self._records.read(digest)
-            if record is None:
+            if is_own and record is None:
                 self._records.write(digest, BlobRecord())
-            else:
+            elif is_own:
                 self._records.touch(digest)
-        if record is None or record.stamp in {None, stamp_of(self._store.blob(digest))}:
+        if not is_own:
+            return self._is_below(digest, path)
+        if record is None or record.stamp in {None, stamp_of(path)}:
             return True
-        return self.confirm(digest, record)
+        return (digest, stamp_of(path)) in self._right or self.confirm(digest, record)
 
     def confirm(self, digest: Digest, record: BlobRecord) -> bool:
         """Hash a blob: note how it lies there if it is right, else remove it."""
@@ -63,10 +74,34 @@ class Ledger:
             self._damaged[digest] = f"`{name}` has no longer sha256 `{digest}`"
             return False
         path = self._store.blob(digest)
-        with suppress(PermissionError):  # Another user's, in a shared store.
+        with unless_read_only():  # Another user's, in a shared store.
             path.chmod(0o444)
-        self._records.write(digest, replace(record, stamp=stamp_of(path)))
+        stamp = stamp_of(path)
+        self._right.add((digest, stamp))
+        self._records.write(digest, replace(record, stamp=stamp))
         return True
+
+    def _is_below(self, digest: Digest, path: Path) -> bool:
+        """Whether a blob of a store below is right, looked for until one is.
+
+        A copy of a store, as in an image, has other inodes than its records: it is hashed
+        once, and noted in the store itself.
+        """
+        own = self._records.read(digest)
+        noted = [own, *(records.read(digest) for records in self._lower)]
+        stamps = {record.stamp for record in noted if record}
+        while path != self._store.place(digest):
+            stamp = stamp_of(path)
+            if stamp in stamps - {None} or (digest, stamp) in self._right:
+                return True
+            if self._store.verify(digest):
+                self._right.add((digest, stamp))
+                self._records.write(digest, replace(own or BlobRecord(), stamp=stamp))
+                return True
+            self._store.drop(digest)
+            self._note(f"`{path}` is damaged, and is not used")
+            path = self._store.blob(digest)
+        return False
 
     def check(self, files: Iterable[LockedFile]) -> None:
         """Refuse file names that were seen before with other bytes, and tell of damage.
@@ -77,12 +112,20 @@ class Ledger:
         every = tuple(dict.fromkeys(files))
         damaged = [self._damaged.pop(file.digest, None) for file in every]
         if any(damaged):
-            raise _damage(cause for cause in damaged if cause)
+            raise _damage((cause for cause in damaged if cause), removed=self._store.is_writable)
+        self.check_names((index_of(file), name_of(file), file.digest) for file in every)
+
+    def check_names(self, named: Iterable[tuple[str, str, Digest]]) -> None:
+        """Refuse file names of indexes that were seen before with other bytes.
+
+        Raises:
+            IntegrityError: some were.
+        """
         causes, names = [], []
-        for file in every:
-            first = self._names.read(index_of(file), name_of(file))
-            if first and first.digest != file.digest:
-                causes.append(_both(first, file.digest))
+        for index, name, digest in named:
+            first = self._names.read(index, name)
+            if first and first.digest != digest:
+                causes.append(_both(first, digest))
                 names.append(first.name)
         if causes:
             raise _changed(causes, names)
@@ -129,11 +172,13 @@ class Ledger:
                 self._records.write(source, replace(known, needs=known.needs | used))
 
 
-def _damage(causes: Iterable[str]) -> IntegrityError:
+def _damage(causes: Iterable[str], *, removed: bool) -> IntegrityError:
     return IntegrityError(
         "the store held damaged files",
         causes=tuple(causes),
-        hint="they were removed; run the command again to fetch them anew",
+        hint="they were removed; run the command again to fetch them anew"
+        if removed
+        else "whoever may write to the store mends it with `gpuenv store verify --repair`",
         code="blob-damaged",
     )
 

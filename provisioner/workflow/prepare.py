@@ -200,7 +200,7 @@ def _build(
     job: Job, workshop: Workshop, state: State, locks: tuple[Locked, ...]
 ) -> dict[str, Prepared]:
     """The environment of each profile: the one that is there, or a new one."""
-    from provisioner.workflow.environments import make, order_from
+    from provisioner.workflow.environments import make, order_from, refuse_unwritable
 
     known = [*state.prepared, *(item.prepared for item in state.history.generations)]
     ready: dict[str, Prepared] = {}
@@ -215,6 +215,7 @@ def _build(
             ready[name] = replace(found, recipe=recipe.to_json())
         else:
             orders.append(order)
+    refuse_unwritable(workshop.store, orders)
     made: list[Prepared] = []
     try:
         if orders:

@@ -83,7 +83,7 @@ class Pull:
         self._routes: tuple[Index, ...] = ()
         self.resolving = False
         self.fetched: dict[Digest, int] = {}
-        self.ledger = Ledger(store)
+        self.ledger = Ledger(store, progress.note)
         self._locked: set[Digest] = set()
         self._releases = LockedReleases()
         self._served: set[Digest] = set()
@@ -129,6 +129,7 @@ class Pull:
             return
         if self.offline:
             raise missing_offline(plan.missing, self.because)
+        self.store.require_writable(map(_comes_into_it, plan.missing))
         self._progress.planned(len(plan.missing), plan.missing_bytes)
         self._stopped.clear()
         pool = ThreadPoolExecutor(min(FILES_AT_ONCE, len(plan.missing)))
@@ -258,6 +259,7 @@ class Pull:
 
     def _receive(self, wanted: Wanted, headers: Mapping[str, str]) -> Digest:
         """Fetch a claimed file."""
+        self.store.require_writable([_comes_into_it(wanted)])
         # A client's ranges and conditions are about its own copy.
         passed = {name: headers[name] for name in headers if name == "authorization"}
         found, received = self._fetcher.fetch(wanted, passed)
@@ -424,6 +426,10 @@ class Waiting:
     def __call__(self, holder: str) -> None:
         """Say it."""
         self._progress.note(f"waiting for `{self._name}`, which {holder} fetches")
+
+
+def _comes_into_it(file: LockedFile | Wanted) -> str:
+    return f"`{file.name}` would have to be fetched into it"
 
 
 def missing_offline(files: Iterable[LockedFile], because: str) -> NetworkError:

@@ -162,7 +162,7 @@ def _choose(
     alive = Leases(root).alive(now)
     before = alive[0].since if alive else float("inf")
     survey = take_survey(
-        root, forget_before=None if limits.max_age is None else now - limits.max_age
+        root, store.lower, forget_before=None if limits.max_age is None else now - limits.max_age
     )
     _refuse_damaged(root, survey)
     going = _Going()
@@ -178,7 +178,8 @@ def _choose(
     _choose_environments(Inventory(root), survey, used, before, going)
     _choose_parts(Inventory(root), needed, before, going)
     nobody = not (survey.living or survey.pins)
-    _choose_pages(Inventory(root), stay, before, going, every=nobody)
+    found = stay | survey.found_below.keys()
+    _choose_pages(Inventory(root), found, before, going, every=nobody)
     _choose_rest(root, survey, stay, before, going)
     return going, tuple(_notes(survey, alive, used))
 

@@ -11,6 +11,7 @@ from provisioner.workflow.survey import take_survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from provisioner.adapters.store import Store
     from provisioner.core.digest import Digest
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 class StoredFile:
     """A blob: its names, where it came from without secrets, and who uses it.
 
-    Times are in seconds since the epoch.
+    Times are in seconds since the epoch. `below` is the store below that has it, where it is
+    not the store itself.
     """
 
     digest: Digest
@@ -30,9 +32,10 @@ class StoredFile:
     names: tuple[str, ...]
     urls: tuple[str, ...]
     fetched: float | None
-    used: float
+    used: float | None
     projects: tuple[str, ...]
     pinned: bool
+    below: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As `--json` has it."""
@@ -45,6 +48,7 @@ class StoredFile:
             "used": self.used,
             "projects": list(self.projects),
             "pinned": self.pinned,
+            "below": self.below,
         }
 
 
@@ -62,12 +66,13 @@ class ListResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProjectUse:
-    """What one project needs of the store, shared or not."""
+    """What one project needs of the store, shared or not, and of the stores below."""
 
     home: str
     whereabouts: str
     blobs: Usage
     environments: Usage
+    below: Usage
 
     def to_json(self) -> dict[str, Any]:
         """As `--json` has it."""
@@ -76,6 +81,24 @@ class ProjectUse:
             "whereabouts": self.whereabouts,
             "blobs": self.blobs.to_json(),
             "environments": self.environments.to_json(),
+            "below": self.below.to_json(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LowerUse:
+    """A store below: what it holds that counts, and what of that is needed."""
+
+    store: str
+    blobs: Usage
+    needed: Usage
+
+    def to_json(self) -> dict[str, Any]:
+        """As `--json` has it."""
+        return {
+            "store": self.store,
+            "blobs": self.blobs.to_json(),
+            "needed": self.needed.to_json(),
         }
 
 
@@ -93,6 +116,7 @@ class InfoResult:
     free: int
     projects: tuple[ProjectUse, ...]
     pins: int
+    lower: tuple[LowerUse, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The fields of `store info --json`."""
@@ -104,6 +128,7 @@ class InfoResult:
             "free_bytes": self.free,
             "projects": [project.to_json() for project in self.projects],
             "pins": self.pins,
+            "lower": [below.to_json() for below in self.lower],
         }
 
 
@@ -115,20 +140,25 @@ def store_list(world: World, options: Options) -> ListResult:
     """
     store = store_of(world, options)
     store.check(writing=False)
-    survey = take_survey(store.root)
+    survey = take_survey(store.root, store.lower)
     users, pinned = survey.users(), survey.pinned()
+    sizes = {digest: (blob.size, blob.used, None) for digest, blob in survey.held.items()}
+    below = {
+        digest: (item.size, None, str(item.store)) for digest, item in survey.found_below.items()
+    }
     files = [
         StoredFile(
             digest=digest,
-            size=blob.size,
+            size=size,
             names=survey.names(digest),
             urls=_urls(survey, digest),
             fetched=survey.records[digest].fetched if digest in survey.records else None,
-            used=blob.used,
+            used=used,
             projects=tuple(users.get(digest, ())),
             pinned=digest in pinned,
+            below=where,
         )
-        for digest, blob in survey.held.items()
+        for digest, (size, used, where) in {**sizes, **below}.items()
     ]
     files.sort(key=lambda file: (file.names or ("~",), file.digest))
     return ListResult(store=str(store.root), files=tuple(files))
@@ -142,8 +172,8 @@ def store_info(world: World, options: Options) -> InfoResult:
     """
     store = store_of(world, options)
     store.check(writing=False)
-    survey = take_survey(store.root)
-    needed = survey.needed
+    survey = take_survey(store.root, store.lower)
+    needed, below = survey.needed, survey.found_below
     folders = {
         "blobs": "blobs",
         "environments": "envs",
@@ -165,10 +195,19 @@ def store_info(world: World, options: Options) -> InfoResult:
                 environments=usage(
                     store.root / "envs" / name for name in sorted(project.environments)
                 ),
+                below=_blobs(store, project.wanted & below.keys()),
             )
             for project in survey.projects
         ),
         pins=len(survey.pins),
+        lower=tuple(_lower_use(store, root, survey) for root in store.lower),
+    )
+
+
+def _lower_use(store: Store, root: Path, survey: Survey) -> LowerUse:
+    own = {digest for digest, item in survey.found_below.items() if item.store == root}
+    return LowerUse(
+        store=str(root), blobs=_blobs(store, own), needed=_blobs(store, own & survey.needed)
     )
 
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 from provisioner.adapters.records import FirstSeenNames
 from provisioner.adapters.roots import Pin, Pins
 from provisioner.core.reach import reachable
-from provisioner.errors import GpuenvError
+from provisioner.errors import GpuenvError, PolicyError
 from provisioner.workflow.place import store_of
 from provisioner.workflow.survey import take_survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from provisioner.adapters.store import Store
     from provisioner.core.first_seen import FirstSeen
     from provisioner.workflow.survey import Survey
     from provisioner.workflow.world import Options, World
@@ -90,6 +91,7 @@ def store_forget(world: World, options: Options, names: Iterable[str]) -> Forget
 
     Raises:
         GpuenvError: a name was never seen.
+        PolicyError: a store below has seen it.
     """
     store = store_of(world, options)
     store.check()
@@ -99,12 +101,22 @@ def store_forget(world: World, options: Options, names: Iterable[str]) -> Forget
     for name in names:
         found = [seen for seen in known if seen.name == name]
         if not found:
+            _refuse_below(store, name)
             message = f"no file `{name}` was ever seen"
             raise GpuenvError(message, hint="`gpuenv store list` has the names", code="unknown")
         chosen += found
     for seen in chosen:
         kept.forget(seen)
     return ForgetResult(forgotten=tuple(chosen))
+
+
+def _refuse_below(store: Store, name: str) -> None:
+    """Raises PolicyError where a store below has seen a name: that store is not ours to change."""
+    for root in store.lower:
+        if any(seen and seen.name == name for _, seen in FirstSeenNames(root).every()):
+            message = f"`{name}` was seen by the lower store `{root}`, which is only read"
+            hint = f"`gpuenv store forget {name} --store {root}` forgets it there"
+            raise PolicyError(message, hint=hint)
 
 
 def _found(world: World, survey: Survey, word: str) -> Iterator[Pin]:

@@ -11,6 +11,7 @@ from provisioner.adapters.hashing import hash_all, processors
 from provisioner.adapters.inventory import Inventory
 from provisioner.adapters.leases import Leases
 from provisioner.adapters.records import FirstSeenNames, Records, stamp_of
+from provisioner.adapters.store import blob_path
 from provisioner.core.blob_record import BlobRecord
 from provisioner.core.damage import Damage, Fault, fault_of
 from provisioner.core.pages import named_files
@@ -78,11 +79,27 @@ class VerifyResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Looked:
-    """A blob after it was looked at."""
+class _Suspect:
+    """A blob of a store, or of one below it: how it lies there now, and as it was noted."""
 
     digest: Digest
+    root: Path
+    is_below: bool
     size: int
+    stamp: Stamp | None
+    noted: tuple[Stamp | None, ...]
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return blob_path(self.root, self.digest)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Looked:
+    """A blob after it was looked at, and what is wrong with it."""
+
+    suspect: _Suspect
     fault: tuple[Fault, str | None] | None
     stamp: Stamp | None
 
@@ -98,20 +115,22 @@ def store_verify(world: World, options: Options, *, quick: bool, repair: bool) -
     """
     store = store_of(world, options)
     store.check(writing=repair)
-    survey = take_survey(store.root)
-    suspects = survey.held.keys() if not quick else _differing(survey)
-    looked = _look(store, survey, suspects)
+    survey = take_survey(store.root, store.lower)
+    every = tuple(_every(store, survey))
+    suspects = [item for item in every if not quick or _differs(item)]
+    looked = _look(suspects)
     for item in looked:
         if item.stamp and item.fault is None:
-            _note_right(store, survey, item.digest, item.stamp)
+            _note_right(store, survey, item.suspect.digest, item.stamp)
     users = survey.users()
     damage = [
         Damage(
-            digest=item.digest,
-            names=survey.names(item.digest),
+            digest=item.suspect.digest,
+            names=survey.names(item.suspect.digest),
             fault=item.fault[0],
             more=item.fault[1],
-            projects=tuple(users.get(item.digest, ())),
+            below=str(item.suspect.root) if item.suspect.is_below else None,
+            projects=tuple(users.get(item.suspect.digest, ())),
         )
         for item in looked
         if item.fault
@@ -132,53 +151,67 @@ def store_verify(world: World, options: Options, *, quick: bool, repair: bool) -
             Inventory(store.root).throw_away(path)
         Inventory(store.root).empty_trash()
     return VerifyResult(
-        checked=len(survey.held),
+        checked=len(every),
         hashed=len(looked),
-        size=sum(item.size for item in looked),
+        size=sum(item.suspect.size for item in looked if item.suspect.stamp),
         damage=tuple(damage),
         notes=tuple(text for _, text in notes),
         notes_repaired=repair,
     )
 
 
-def _differing(survey: Survey) -> list[Digest]:
-    """The blobs that do not lie there as they did when their hash was last right."""
-    records = survey.records
-    return [
-        digest
-        for digest, stamp in survey.stamps.items()
-        if stamp is None or digest not in records or records[digest].stamp != stamp
-    ]
-
-
-def _look(store: Store, survey: Survey, suspects: Iterable[Digest]) -> list[_Looked]:
-    """Hash what is suspected, the largest first, so that no processor is left with it alone."""
-    order = sorted(suspects, key=lambda digest: (-survey.held[digest].size, digest))
-    regular = [digest for digest in order if survey.stamps[digest] is not None]
-    found = hash_all(map(store.blob, regular), threads=processors())
-    looked = [
-        _Looked(digest=digest, size=0, fault=("replaced", None), stamp=None)
-        for digest in order
-        if survey.stamps[digest] is None
-    ]
-    for digest, hashed in zip(regular, found, strict=True):
+def _every(store: Store, survey: Survey) -> Iterator[_Suspect]:
+    """Every blob of the store, and of the stores below that the store itself has not."""
+    for digest, stamp in survey.stamps.items():
         record = survey.records.get(digest)
+        yield _Suspect(
+            digest=digest,
+            root=store.root,
+            is_below=False,
+            size=survey.held[digest].size,
+            stamp=stamp,
+            noted=(record.stamp if record else None,),
+        )
+    for item in survey.below:
+        record = survey.records.get(item.digest)
+        yield _Suspect(
+            digest=item.digest,
+            root=item.store,
+            is_below=True,
+            size=item.size,
+            stamp=item.stamp,
+            noted=(item.noted, record.stamp if record else None),
+        )
+
+
+def _differs(item: _Suspect) -> bool:
+    """Whether a blob does not lie there as it did when its hash was last right."""
+    return item.stamp is None or item.stamp not in item.noted
+
+
+def _look(suspects: Iterable[_Suspect]) -> list[_Looked]:
+    """Hash what is suspected, the largest first, so that no processor is left with it alone."""
+    order = sorted(suspects, key=lambda item: (-item.size, item.digest))
+    looked = [
+        _Looked(suspect=item, fault=("replaced", None), stamp=None)
+        for item in order
+        if item.stamp is None
+    ]
+    regular = [item for item in order if item.stamp is not None]
+    found = hash_all((item.path for item in regular), threads=processors())
+    for item, hashed in zip(regular, found, strict=True):
         # As it is now: a file that is written to meanwhile has no stamp that holds.
-        stamp = stamp_of(store.blob(digest))
+        stamp = stamp_of(item.path)
         if isinstance(hashed, FileNotFoundError) or stamp is None:
             continue  # A collection has removed it meanwhile.
         if isinstance(hashed, OSError):
             fault: tuple[Fault, str | None] | None = ("unreadable", said(hashed))
         else:
-            fault = fault_of(digest, hashed, stamp, record.stamp if record else None)
-        same = stamp == survey.stamps[digest]
+            fault = fault_of(item.digest, hashed, stamp, item.noted[0])
+        if item.is_below and fault and fault[0] == "writable":
+            fault = None  # Its permissions are for its owner to choose.
         looked.append(
-            _Looked(
-                digest=digest,
-                size=survey.held[digest].size,
-                fault=fault,
-                stamp=stamp if same else None,
-            )
+            _Looked(suspect=item, fault=fault, stamp=stamp if stamp == item.stamp else None)
         )
     return looked
 
@@ -186,9 +219,8 @@ def _look(store: Store, survey: Survey, suspects: Iterable[Digest]) -> list[_Loo
 def _note_right(store: Store, survey: Survey, digest: Digest, stamp: Stamp) -> None:
     """Keep how a blob lies there, so that a stat is enough the next time."""
     known = survey.records.get(digest) or BlobRecord()
-    if known.stamp != stamp:
-        with suppress(OSError):  # A store that cannot be written to is verified all the same.
-            Records(store.root).write(digest, replace(known, stamp=stamp))
+    if known.stamp != stamp and store.root.is_dir():
+        Records(store.root).write(digest, replace(known, stamp=stamp))
 
 
 def _damaged_notes(root: Path, survey: Survey) -> Iterator[tuple[Path, str]]:
@@ -232,7 +264,9 @@ def _repair(
                 record = survey.records.get(item.digest) or BlobRecord()
                 mended.append(replace(item, repaired=pull.ledger.confirm(item.digest, record)))
                 continue
-            inventory.throw_away(store.blob(item.digest))
+            if item.below is None:
+                inventory.throw_away(store.place(item.digest))
+            store.refuse_below(item.digest)
             why = _fetch(pull, _sources(store, survey, item))
             mended.append(replace(item, repaired=why is None, lost=why))
     return mended
@@ -271,8 +305,8 @@ def _sources(store: Store, survey: Survey, item: Damage) -> Iterator[LockedFile]
 
 def _on_pages(store: Store, digest: Digest) -> Iterator[LockedFile]:
     """The file as kept index pages name it."""
-    inventory = Inventory(store.root)
-    for path, head in inventory.pages():
+    heads = (item for root in (store.root, *store.lower) for item in Inventory(root).pages())
+    for path, head in heads:
         if head is None or head.get("digest"):
             continue
         with suppress(OSError, KeyError, TypeError, AttributeError):

@@ -12,6 +12,7 @@ from provisioner.adapters.projects import find_home
 from provisioner.adapters.records import Records
 from provisioner.adapters.roots import Pins, Roots
 from provisioner.adapters.state import StateFolder
+from provisioner.core.blob_record import merged
 from provisioner.core.digest import Digest
 from provisioner.core.reach import HeldBlob, reachable
 from provisioner.errors import GpuenvError
@@ -50,8 +51,23 @@ class Project:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BlobBelow:
+    """A blob of a store below: its bytes, how it lies there, and how its own record has it."""
+
+    digest: Digest
+    store: Path
+    size: int
+    stamp: Stamp | None
+    noted: Stamp | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Survey:
-    """What is in a store, and what of it is needed; `damaged` are notes of ours."""
+    """What is in a store, and what of it is needed; `damaged` are notes of ours.
+
+    `below` is what the stores below have and the store itself has not, in their order;
+    `records` know of that too.
+    """
 
     held: Mapping[Digest, HeldBlob]
     stamps: Mapping[Digest, Stamp | None]
@@ -62,6 +78,17 @@ class Survey:
     gone_roots: tuple[Path, ...]
     damaged: tuple[Path, ...]
     needs: Mapping[Digest, frozenset[Digest]] = field(default_factory=dict)
+    below: tuple[BlobBelow, ...] = ()
+
+    @property
+    def found_below(self) -> dict[Digest, BlobBelow]:
+        """The first of the blobs below for each digest: the one that counts."""
+        return {item.digest: item for item in reversed(self.below)}
+
+    @property
+    def there(self) -> frozenset[Digest]:
+        """Every blob that is held, here or below."""
+        return frozenset({*self.held, *(item.digest for item in self.below)})
 
     @property
     def needed(self) -> frozenset[Digest]:
@@ -95,10 +122,11 @@ class Survey:
     def lost(self) -> dict[Digest, list[str]]:
         """Blobs that were here, or that environments were made from, and are not here now."""
         found: dict[Digest, list[str]] = {}
+        there = self.there
         for project in self.living:
-            for digest in reachable(project.required, self.needs) - self.held.keys():
+            for digest in reachable(project.required, self.needs) - there:
                 found.setdefault(digest, []).append(project.home)
-        for digest in self.pinned() - self.held.keys():
+        for digest in self.pinned() - there:
             found.setdefault(digest, [])
         return dict(sorted(found.items()))
 
@@ -115,8 +143,10 @@ class Survey:
         return tuple(dict.fromkeys(found))
 
 
-def take_survey(root: Path, *, forget_before: float | None = None) -> Survey:
-    """Look at a whole store.
+def take_survey(
+    root: Path, lower: Iterable[Path] = (), *, forget_before: float | None = None
+) -> Survey:
+    """Look at a whole store, and at what the stores below it hold.
 
     A project of another host, or on a file system that is not mounted, is forgotten where it
     asked for nothing since `forget_before`, in seconds since the epoch.
@@ -132,6 +162,22 @@ def take_survey(root: Path, *, forget_before: float | None = None) -> Survey:
             digest=digest, size=found.st_size, used=last, changed=found.st_ctime
         )
         stamps[digest] = stamp_from(found)
+    below = []
+    for other in lower:
+        noted, _, _ = _records(other)
+        for digest, found in Inventory(other).blobs():
+            if digest not in held:
+                below.append(
+                    BlobBelow(
+                        digest=digest,
+                        store=other,
+                        size=found.st_size,
+                        stamp=stamp_from(found),
+                        noted=noted[digest].stamp if digest in noted else None,
+                    )
+                )
+        for digest, record in noted.items():
+            records[digest] = merged(records[digest], record) if digest in records else record
     environments = inventory.environments()
     projects, gone, unreadable = _projects(root, environments, forget_before)
     pins = []
@@ -150,6 +196,7 @@ def take_survey(root: Path, *, forget_before: float | None = None) -> Survey:
         gone_roots=tuple(gone),
         damaged=(*damaged, *unreadable),
         needs={digest: record.needs for digest, record in records.items() if record.needs},
+        below=tuple(below),
     )
 
 
