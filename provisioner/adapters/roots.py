@@ -98,6 +98,10 @@ class Roots:
         return self._folder / f"{hashlib.sha256(home.encode()).hexdigest()[:32]}.json"
 
 
+Kind = Literal["file", "project", "bundle"]
+_KINDS: Final[dict[str, Kind]] = {"file": "file", "project": "project", "bundle": "bundle"}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pin:
     """What the user keeps: a file, what a project needed when it was pinned, or a bundle.
@@ -105,7 +109,7 @@ class Pin:
     `label` is the file's name, the folder of the project, or the bundle's name.
     """
 
-    kind: Literal["file", "project", "bundle"]
+    kind: Kind
     label: str
     digests: frozenset[Digest]
 
@@ -139,7 +143,7 @@ class Pins:
                     yield (
                         path,
                         Pin(
-                            kind={"file": "file", "project": "project"}[data["kind"]],  # type: ignore[arg-type]
+                            kind=_KINDS[data["kind"]],
                             label=str(data["label"]),
                             digests=frozenset(Digest.parse(text) for text in data["sha256"]),
                         ),
@@ -148,7 +152,7 @@ class Pins:
                 yield path, None
 
     def _path(self, pin: Pin) -> Path:
-        # A file name may stand for several blobs; a project is one thing.
+        # A file name may stand for several blobs; a project, or a bundle, is one thing.
         which = [pin.kind, pin.label, *sorted(item.hex for item in pin.digests)]
         key = "\n".join(which if pin.kind == "file" else which[:2])
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"

@@ -12,7 +12,9 @@ from provisioner.workflow.store_gc import KINDS
 if TYPE_CHECKING:
     from provisioner.adapters.inventory import Usage
     from provisioner.adapters.roots import Pin
+    from provisioner.workflow.store_export import ExportResult
     from provisioner.workflow.store_gc import GcResult, Kind
+    from provisioner.workflow.store_import import ImportResult
     from provisioner.workflow.store_list import InfoResult, ListResult
     from provisioner.workflow.store_pin import ForgetResult, PinResult
     from provisioner.workflow.store_verify import VerifyResult
@@ -105,6 +107,24 @@ def render_pins(result: PinResult) -> str:
     return "\n".join(_pin(pin) for pin in result.pins) or "nothing is pinned"
 
 
+def render_export(result: ExportResult) -> str:
+    """`store export`."""
+    blobs = files_text(result.blobs.files, result.blobs.bytes)
+    lines = [f"exported {blobs} of {result.name} to {result.bundle} ({size_text(result.size)})"]
+    return "\n".join([*lines, *(f"note: {note}" for note in result.notes)])
+
+
+def render_import(result: ImportResult) -> str:
+    """`store import`."""
+    came = files_text(result.imported.files, result.imported.bytes)
+    held = files_text(result.held.files, result.held.bytes)
+    lines = [f"imported {came} of {result.name}; {held} held already"]
+    if result.pin:
+        end = f"`gpuenv store pin --remove {result.pin}` ends that"
+        lines.append(f"pinned as {result.pin}: `store gc` leaves it; {end}")
+    return "\n".join(lines)
+
+
 def render_forgotten(result: ForgetResult) -> str:
     """`store forget`."""
     return "\n".join(
@@ -114,8 +134,8 @@ def render_forgotten(result: ForgetResult) -> str:
 
 
 def _pin(pin: Pin) -> str:
-    if pin.kind == "project":
-        return f"project {pin.label} ({files_text(len(pin.digests))})"
+    if pin.kind != "file":
+        return f"{pin.kind} {pin.label} ({files_text(len(pin.digests))})"
     return f"{pin.label} (sha256 {next(iter(pin.digests))})"
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from provisioner.cli.commands import common, gpuenv
 from provisioner.cli.store_policy import policy
+from provisioner.errors import UsageError
 
 if TYPE_CHECKING:
     from provisioner.cli.commands import Session
@@ -95,6 +98,56 @@ def pin(session: Session, wanted: tuple[str, ...], *, remove: bool) -> None:
 
     result = store_pin(session.world, session.options, wanted, remove=remove)
     session.show(result.to_json(), render_pins(result))
+
+
+@store.command()
+@click.argument("bundle", metavar="FILE", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("words", metavar="[NAME|SHA256|DIR]...", nargs=-1)
+@click.option("--pin", "pins", metavar="NAME", multiple=True, help="Export what a pin keeps.")
+@click.option("--all", "every", is_flag=True, help="Export everything that is held.")
+@common
+def export(
+    session: Session, *, bundle: Path, words: tuple[str, ...], pins: tuple[str, ...], every: bool
+) -> None:
+    """Write a bundle for a machine without a network; `-` writes it to stdout.
+
+    It has what the project at hand asked for last, with all that it takes to build it there,
+    or what is named. An existing FILE is replaced only with --force.
+    """
+    from provisioner.cli.render_store import render_export
+    from provisioner.workflow.store_export import Chosen, store_export
+
+    if every and (words or pins):
+        message = "`--all` leaves nothing to be named"
+        raise UsageError(message)
+    chosen = Chosen(words=words, pins=pins, every=every)
+    if str(bundle) != "-":
+        result = store_export(session.world, session.options, chosen, bundle)
+        session.show(result.to_json(), render_export(result))
+        return
+    if session.as_json or sys.stdout.isatty():
+        message = "a bundle on stdout leaves no room for anything else there"
+        raise UsageError(message, hint="name a file, or lead stdout into one without `--json`")
+    result = store_export(session.world, session.options, chosen, sys.stdout.buffer)
+    if not session.quiet:
+        click.echo(render_export(result), err=True)
+
+
+@store.command("import")
+@click.argument("bundle", metavar="FILE", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--no-pin", is_flag=True, help="Let `store gc` take what no project uses.")
+@common
+def import_(session: Session, *, bundle: Path, no_pin: bool) -> None:
+    """Take a bundle of `store export` into the store, every file verified; `-` reads stdin.
+
+    What it has is kept until `store pin --remove` of the bundle's name.
+    """
+    from provisioner.cli.render_store import render_import
+    from provisioner.workflow.store_import import store_import
+
+    source = sys.stdin.buffer if str(bundle) == "-" else bundle
+    result = store_import(session.world, session.options, source, pin=not no_pin)
+    session.show(result.to_json(), render_import(result))
 
 
 @store.command()

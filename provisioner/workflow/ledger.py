@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from provisioner.adapters._files import unless_read_only
 from provisioner.adapters.leases import Leases
 from provisioner.adapters.records import FirstSeenNames, Records, stamp_of
-from provisioner.core.blob_record import BlobRecord, Origin
+from provisioner.core.blob_record import BlobRecord, Origin, merged
 from provisioner.core.digest import Digest
 from provisioner.core.first_seen import FirstSeen, index_of, name_of
 from provisioner.core.urls import without_query
@@ -160,6 +160,24 @@ class Ledger:
         first = self._names.keep(seen)
         if first.digest != file.digest:
             raise _changed([_both(first, file.digest)], [first.name])
+
+    def imported(self, digest: Digest, told: BlobRecord, names: Iterable[FirstSeen]) -> None:
+        """Note what a bundle tells of a blob that is held now; with a stamp where it has come.
+
+        Raises:
+            IntegrityError: one of its names was seen with other bytes in the meantime.
+        """
+        with self._leases.taking():
+            known = merged(self._records.read(digest) or BlobRecord(), told)
+            came = told.stamp is not None
+            self._records.write(
+                digest,
+                replace(known, stamp=told.stamp, fetched=told.fetched) if came else known,
+            )
+        first = [self._names.keep(seen) for seen in names]
+        other = [seen for seen in first if seen.digest != digest]
+        if other:
+            raise _changed([_both(seen, digest) for seen in other], [seen.name for seen in other])
 
     def built_with(self, sources: Iterable[Digest], needs: Iterable[Digest]) -> None:
         """Note what was used to build source distributions: they need it to be built again."""

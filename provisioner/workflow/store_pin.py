@@ -14,9 +14,10 @@ from provisioner.workflow.place import store_of
 from provisioner.workflow.survey import take_survey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from provisioner.adapters.store import Store
+    from provisioner.core.digest import Digest
     from provisioner.core.first_seen import FirstSeen
     from provisioner.workflow.survey import Survey
     from provisioner.workflow.world import Options, World
@@ -70,12 +71,12 @@ def store_pin(
         survey = None if remove else take_survey(store.root)
         for word in wanted:
             found = (
-                [pin for pin in known if _means(world, word, pin)]
+                [pin for pin in known if means(world, word, pin)]
                 if survey is None
-                else list(_found(world, survey, word))
+                else list(matching(world, survey, word, survey.held))
             )
             if not found:
-                raise _unknown(word, remove=remove)
+                raise unknown(word, pinned=remove)
             changed += found
         for pin in changed:
             (pins.remove if remove else pins.add)(pin)
@@ -119,10 +120,10 @@ def _refuse_below(store: Store, name: str) -> None:
             raise PolicyError(message, hint=hint)
 
 
-def _found(world: World, survey: Survey, word: str) -> Iterator[Pin]:
+def matching(world: World, survey: Survey, word: str, among: Collection[Digest]) -> Iterator[Pin]:
     """What a word stands for: files by name, pattern or hash, or the folder of a project."""
     hexadecimal = len(word) >= _PREFIX and set(word.lower()) <= set("0123456789abcdef")
-    for digest in sorted(survey.held):
+    for digest in sorted(among):
         names = survey.names(digest)
         by_hash = hexadecimal and digest.hex.startswith(word.lower())
         if by_hash or any(fnmatch.fnmatchcase(name, word) for name in names):
@@ -131,13 +132,16 @@ def _found(world: World, survey: Survey, word: str) -> Iterator[Pin]:
     home = str((world.folder / word).resolve())
     for project in survey.projects:
         if project.home == home and project.counts:
-            digests = reachable(project.wanted, survey.needs) & survey.held.keys()
-            yield Pin(kind="project", label=home, digests=frozenset(digests))
+            digests = reachable(project.wanted, survey.needs).intersection(among)
+            yield Pin(kind="project", label=home, digests=digests)
 
 
-def _means(world: World, word: str, pin: Pin) -> bool:
+def means(world: World, word: str, pin: Pin) -> bool:
+    """Whether a word stands for a pin: by its name, and for a file by its hash too."""
     if pin.kind == "project":
         return pin.label in {word, str((world.folder / word).resolve())}
+    if pin.kind == "bundle":
+        return fnmatch.fnmatchcase(pin.label, word)
     by_hash = len(word) >= _PREFIX and any(
         digest.hex.startswith(word.lower()) for digest in pin.digests
     )
@@ -152,8 +156,9 @@ def _json(pin: Pin) -> dict[str, Any]:
     }
 
 
-def _unknown(word: str, *, remove: bool) -> GpuenvError:
-    if remove:
+def unknown(word: str, *, pinned: bool) -> GpuenvError:
+    """A word that stands for nothing in the store, or for none of its pins."""
+    if pinned:
         return GpuenvError(
             f"nothing that is pinned is called `{word}`",
             hint="`gpuenv store pin` lists the pins",
