@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from provisioner.adapters._files import unless_read_only
 from provisioner.adapters.leases import Leases
 from provisioner.adapters.records import FirstSeenNames, Records, stamp_of
-from provisioner.core.blob_record import BlobRecord, Origin, merged
+from provisioner.core.blob_record import BlobRecord, Origin, Stamp, merged
 from provisioner.core.digest import Digest
 from provisioner.core.first_seen import FirstSeen, index_of, name_of
 from provisioner.core.urls import without_query
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.adapters.store import Store
-    from provisioner.core.blob_record import Stamp
     from provisioner.core.plan import LockedFile
+
+
+_NEVER: Final[Stamp] = (0, 0, 0, 0)
+"""The stamp of no file."""
 
 
 class Ledger:
@@ -66,6 +69,16 @@ class Ledger:
             return True
         return (digest, stamp_of(path)) in self._right or self.confirm(digest, record)
 
+    def drop(self, digest: Digest) -> None:
+        """Hold a blob no longer that turned out to be damaged.
+
+        One of a store below is left to its owner, and not trusted by its stat again.
+        """
+        if self._store.blob(digest) != self._store.place(digest):
+            known = self._records.read(digest) or BlobRecord()
+            self._records.write(digest, replace(known, stamp=_NEVER))
+        self._store.drop(digest)
+
     def confirm(self, digest: Digest, record: BlobRecord) -> bool:
         """Hash a blob: note how it lies there if it is right, else remove it."""
         if not self._store.verify(digest):
@@ -85,11 +98,11 @@ class Ledger:
         """Whether a blob of a store below is right, looked for until one is.
 
         A copy of a store, as in an image, has other inodes than its records: it is hashed
-        once, and noted in the store itself.
+        once, and noted in the store itself, whose word counts from then on.
         """
         own = self._records.read(digest)
-        noted = [own, *(records.read(digest) for records in self._lower)]
-        stamps = {record.stamp for record in noted if record}
+        noted = (records.read(digest) for records in self._lower)
+        stamps = {own.stamp} if own and own.stamp else {record.stamp for record in noted if record}
         while path != self._store.place(digest):
             stamp = stamp_of(path)
             if stamp in stamps - {None} or (digest, stamp) in self._right:
@@ -194,7 +207,7 @@ def _damage(causes: Iterable[str], *, removed: bool) -> IntegrityError:
     return IntegrityError(
         "the store held damaged files",
         causes=tuple(causes),
-        hint="they were removed; run the command again to fetch them anew"
+        hint="they are held no longer; run the command again to fetch them anew"
         if removed
         else "whoever may write to the store mends it with `gpuenv store verify --repair`",
         code="blob-damaged",

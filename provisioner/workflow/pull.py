@@ -162,12 +162,12 @@ class Pull:
         if not damaged:
             return
         for file in damaged:
-            self.store.drop(file.digest)
+            self.ledger.drop(file.digest)
         message = "the store held damaged files"
         raise IntegrityError(
             message,
             causes=tuple(f"`{file.name}` has no longer sha256 `{file.digest}`" for file in damaged),
-            hint="they were removed; run the command again to fetch them anew",
+            hint="they are held no longer; run the command again to fetch them anew",
             code="blob-damaged",
         )
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -202,8 +203,11 @@ class Machine:
 
     def flushed(self) -> bool:
         """Whether anything of a file that has not arrived whole is on the disk for sure."""
-        journals = (self.store / "partial").glob("*/journal.json")
-        return any(json.loads(path.read_text(encoding="utf-8"))["flushed"] for path in journals)
+        for path in (self.store / "partial").glob("*/journal.json"):
+            with suppress(FileNotFoundError):  # It has arrived meanwhile.
+                if json.loads(path.read_text(encoding="utf-8"))["flushed"]:
+                    return True
+        return False
 
     def environments(self) -> set[str]:
         """The environments that the store holds, finished or not."""

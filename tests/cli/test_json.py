@@ -35,6 +35,8 @@ FIELDS = {
     "store verify": {"checked", "hashed", "damaged", "repaired"},
     "store gc": {"dry_run", "removed", "freed_bytes", "kept_bytes"},
     "store pin": {"pins"},
+    "store export": {"bundle", "bytes", "blobs", "pages", "locks", "notes"},
+    "store import": {"bundle", "imported", "held", "pages", "pin"},
 }
 GOOD = {
     "detect": ["--target", TARGET],
@@ -50,6 +52,8 @@ GOOD = {
     "store verify": [],
     "store gc": ["--dry-run"],
     "store pin": [],
+    "store export": ["bundle.tar", "--force"],
+    "store import": ["bundle.tar"],
 }
 BAD_TARGET = ["--target", "gpus=x"]
 BAD = {
@@ -64,11 +68,15 @@ BAD = {
     "store gc": (["--max-age", "long"], 2, "usage"),
     "store pin": (["no-such-file"], 1, "unknown"),
     "store forget": (["no-such-file"], 1, "unknown"),
+    "store export": (["bundle.tar", "no-such-file"], 1, "unknown"),
+    "store import": (["pyproject.toml"], 1, "bundle-format"),
 }
 
 
 @pytest.mark.parametrize("command", GOOD)
 def test_a_result_comes_in_the_envelope(first_prepare: Prepared, command: str) -> None:
+    if command == "store import":
+        assert first_prepare.gpuenv("store", "export", *GOOD["store export"]).code == 0
     done = first_prepare.gpuenv(*command.split(), *GOOD[command], "--json")
     assert done.code == 0, done.err
     assert set(done.envelope) == ENVELOPE

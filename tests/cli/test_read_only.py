@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -140,3 +141,24 @@ def test_a_store_over_a_read_only_one_makes_environments_without_fetching(
     assert line_of(other / ".venv") == "cu13"
     after = machine.snapshot(other)
     assert (after.blobs, after.environments) == (before.blobs, before.environments)
+
+
+def test_a_damaged_file_is_4_though_it_cannot_be_removed(
+    first_prepare: Prepared, machine: Machine, new_project: Callable[[Project], Path]
+) -> None:
+    other = new_project(Project(name="damaged"))
+    # The copy has other inodes, so that every file is hashed.
+    ignored = shutil.ignore_patterns("envs", "roots", "leases")
+    shutil.copytree(first_prepare.machine.store, machine.store, ignore=ignored)
+    blob = max(machine.store.glob("blobs/sha256/??/*"), key=lambda path: path.stat().st_size)
+    blob.chmod(0o644)
+    blob.write_bytes(b"damaged")
+    (machine.store / "envs").mkdir()
+
+    (done,) = read_only(machine, other, ("prepare", "--target", TARGET))
+
+    (error,) = done["errors"]
+    assert error["code"] == "blob-damaged"
+    assert blob.name in error["causes"][0]
+    assert "store verify --repair" in error["hint"]
+    assert blob.read_bytes() == b"damaged"

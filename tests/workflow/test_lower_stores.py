@@ -213,6 +213,29 @@ def test_a_damaged_file_below_is_fetched_into_the_upper_store_and_said(
         assert stack.store.verify(file.digest)
 
 
+def test_a_file_below_that_a_client_could_not_use_is_fetched_by_the_next_run(
+    stack: Stack, pull: Pull, tmp_path: Path
+) -> None:
+    with IndexSimulator() as index:
+        file = published(index, tmp_path)
+        fetched_below(stack, file)
+        path = stack.lower.store.blob(file.digest)
+        before = path.stat()
+        damage(path)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert file.digest in Ledger(stack.store)
+        with pytest.raises(IntegrityError):
+            pull.blame_blobs([file])
+
+        client = Http({"NETRC": "none"}, connections=4)
+        again = Pull(stack.store, client, (), Quiet(), offline=False)
+        again.fetch(plan_fetch([file], again.ledger))
+        client.close()
+
+    assert stack.upper.held() == {file.digest}
+    assert stack.store.verify(file.digest)
+
+
 def test_the_next_of_several_stores_does_where_the_first_is_damaged(
     stack: Stack, tmp_path: Path
 ) -> None:
