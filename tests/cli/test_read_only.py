@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -10,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cli.machine import GPUENV, NOTHING, Given, Machine, line_of
+from tests.cli.machine import GPUENV, NOTHING, Done, Given, Machine, line_of
 from tests.cli.projects import LOCKED, TARGET, Project, downloads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from tests.cli.conftest import Prepared
@@ -29,10 +30,32 @@ def read_only(
         pytest.skip("this user may not mount a read-only file system")
     store = shlex.quote(str(machine.store))
     steps = [f"mount --bind {store} {store} && mount -o remount,ro,bind {store} || exit 77"]
-    steps += [f"{shlex.join([*GPUENV, *words, '--json'])}; printf '\\f'" for words in commands]
+    steps += _each(commands)
     done = machine.run(folder, "unshare", "-m", "sh", "-c", "\n".join(steps), given=given)
     if done.code == 77:
         pytest.skip("this user may not mount a read-only file system")
+    return _envelopes(done)
+
+
+def of_another_user(
+    machine: Machine, folder: Path, *commands: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """The envelopes of commands for which the store belongs to somebody else."""
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("only root can give files away, and only setpriv can take its powers")
+    store = shlex.quote(str(machine.store))
+    powerless = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+    steps = [f"chown -R 65534 {store}", *_each(commands, *powerless), f"chown -R 0 {store}"]
+    return _envelopes(machine.run(folder, "sh", "-c", "\n".join(steps)))
+
+
+def _each(commands: Iterable[tuple[str, ...]], *before: str) -> list[str]:
+    return [
+        f"{shlex.join([*before, *GPUENV, *words, '--json'])}; printf '\\f'" for words in commands
+    ]
+
+
+def _envelopes(done: Done) -> list[dict[str, Any]]:
     assert "Traceback" not in done.err
     return [json.loads(text) for text in done.out.split("\f") if text.strip()]
 
@@ -71,6 +94,22 @@ def test_prepare_where_all_is_held_writes_nothing_to_the_store(first_prepare: Pr
     assert done["status"] == "ok", done
     assert done["data"]["nothing_to_do"] is False
     assert done["data"]["fetched"] == {"files": 0, "bytes": 0}
+
+
+def test_the_store_of_another_user_is_read(
+    first_prepare: Prepared, new_project: Callable[[Project], Path]
+) -> None:
+    machine = first_prepare.machine
+    reading = [("switch", "cu12"), ("switch", "cu13"), ("prepare", "--only"), ("store", "verify")]
+
+    done = of_another_user(machine, first_prepare.folder, *reading)
+    (refused,) = of_another_user(
+        machine, new_project(Project(name="mine")), ("prepare", "--target", TARGET)
+    )
+
+    assert [item["status"] for item in done] == ["ok"] * len(reading), done
+    assert done[2]["data"]["nothing_to_do"] is False
+    assert refused["errors"][0]["code"] == "store-read-only"
 
 
 def test_prepare_names_what_it_would_have_to_write(
