@@ -298,6 +298,21 @@ def test_a_store_that_cannot_be_made_is_1(first_prepare: Prepared, tmp_path: Pat
     assert prepared.code == 1
 
 
+def test_a_lower_store_that_is_not_there_is_a_warning(
+    first_prepare: Prepared, tmp_path: Path
+) -> None:
+    missing = tmp_path / "missing"
+    given = {"GPUENV_STORE_LOWER": str(missing)}
+    done = first_prepare.gpuenv("doctor", "--json", given=given)
+    message = f"the lower store `{missing}` is not used: there is no store"
+    assert [(item["state"], item["message"]) for item in checks(done, "store")[1:]] == [
+        ("warning", message)
+    ]
+    # Elsewhere it is said, and done without.
+    prepared = first_prepare.gpuenv("prepare", given=given)
+    assert (prepared.code, prepared.err) == (0, f"{message}\n")
+
+
 def test_what_is_wrong_is_told_together(machine: Machine, dead: Path, tmp_path: Path) -> None:
     (dead / ".venv").mkdir()
     (dead / ".venv" / "kept").write_text("mine", encoding="utf-8")
