@@ -77,11 +77,15 @@ def _command(context: click.Context) -> str:
 
 
 def _end_as_interrupted() -> None:
-    """End on SIGTERM and SIGHUP as on Ctrl-C: what runs for us ends too, nothing half is left."""
+    """End on SIGTERM and SIGHUP as on Ctrl-C: what runs for us ends too, nothing half is left.
+
+    One that whoever started us had ignored, as `nohup` does, stays so.
+    """
     import signal
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _home() -> Path:

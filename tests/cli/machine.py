@@ -6,8 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -134,11 +133,15 @@ class Machine:
         return {**made, **self._variables, **given}
 
     def start(
-        self, folder: Path, *words: str | Path, given: Given = NOTHING
+        self,
+        folder: Path,
+        *words: str | Path,
+        given: Given = NOTHING,
+        before: Sequence[str] = (),
     ) -> subprocess.Popen[str]:
-        """Start `gpuenv` in a folder."""
+        """Start `gpuenv` in a folder, after words such as `nohup`."""
         return subprocess.Popen(
-            [*GPUENV, *map(str, words)],
+            [*before, *GPUENV, *map(str, words)],
             cwd=folder,
             env=self.variables(given),
             stdout=subprocess.PIPE,
@@ -202,12 +205,14 @@ class Machine:
         return sorted((self.store / "partial").glob("*/part"))
 
     def flushed(self) -> bool:
-        """Whether anything of a file that has not arrived whole is on the disk for sure."""
+        """Whether something of every file that has not arrived whole is on the disk for sure."""
+        texts = []
         for path in (self.store / "partial").glob("*/journal.json"):
-            with suppress(FileNotFoundError):  # It has arrived meanwhile.
-                if json.loads(path.read_text(encoding="utf-8"))["flushed"]:
-                    return True
-        return False
+            try:
+                texts.append(path.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                continue  # It has arrived meanwhile.
+        return bool(texts) and all(json.loads(text)["flushed"] for text in texts)
 
     def environments(self) -> set[str]:
         """The environments that the store holds, finished or not."""

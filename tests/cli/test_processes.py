@@ -99,6 +99,19 @@ def test_prepare_after_its_end_while_fetching_goes_on_where_it_stopped(
     assert not goes_on.startswith("bytes=0-")
 
 
+def test_prepare_that_was_started_with_nohup_survives_a_hangup(
+    machine: Machine, app: Path, index: IndexSimulator
+) -> None:
+    index.throttle(SLOWLY)
+    words = ["prepare", "--only", "--fetch-only", "--target", TARGET]
+    with machine.start(app, *words, before=["nohup"]) as process:
+        wait_for(machine.flushed, process)
+        process.send_signal(signal.SIGHUP)
+        index.heal()
+        _, err = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 0, err
+
+
 @pytest.mark.parametrize("left", ["whole", "damaged", "too much"])
 def test_whatever_a_kill_left_of_a_file_the_whole_file_is_right(
     machine: Machine, app: Path, index: IndexSimulator, left: str
