@@ -64,7 +64,11 @@ class Arrival:
         self._flushed_at = self._looked_at = time.monotonic()
         if self._journal.size is not None:
             self._file.truncate(self._journal.size)
-        self._save(sync=False)
+        try:
+            self._save(self._journal, sync=False)
+        except BaseException:
+            self._file.close()
+            raise
 
     @property
     def done(self) -> Spans:
@@ -107,7 +111,7 @@ class Arrival:
             self._hashed = self._flushed_bytes = 0
             self._done = ()
             self._journal = replace(self._journal, validator=validator, size=size, flushed=())
-        self._save(sync=False)
+        self._save(self._journal, sync=False)
 
     def write(self, offset: int, block: bytes) -> None:
         """Write where a block belongs.
@@ -168,9 +172,9 @@ class Arrival:
                     os.utime(self._folder / _JOURNAL)  # Somebody is still at it.
                 return
             _sync_data(self._file.fileno())
-            self._journal = replace(self._journal, flushed=done)
-            self._save(sync=True)
-            self._flushed_bytes = total(done)
+            journal = replace(self._journal, flushed=done)
+            self._save(journal, sync=True)
+            self._journal, self._flushed_bytes = journal, total(done)
 
     def publish(self, path: Path) -> None:
         """Flush it, and give it its name for good."""
@@ -189,18 +193,22 @@ class Arrival:
         remove(self._folder)
 
     def close(self) -> None:
-        """Leave what there is to the next try, if that can go on from there."""
+        """Leave what there is to the next try, if that can go on from there.
+
+        Where the file system is full, that is what was flushed before.
+        """
         with self._changing:
             self._closed = True
             self._changing.wait_for(lambda: not self._writing)
         try:
             if self.validator is None or not self._done:
                 self.discard()
-            else:
-                with suppress(OSError, NetworkError):
-                    self.flush()
-                    self._journal = replace(self._journal, owner=None)
-                    self._save(sync=False)
+                return
+            with suppress(OSError, NetworkError):
+                self.flush()
+                self._save(replace(self._journal, owner=None), sync=False)
+            if not self._journal.flushed:
+                self.discard()
         finally:
             self._file.close()
 
@@ -217,12 +225,12 @@ class Arrival:
         if found != self._inode:
             raise _taken(self._folder)
 
-    def _save(self, *, sync: bool) -> None:
+    def _save(self, journal: Journal, *, sync: bool) -> None:
         """Write the journal; a reader or a crash sees the old or the new one."""
         staged = self._folder / f"{_JOURNAL}.new"
         try:
             with staged.open("w", encoding="utf-8") as file:
-                file.write(self._journal.text())
+                file.write(journal.text())
                 if sync:
                     file.flush()
                     os.fsync(file.fileno())

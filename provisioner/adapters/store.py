@@ -172,7 +172,7 @@ class Store:
         """The blob that arrives for a claimed key, with what an earlier try left of it.
 
         The key is the digest, where that is known. What is not finished stays for the next
-        try if the server's validator is known, unless the file system is full.
+        try if the server's validator is known, also where the file system is full.
 
         Raises:
             SpaceError: the file system is full.
@@ -185,8 +185,6 @@ class Store:
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise
-            if arrival is not None:
-                arrival.discard()
             raise no_space(error, partial / key) from error
         finally:
             if arrival is not None:

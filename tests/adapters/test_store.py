@@ -107,6 +107,39 @@ print([p.name for p in (store.root / "partial").iterdir() if p.suffix != ".lock"
 """
 )
 
+FULL_IN_THE_MIDDLE = """
+import os, subprocess, sys
+from pathlib import Path
+from provisioner.adapters.store import Store
+from provisioner.core.digest import Digest
+from provisioner.errors import SpaceError
+import hashlib
+
+BLOCK = 1 << 16
+content = os.urandom(40 * BLOCK)
+digest = Digest(hashlib.sha256(content).hexdigest())
+store = Store(Path(sys.argv[1]))
+store.open()
+written = 0
+try:
+    with store.claim(digest.hex, print), store.arriving(digest.hex) as arrival:
+        arrival.begin(validator="one", size=len(content))
+        for at in range(0, len(content), BLOCK):
+            arrival.write(at, content[at : at + BLOCK])
+            written = at
+            if at % (4 * BLOCK) == 0:
+                arrival.flush()
+except SpaceError as error:
+    print(error.exit_code)
+subprocess.run(["mount", "-o", "remount,size=8m", str(store.root)], check=True)
+with store.claim(digest.hex, print), store.arriving(digest.hex) as arrival:
+    (there,) = arrival.done
+    print(there.start == 0, written - 4 * BLOCK <= there.stop <= written + BLOCK)
+    arrival.write(there.stop, content[there.stop :])
+    print(store.keep(arrival, digest, "a.whl") in store)
+print([p.name for p in (store.root / "partial").iterdir() if p.suffix != ".lock"])
+"""
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
@@ -457,20 +490,33 @@ def test_two_writers_of_the_same_bytes_leave_one_whole_blob(store: Store) -> Non
     assert leftovers(store) == []
 
 
-def test_a_full_file_system_is_told_and_keeps_nothing(tmp_path: Path) -> None:
+def on_a_small_file_system(root: Path, program: str) -> list[str]:
+    """What a program says whose folder is a file system of one MiB."""
     if os.geteuid() != 0 or not shutil.which("unshare"):
         pytest.skip("a small file system can be mounted only by root, with unshare")
-    (tmp_path / "store").mkdir()
+    root.mkdir()
     mount = 'mount -t tmpfs -o size=1m tmpfs "$1" && exec "$2" -c "$3" "$1"'
-    words = ["sh", "-c", mount, "sh", str(tmp_path / "store"), sys.executable, FULL]
+    words = ["sh", "-c", mount, "sh", str(root), sys.executable, program]
     done = subprocess.run(
         ["unshare", "-m", *words], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    if "mount" in done.stderr and done.returncode:
+    if "mount: " in done.stderr and done.returncode:
         pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-
     assert done.returncode == 0, done.stderr
-    said = done.stdout.splitlines()
+    return done.stdout.splitlines()
+
+
+def test_where_the_file_system_is_full_what_was_flushed_is_gone_on_with_once_there_is_room(
+    tmp_path: Path,
+) -> None:
+    said = on_a_small_file_system(tmp_path / "store", FULL_IN_THE_MIDDLE)
+    assert said == ["5", "True True", "True", "[]"]
+
+
+def test_a_full_file_system_is_told_and_keeps_nothing_of_what_cannot_be_gone_on_with(
+    tmp_path: Path,
+) -> None:
+    said = on_a_small_file_system(tmp_path / "store", FULL)
     assert said[0].startswith("5 no space left on the file system of")
     # The one small blob, its folder and the folder of all.
     assert said[1] == "True 3"
