@@ -13,21 +13,31 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.errors import LockHeldError, SpaceError
+from provisioner.errors import LockHeldError, SpaceError, said
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from provisioner.core.blob_record import Stamp
+
+Flock = Callable[[int, int], None]
+"""`fcntl.flock`, or what takes its place."""
 
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 _POLL_SECONDS: Final = 0.1
+_WITHOUT_LOCKS: Final = frozenset(
+    {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+)
+# Locks that the machines which share a file system do not see of each other: nfs(5), and
+# `localflock` of mount.lustre(8).
+_ON_ONE_MACHINE: Final = frozenset({"nolock", "local_lock=flock", "local_lock=all", "localflock"})
 
 
 def write_whole(path: Path, content: str) -> None:
@@ -96,27 +106,40 @@ def no_space(error: OSError, path: Path) -> Exception:
 
 
 @contextmanager
-def locked(
+def locked(  # noqa: PLR0913 - a lock, how to wait for it, and what it is made of
     path: Path,
     *,
     wait_seconds: float,
     waiting: Callable[[str], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
     shared: bool = False,
+    flock: Flock = fcntl.flock,
 ) -> Iterator[None]:
     """Hold a lock between processes (and threads) on a file, which stays when it is let go.
 
     `shared` holders exclude only those who want it alone. `waiting` is told once who holds
-    the lock.
+    the lock, and `meanwhile` is called again and again until it is free. Where locks of the
+    operating system (`flock`) do not work, files take their place.
 
     Raises:
         LockHeldError: another process still holds it after `wait_seconds`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + wait_seconds
+    patience = _Patience(path, wait_seconds, waiting, meanwhile)
+    if lock_fault(path.parent, flock):
+        from provisioner.adapters._lock_files import lock_file
+
+        with lock_file(path, holder_text(), patience.wait, shared=shared):
+            if shared:
+                path.touch()
+            else:
+                path.write_text(holder_text(), encoding="utf-8")
+            yield
+        return
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            _acquire(descriptor, path, deadline, waiting, shared=shared)
+            _acquire(descriptor, patience, flock, shared=shared)
             if not _is_at(descriptor, path):
                 continue  # Whoever held it before has removed the file; another one counts now.
             if not shared:
@@ -128,37 +151,105 @@ def locked(
             os.close(descriptor)
 
 
-def remove_unheld(path: Path) -> bool:
+def lock_fault(folder: Path, flock: Flock = fcntl.flock) -> str | None:
+    """Why `flock` keeps nobody out in a folder, for people; None where it does.
+
+    Tried once in each folder and remembered as long as the process runs.
+    """
+    key = (folder, flock)
+    if key not in _TRIED:
+        _TRIED[key] = _try_locks(folder, flock)
+    return _TRIED[key]
+
+
+_TRIED: Final[dict[tuple[Path, Flock], str | None]] = {}
+
+
+def _try_locks(folder: Path, flock: Flock) -> str | None:
+    from provisioner.adapters._mounts import mount_of
+
+    fault = _refused(folder, flock)
+    # Only devices without a number of their own can be those of a network.
+    mount = mount_of(folder) if fault or not os.major(folder.stat().st_dev) else None
+    if fault is None and mount is not None and mount.options & _ON_ONE_MACHINE:
+        fault = f"mounted with `{min(mount.options & _ON_ONE_MACHINE)}`"
+    if fault is None:
+        return None
+    where = f"`{mount.point}` (`{mount.kind}`: {fault})" if mount else f"`{folder}` ({fault})"
+    return f"locks do not work on {where}"
+
+
+def _refused(folder: Path, flock: Flock) -> str | None:
+    """What is wrong with locks, by a file that is locked twice."""
+    path = folder / f".locks.{os.urandom(6).hex()}"
+    descriptors = [os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)]
+    try:
+        descriptors.append(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        for descriptor in descriptors:
+            flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        if error.errno not in _WITHOUT_LOCKS:
+            raise
+        return said(error)
+    finally:
+        path.unlink(missing_ok=True)
+        for descriptor in descriptors:
+            os.close(descriptor)
+    return "two processes get the same lock"
+
+
+def remove_unheld(path: Path, flock: Flock = fcntl.flock) -> bool:
     """Remove the file of a lock that nobody holds; whether it is gone."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_taken(descriptor, path, flock):
+            return False
         if _is_at(descriptor, path):
             # While it is held, or another process could hold a file without a name.
             path.unlink(missing_ok=True)
-    except BlockingIOError:
-        return False
     finally:
         os.close(descriptor)
     return True
 
 
-def is_held(path: Path) -> bool:
+def is_held(path: Path, flock: Flock = fcntl.flock) -> bool:
     """Whether some process holds the lock on a file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # NFS lets only those lock a file alone who may write to it.
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
-        return False
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return _is_taken(descriptor, path, flock)
     finally:
         os.close(descriptor)
-    return False
+
+
+def _is_taken(descriptor: int, path: Path, flock: Flock) -> bool:
+    """Whether somebody else has a lock; else, where locks work, it is ours for now."""
+    try:
+        flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    # As its folder is named in `_lock_files`, which few need.
+    if not os.path.lexists(path.with_name(f".{path.name}.held")):
+        return False
+    from provisioner.adapters._lock_files import forget, is_held_by_file
+
+    held = is_held_by_file(path)
+    if not held:
+        forget(path)
+    return held
 
 
 def holder_text() -> str:
@@ -193,27 +284,45 @@ def is_exclusive(path: Path) -> bool:
         os.close(descriptor)
 
 
-def _acquire(
-    descriptor: int,
-    path: Path,
-    deadline: float,
-    waiting: Callable[[str], None] | None,
-    *,
-    shared: bool,
-) -> None:
-    told = False
+class _Patience:
+    """How long to wait for a lock, and what to do meanwhile."""
+
+    def __init__(
+        self,
+        path: Path,
+        seconds: float,
+        waiting: Callable[[str], None] | None,
+        meanwhile: Callable[[], None] | None,
+    ) -> None:
+        self._path = path
+        self._deadline = time.monotonic() + seconds
+        self._waiting = waiting
+        self._meanwhile = meanwhile
+
+    def wait(self, holder: str) -> None:
+        """Wait a moment for a lock that is held.
+
+        Raises:
+            LockHeldError: it has been long enough.
+        """
+        if time.monotonic() >= self._deadline:
+            message = f"`{self._path}` is locked"
+            raise LockHeldError(message, causes=(f"held by {holder}",))
+        if self._waiting:
+            self._waiting(holder)
+            self._waiting = None
+        if self._meanwhile:
+            self._meanwhile()
+        time.sleep(_POLL_SECONDS)
+
+
+def _acquire(descriptor: int, patience: _Patience, flock: Flock, *, shared: bool) -> None:
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     while True:
         try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(descriptor, 512, 0).decode("utf-8", "replace") or "another process"
-            if time.monotonic() >= deadline:
-                message = f"`{path}` is locked"
-                raise LockHeldError(message, causes=(f"held by {holder}",)) from None
-            if waiting and not told:
-                waiting(holder)
-                told = True
-            time.sleep(_POLL_SECONDS)
+            holder = os.pread(descriptor, 512, 0).decode("utf-8", "replace")
+            patience.wait(holder or "another process")
         else:
             return

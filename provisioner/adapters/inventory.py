@@ -122,7 +122,7 @@ class Inventory:
         """What has arrived in part, by key; `""` for what has none."""
         every: dict[str, list[Path]] = {}
         for path in _entries(self.root / "partial"):
-            if path.suffix != ".lock":
+            if path.suffix not in {".lock", ".held"}:
                 key = _KEY.match(path.name)
                 every.setdefault(key[0] if key else "", []).append(path)
         return tuple(

@@ -8,6 +8,7 @@ leaves it, or whoever looks sees that it is gone, and fetches it.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from provisioner.adapters._files import Flock
 
 GRACE_SECONDS: Final = 86_400
 """How long a lease of another host counts whose lock does not reach here, as on some NFS."""
@@ -37,7 +40,8 @@ class Lease:
 class Leases:
     """The locks of a store as a whole."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, flock: Flock = fcntl.flock) -> None:
+        self._flock = flock
         self._folder = root / "leases"
         self._lock = root / "lock"
         self._collecting = root / "gc.lock"
@@ -47,7 +51,7 @@ class Leases:
         """Use the store: what comes, or is taken, from now on stays until this ends."""
         path = self._folder / f"{os.urandom(8).hex()}.lock"
         # A collection that looks whether it is held holds it itself for an instant.
-        with _where_possible(locked(path, wait_seconds=_SHORTLY)):
+        with _where_possible(locked(path, wait_seconds=_SHORTLY, flock=self._flock)):
             try:
                 yield
             finally:
@@ -57,13 +61,15 @@ class Leases:
     @contextmanager
     def taking(self) -> Iterator[None]:
         """Look whether something is held and note that it is used, for a moment."""
-        with _where_possible(locked(self._lock, wait_seconds=_SHORTLY, shared=True)):
+        with _where_possible(
+            locked(self._lock, wait_seconds=_SHORTLY, shared=True, flock=self._flock)
+        ):
             yield
 
     @contextmanager
     def removing(self) -> Iterator[None]:
         """Decide and remove while nobody takes anything, for a moment."""
-        with locked(self._lock, wait_seconds=_SHORTLY):
+        with locked(self._lock, wait_seconds=_SHORTLY, flock=self._flock):
             yield
 
     @contextmanager
@@ -75,7 +81,9 @@ class Leases:
         Raises:
             LockHeldError: there is another one.
         """
-        with locked(self._collecting, wait_seconds=wait_seconds, waiting=waiting):
+        with locked(
+            self._collecting, wait_seconds=wait_seconds, waiting=waiting, flock=self._flock
+        ):
             yield
 
     def alive(self, now: float) -> tuple[Lease, ...]:
@@ -87,7 +95,9 @@ class Leases:
                 holder = path.read_text(encoding="utf-8", errors="replace")
             except FileNotFoundError:
                 continue
-            if is_held(path) or (_is_elsewhere(holder) and now - since < GRACE_SECONDS):
+            if is_held(path, self._flock) or (
+                _is_elsewhere(holder) and now - since < GRACE_SECONDS
+            ):
                 found.append(Lease(holder=holder or "another process", since=since))
         return tuple(sorted(found, key=lambda item: item.since))
 
@@ -100,7 +110,7 @@ class Leases:
             except FileNotFoundError:
                 continue
             if not (_is_elsewhere(holder) and now - since < GRACE_SECONDS):
-                remove_unheld(path)
+                remove_unheld(path, self._flock)
 
 
 @contextmanager

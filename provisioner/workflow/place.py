@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from provisioner.adapters._files import lock_fault
 from provisioner.adapters.projects import Place, find_folder, find_home, read_place
 from provisioner.adapters.state import StateFolder
 
@@ -52,3 +53,13 @@ def store_of(world: World, options: Options) -> Store:
     for fault in faults:
         world.progress.note(fault)
     return Store(root, lower)
+
+
+def tell_of_locks(world: World, *folders: Path) -> None:
+    """Say once of each file system that locks do not work there."""
+    for fault in dict.fromkeys(lock_fault(folder) for folder in folders):
+        if fault:
+            world.progress.note(
+                f"{fault}: files take their place, and one that another machine left in a crash "
+                "is waited for two minutes"
+            )

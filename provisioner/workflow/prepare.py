@@ -15,7 +15,13 @@ from provisioner.core.target_json import target_to_json
 from provisioner.core.version import is_version
 from provisioner.errors import SpaceError, ToolError
 from provisioner.workflow.detect import HERE, counts, detect, named_target
-from provisioner.workflow.place import folder_of, place_of, state_of, store_of
+from provisioner.workflow.place import (
+    folder_of,
+    place_of,
+    state_of,
+    store_of,
+    tell_of_locks,
+)
 from provisioner.workflow.prepared import Count, PreparedTargets, PrepareResult
 from provisioner.workflow.unchanged import input_files, nothing_to_do, request_of, signatures
 
@@ -72,6 +78,7 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
         if place.home != place.folder:
             states.lead_from(place.folder)
         store.open()
+        tell_of_locks(world, place.home, store.root)
         with Leases(store.root).working():
             return replace(_run(job, store, states, request), target=shown)
 

@@ -13,7 +13,7 @@ from provisioner.core.digest import Digest, is_digest
 from provisioner.core.reach import Limits, to_remove
 from provisioner.core.urls import without_secrets
 from provisioner.errors import IntegrityError
-from provisioner.workflow.place import store_of
+from provisioner.workflow.place import store_of, tell_of_locks
 from provisioner.workflow.survey import take_survey
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def store_gc(world: World, options: Options, limits: Limits, *, dry_run: bool) -
         kept = total - usage(path for _, _, paths in going.chosen for path in paths).bytes
     else:
         store.open()
+        tell_of_locks(world, store.root)
         with leases.collecting(
             _WAIT_SECONDS, lambda holder: world.progress.note(f"waiting for {holder}")
         ):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -17,9 +19,12 @@ import pytest
 from provisioner.adapters._files import is_held, locked, remove_unheld
 from provisioner.adapters.leases import GRACE_SECONDS, Leases
 from provisioner.errors import LockHeldError
+from tests.simulators.libflock import BrokenFlock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from provisioner.adapters._files import Flock
 
 ROOT = Path(__file__).parents[2]
 WORKER = """
@@ -47,6 +52,19 @@ def worker(root: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+FLOCKS: dict[str, Flock] = {
+    "locks": fcntl.flock,
+    "no locks": BrokenFlock(errno.ENOLCK),
+    "locks for everybody": BrokenFlock(0),
+}
+
+
+@pytest.fixture(params=FLOCKS)
+def flock(request: pytest.FixtureRequest) -> Flock:
+    """The locks of a file system, which work or do not."""
+    return FLOCKS[request.param]
+
+
 def test_a_lease_lives_as_long_as_its_process_works(tmp_path: Path) -> None:
     leases = Leases(tmp_path)
     assert leases.alive(time.time()) == ()
@@ -63,8 +81,8 @@ def test_a_lease_lives_as_long_as_its_process_works(tmp_path: Path) -> None:
     assert list((tmp_path / "leases").iterdir()) == []
 
 
-def test_a_lease_that_ends_leaves_nothing(tmp_path: Path) -> None:
-    leases = Leases(tmp_path)
+def test_a_lease_that_ends_leaves_nothing(tmp_path: Path, flock: Flock) -> None:
+    leases = Leases(tmp_path, flock)
     with leases.working(), leases.working():
         assert len(leases.alive(time.time())) == 2
     assert list((tmp_path / "leases").iterdir()) == []
@@ -87,16 +105,16 @@ def test_a_lease_of_another_host_counts_for_a_day_though_its_lock_is_not_seen(
     assert not path.exists()
 
 
-def test_the_leases_that_live_are_told_the_oldest_first(tmp_path: Path) -> None:
-    leases = Leases(tmp_path)
+def test_the_leases_that_live_are_told_the_oldest_first(tmp_path: Path, flock: Flock) -> None:
+    leases = Leases(tmp_path, flock)
     with leases.working(), leases.working():
-        for number, path in enumerate((tmp_path / "leases").iterdir()):
+        for number, path in enumerate((tmp_path / "leases").glob("*.lock")):
             os.utime(path, (100 - number, 100 - number))
         assert [lease.since for lease in leases.alive(time.time())] == [99.0, 100.0]
 
 
-def test_several_take_at_once_and_whoever_removes_is_alone(tmp_path: Path) -> None:
-    leases = Leases(tmp_path)
+def test_several_take_at_once_and_whoever_removes_is_alone(tmp_path: Path, flock: Flock) -> None:
+    leases = Leases(tmp_path, flock)
     order: list[str] = []
 
     def remove() -> None:
@@ -113,8 +131,8 @@ def test_several_take_at_once_and_whoever_removes_is_alone(tmp_path: Path) -> No
     assert order == ["taken", "removed"]
 
 
-def test_of_two_collections_the_second_is_told_who_is_first(tmp_path: Path) -> None:
-    leases = Leases(tmp_path)
+def test_of_two_collections_the_second_is_told_who_is_first(tmp_path: Path, flock: Flock) -> None:
+    leases = Leases(tmp_path, flock)
     with (
         leases.collecting(0),
         pytest.raises(LockHeldError) as caught,
@@ -126,28 +144,30 @@ def test_of_two_collections_the_second_is_told_who_is_first(tmp_path: Path) -> N
     assert f"process {os.getpid()}" in caught.value.causes[0]
 
 
-def test_a_lock_that_is_held_is_not_removed(tmp_path: Path) -> None:
+def test_a_lock_that_is_held_is_not_removed(tmp_path: Path, flock: Flock) -> None:
     path = tmp_path / "lock"
-    with locked(path, wait_seconds=0):
-        assert is_held(path)
-        assert not remove_unheld(path)
+    with locked(path, wait_seconds=0, flock=flock):
+        assert is_held(path, flock)
+        assert not remove_unheld(path, flock)
         assert path.exists()
-    assert not is_held(path)
-    assert remove_unheld(path)
+    assert not is_held(path, flock)
+    assert remove_unheld(path, flock)
     assert not path.exists()
-    assert remove_unheld(path)
-    assert not is_held(path)
+    assert remove_unheld(path, flock)
+    assert not is_held(path, flock)
 
 
-def test_removing_locks_all_the_time_never_lets_two_hold_one(tmp_path: Path) -> None:
+def test_removing_locks_all_the_time_never_lets_two_hold_one(tmp_path: Path, flock: Flock) -> None:
     path = tmp_path / "lock"
+    # Locks that are files are slower.
+    rounds = 150 if flock is fcntl.flock else 30
     inside = threading.Semaphore(1)
     clashes: list[int] = []
     done = threading.Event()
 
     def work() -> None:
-        for number in range(150):
-            with locked(path, wait_seconds=60):
+        for number in range(rounds):
+            with locked(path, wait_seconds=60, flock=flock):
                 if not inside.acquire(blocking=False):
                     clashes.append(number)
                     continue
@@ -155,7 +175,7 @@ def test_removing_locks_all_the_time_never_lets_two_hold_one(tmp_path: Path) -> 
 
     def remove() -> None:
         while not done.is_set():
-            remove_unheld(path)
+            remove_unheld(path, flock)
 
     remover = threading.Thread(target=remove)
     workers = [threading.Thread(target=work) for _ in range(3)]

@@ -13,6 +13,8 @@ import pytest
 
 from tests.cli.machine import Machine, distributions, line_of
 from tests.cli.projects import BUILD_WHEELS, LOCKED, TARGET, WHEELS, Project, downloads
+from tests.simulators.libflock import BrokenFlock
+from tests.simulators.libnvml import NoCompilerError
 
 if TYPE_CHECKING:
     import subprocess
@@ -46,6 +48,30 @@ def test_two_prepares_at_once_fetch_each_file_once(
     assert [code for _, code in ended] == [0, 0], ended
     assert [line_of(folder / ".venv") for folder in folders] == ["cu13", "cu13"]
     assert downloads(index) == dict.fromkeys((*LOCKED, *BUILD_WHEELS), 1)
+
+
+def test_two_prepares_at_once_fetch_each_file_once_where_locks_do_not_work(
+    machine: Machine,
+    new_project: Callable[[Project], Path],
+    index: IndexSimulator,
+    tmp_path: Path,
+) -> None:
+    folders = [new_project(Project(name=name)) for name in ("one", "two")]
+    try:
+        broken = BrokenFlock().preloaded(tmp_path / "library", machine.store)
+    except (NoCompilerError, NotImplementedError) as error:
+        pytest.skip(str(error))
+    index.reset_log()
+    index.throttle(1_000_000)
+    words = ["prepare", "--target", TARGET]
+    running = [machine.start(folder, *words, given=broken) for folder in folders]
+    ended = [(process.communicate(timeout=120)[1], process.returncode) for process in running]
+    assert [code for _, code in ended] == [0, 0], ended
+    assert downloads(index) == dict.fromkeys((*LOCKED, *BUILD_WHEELS), 1)
+    for err, _ in ended:
+        (note,) = [line for line in err.splitlines() if "locks do not work" in line]
+        assert "no locks available" in note
+    assert [path.name for path in machine.store.rglob("*.held")] == []
 
 
 def test_two_prepares_of_one_project_at_once_make_one_environment(

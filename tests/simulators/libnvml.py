@@ -41,7 +41,7 @@ def build_libnvml(folder: Path, *, without: tuple[str, ...] = ()) -> Path:
         RuntimeError: The compiler failed.
     """
     renamed = [f"-D{name}=absent_{name}" for name in without]
-    return _build(folder / LIBNVML, "libnvml.c", LIBNVML, *renamed)
+    return build_library(folder / LIBNVML, "libnvml.c", LIBNVML, *renamed)
 
 
 def build_libcuda(path: Path, *, cuda: int = 13000, note: str | None = None) -> Path:
@@ -65,13 +65,28 @@ def build_libcuda(path: Path, *, cuda: int = 13000, note: str | None = None) -> 
         # Once for C, once for the assembler.
         escaped = note.replace("\\", "\\\\\\\\").replace('"', '\\\\\\"')
         given.append(f'-DNOTE="{escaped}"')
-    library = _build(path, "libcuda.c", LIBCUDA, *given)
+    library = build_library(path, "libcuda.c", LIBCUDA, *given)
     if path.name != LIBCUDA:
         path.with_name(LIBCUDA).symlink_to(path.name)
     return library
 
 
-def _build(library: Path, source: str, name: str, *words: str) -> Path:
+def build_library(library: Path, source: str, name: str, *words: str) -> Path:
+    """Compile a stand-in of these sources.
+
+    Args:
+        library: The file to make; its folder is made if missing.
+        source: The source's name beside this module.
+        name: What the library calls itself.
+        words: More for the compiler.
+
+    Returns:
+        The path of the library.
+
+    Raises:
+        NoCompilerError: There is neither ``cc`` nor ``gcc``.
+        RuntimeError: The compiler failed.
+    """
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         message = f"no C compiler (cc, gcc) to build the stand-in {name} with"
