@@ -279,6 +279,16 @@ def adopt(partial: Path, key: str) -> Path:
     return mine
 
 
+def arrived(partial: Path, key: str) -> tuple[int, int | None]:
+    """How many bytes of a key are on the disk, whoever is at it, and of how many if that is known.
+
+    What has arrived since the last flush is not known to other processes.
+    """
+    journals = [found for folder in partial.glob(f"{key}.*/") if (found := _read(folder))]
+    most = max(journals, key=lambda one: total(one.flushed), default=None)
+    return (total(most.flushed), most.size) if most else (0, None)
+
+
 def remove(folder: Path) -> None:
     """Remove a folder of ours, whatever of it is there."""
     for name in ("part", f"{_JOURNAL}.new", _JOURNAL):

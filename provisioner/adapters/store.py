@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from provisioner.adapters._arrival import open_arrival
+from provisioner.adapters._arrival import arrived, open_arrival
 from provisioner.adapters._files import (
     NO_SPACE,
     locked,
@@ -159,13 +159,27 @@ class Store:
         return isinstance(digest, Digest) and self._find(digest) is not None
 
     @contextmanager
-    def claim(self, key: str, waiting: Callable[[str], None]) -> Iterator[None]:
-        """Let one process at a time fetch what `key` (hexadecimal digits) stands for."""
+    def claim(
+        self,
+        key: str,
+        waiting: Callable[[str], None],
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Iterator[None]:
+        """Let one process at a time fetch what `key` (hexadecimal digits) stands for.
+
+        `waiting` is told once who is at it, and `meanwhile` called until they have ended.
+        """
         path = self.root / "partial" / f"{key}.lock"
         with ExitStack() as stack:
             with unless_read_only():  # Nothing can be fetched into such a store.
-                stack.enter_context(locked(path, wait_seconds=float("inf"), waiting=waiting))
+                stack.enter_context(
+                    locked(path, wait_seconds=float("inf"), waiting=waiting, meanwhile=meanwhile)
+                )
             yield
+
+    def arrived(self, key: str) -> tuple[int, int | None]:
+        """How many bytes of what a key stands for are there, be it of how many."""
+        return arrived(self.root / "partial", key)
 
     @contextmanager
     def arriving(self, key: str) -> Iterator[Arrival]:

@@ -4,49 +4,91 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from provisioner.cli.render import files_text
-from provisioner.core.sizes import size_text
+from provisioner.core.sizes import rate_text, size_text, time_text
+from provisioner.core.tally import Tally
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
-    from rich.progress import TaskID
+    from collections.abc import Callable, Iterable, Mapping
 
+    from rich.console import Console, RenderableType
+    from rich.progress import Progress as Bars
+    from rich.progress import Task, TaskID
+
+    from provisioner.core.tally import Arriving
 
 _WHEEL_PARTS: Final = 4
+_SHORT_SECONDS: Final = 1.0
+_BAR_WIDTH: Final = 24
+
+
+def beats() -> Iterable[float]:
+    """The seconds between signs of life: a minute's worth soon, and then two a minute."""
+    return chain(repeat(10.0, 6), repeat(30.0))
 
 
 class Lines:
-    """One line a file when it is there: short logs, also where nobody looks."""
+    """One line a file when it is there, and signs of life in between.
 
-    def __init__(self) -> None:
-        self._files: dict[str, tuple[str, int]] = {}
+    Short logs, also where nobody looks. `clock` is in seconds.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        every: Callable[[], Iterable[float]] = beats,
+    ) -> None:
+        self._clock = clock
+        self._every = every
+        self._tally = Tally()
         self._counting = threading.Lock()
+        self._closed = threading.Event()
+        self._beating: threading.Thread | None = None
 
-    def planned(self, files: int, size: int) -> None:
+    def planned(self, sizes: Mapping[str, int | None]) -> None:
         """Say how much is to come."""
-        click.echo(f"fetching {files_text(files, size or None)}", err=True)
+        total = sum(size or 0 for size in sizes.values())
+        click.echo(f"fetching {files_text(len(sizes), total or None)}", err=True)
+        with self._counting:
+            self._tally = self._tally.planned(sizes, self._clock())
+            self._beat()
 
-    def started(self, key: str, name: str, size: int | None) -> None:  # noqa: ARG002 - Progress
+    def started(self, key: str, name: str, size: int | None) -> None:
         """Begin to count."""
         with self._counting:
-            self._files[key] = (name, 0)
+            self._tally = self._tally.started(key, name, size, self._clock())
+            self._beat()
+
+    def awaited(self, key: str, name: str, size: int | None) -> None:
+        """Begin to count."""
+        with self._counting:
+            self._tally = self._tally.started(key, name, size, self._clock(), is_others=True)
+            self._beat()
+
+    def has(self, key: str, count: int) -> None:
+        """Count."""
+        with self._counting:
+            self._tally = self._tally.has(key, count)
 
     def advanced(self, key: str, count: int) -> None:
         """Count."""
         with self._counting:
-            name, size = self._files[key]
-            self._files[key] = (name, size + count)
+            self._tally = self._tally.advanced(key, count, self._clock())
 
     def finished(self, key: str) -> None:
-        """Say it."""
+        """Say it once."""
         with self._counting:
-            name, size = self._files.pop(key, ("", 0))
-        if name:
-            click.echo(f"fetched {name} ({size_text(size)})", err=True)
+            before = self._tally.files.get(key)
+            self._tally = self._tally.finished(key)
+            after = self._tally.files.get(key)
+        if before and after and before.name and not before.is_finished:
+            click.echo(_ended(after, self._clock()), err=True)
 
     def note(self, text: str) -> None:
         """Say it."""
@@ -54,6 +96,35 @@ class Lines:
 
     def close(self) -> None:
         """Every line is out already."""
+        self._closed.set()
+        if self._beating is not None:
+            self._beating.join()
+
+    def _beat(self) -> None:
+        """Begin to give signs of life."""
+        if self._beating is None and not self._closed.is_set():
+            self._beating = threading.Thread(target=self._show, daemon=True)
+            self._beating.start()
+
+    def _show(self) -> None:
+        for seconds in self._every():
+            if self._closed.wait(seconds):
+                return
+            with self._counting:
+                tally = self._tally
+            if tally.is_busy:
+                click.echo(tally.line(self._clock()), err=True)
+
+
+def _ended(file: Arriving, now: float) -> str:
+    """A file that is there, by whom, how large, and how long it took."""
+    facts = [size_text(file.there)]
+    if file.before and not file.is_others:
+        facts.append(f"{size_text(file.before)} of it were there")
+    if file.began is not None and now - file.began >= _SHORT_SECONDS:
+        facts.append(time_text(now - file.began))
+    who = "another process fetched" if file.is_others else "fetched"
+    return f"{who} {file.name} ({', '.join(facts)})"
 
 
 def short_name(name: str) -> str:
@@ -63,46 +134,67 @@ def short_name(name: str) -> str:
 
 
 class Terminal:
-    """Bars, which appear with the first file and stay until the command ends."""
+    """Bars, which appear with the first file and stay until the command ends.
 
-    def __init__(self) -> None:
+    `clock` is in seconds; `console` is where they are drawn, by default standard error.
+    """
+
+    def __init__(
+        self,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console = console
+        self._clock = clock
+        self._tally = Tally()
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
         self._total: TaskID | None = None
-        self._left = 0
         self._drawing = threading.Lock()
 
-    def planned(self, files: int, size: int) -> None:
+    def planned(self, sizes: Mapping[str, int | None]) -> None:
         """Show a bar for all files together."""
         with self._drawing:
-            self._left = files
-            self._total = self._open().add_task(files_text(files), total=size or None)
+            self._tally = self._tally.planned(sizes, self._clock())
+            if self._total is None:
+                name, size = self._whole()
+                self._total = self._open().add_task(name, total=size)
+            self._draw()
 
     def started(self, key: str, name: str, size: int | None) -> None:
         """Show a bar."""
+        self._start(key, name, size, is_others=False)
+
+    def awaited(self, key: str, name: str, size: int | None) -> None:
+        """Show a bar."""
+        self._start(key, name, size, is_others=True)
+
+    def has(self, key: str, count: int) -> None:
+        """Set the bars."""
         with self._drawing:
-            self._tasks[key] = self._open().add_task(short_name(name), total=size)
+            self._tally = self._tally.has(key, count)
+            self._draw(key)
 
     def advanced(self, key: str, count: int) -> None:
         """Move the bars."""
-        bars = self._bars
-        if bars is not None:
-            bars.advance(self._tasks[key], count)
-            if self._total is not None:
-                bars.advance(self._total, count)
+        with self._drawing:
+            self._tally = self._tally.advanced(key, count, self._clock())
+            self._draw(key)
 
     def finished(self, key: str) -> None:
         """Take the bar away."""
         with self._drawing:
+            self._tally = self._tally.finished(key)
             task = self._tasks.pop(key, None)
-            if self._bars is None or task is None:
-                return
-            self._bars.remove_task(task)
-            self._left -= 1
-            if self._left == 0 and self._total is not None:
+            if self._bars is not None and task is not None:
+                self._bars.remove_task(task)
+            self._draw()
+            if not self._tally.is_busy:
                 # What comes now was not planned, and has no part in the total.
-                self._bars.remove_task(self._total)
-                self._total = None
+                self._tally = Tally(pace=self._tally.pace)
+                if self._bars is not None and self._total is not None:
+                    self._bars.remove_task(self._total)
+                    self._total = None
 
     def note(self, text: str) -> None:
         """Say it above the bars."""
@@ -116,6 +208,48 @@ class Terminal:
         if self._bars is not None:
             self._bars.stop()
 
+    def picture(self) -> RenderableType:
+        """What is drawn now."""
+        return self._open().get_renderable()
+
+    def _start(self, key: str, name: str, size: int | None, *, is_others: bool) -> None:
+        with self._drawing:
+            self._tally = self._tally.started(key, name, size, self._clock(), is_others=is_others)
+            if key not in self._tasks:
+                name, size = self._of(key)
+                self._tasks[key] = self._open().add_task(name, total=size, key=key)
+            self._draw(key)
+
+    def _draw(self, key: str | None = None) -> None:
+        if self._bars is None:
+            return
+        if key is not None and key in self._tasks:
+            name, size = self._of(key)
+            there = self._tally.files[key].there
+            self._bars.update(self._tasks[key], description=name, total=size, completed=there)
+        if self._total is not None:
+            name, size = self._whole()
+            there = self._tally.there
+            self._bars.update(self._total, description=name, total=size, completed=there)
+
+    def _of(self, key: str) -> tuple[str, int | None]:
+        """What a file is called, and its size."""
+        file = self._tally.files[key]
+        whose = " (another process)" if file.is_others else ""
+        return short_name(file.name) + whose, file.size
+
+    def _whole(self) -> tuple[str, int | None]:
+        """The same of all files together."""
+        return files_text(len(self._tally.files)), self._tally.size
+
+    def _pace(self, task: Task) -> tuple[float | None, float | None]:
+        """The rate of a bar in bytes a second, and how many seconds are left."""
+        tally, now = self._tally, self._clock()
+        if task.id == self._total:
+            return tally.pace.rate(now), tally.left(now)
+        file = tally.files.get(task.fields.get("key", ""))
+        return (file.pace.rate(now), file.left(now)) if file else (None, None)
+
     def _open(self) -> Bars:
         if self._bars is None:
             from rich.console import Console
@@ -123,18 +257,29 @@ class Terminal:
                 BarColumn,
                 DownloadColumn,
                 Progress,
+                ProgressColumn,
                 TextColumn,
-                TimeRemainingColumn,
-                TransferSpeedColumn,
             )
+            from rich.table import Column
+            from rich.text import Text
+
+            pace = self._pace
+
+            class PaceColumn(ProgressColumn):
+                """How fast what is received now comes, and how long the rest takes."""
+
+                def render(self, task: Task) -> Text:
+                    rate, left = pace(task)
+                    parts = ["" if rate is None else rate_text(rate)]
+                    parts += [] if left is None else [f"{time_text(left)} left"]
+                    return Text(" ".join(parts))
 
             self._bars = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
+                TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+                BarColumn(_BAR_WIDTH),
                 DownloadColumn(),
-                TransferSpeedColumn(),
-                TimeRemainingColumn(),
-                console=Console(file=sys.stderr),
+                PaceColumn(),
+                console=self._console or Console(file=sys.stderr),
                 transient=True,
             )
             self._bars.start()

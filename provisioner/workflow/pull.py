@@ -19,6 +19,7 @@ from provisioner.errors import GpuenvError, IntegrityError, NetworkError, SpaceE
 from provisioner.workflow.fetch import Fetcher
 from provisioner.workflow.ledger import Ledger
 from provisioner.workflow.wanted import (
+    Awaited,
     RefusedError,
     Wanted,
     claim_of,
@@ -130,7 +131,7 @@ class Pull:
         if self.offline:
             raise missing_offline(plan.missing, self.because)
         self.store.require_writable(map(_comes_into_it, plan.missing))
-        self._progress.planned(len(plan.missing), plan.missing_bytes)
+        self._progress.planned({file.digest.hex: file.size for file in plan.missing})
         self._stopped.clear()
         pool = ThreadPoolExecutor(min(FILES_AT_ONCE, len(plan.missing)))
         running = [pool.submit(self._obtain, file) for file in plan.missing]
@@ -241,13 +242,18 @@ class Pull:
 
     def _obtain(self, file: LockedFile, headers: Mapping[str, str] | None = None) -> None:
         """Make sure that a blob is in the store; one process at a time fetches it."""
+        key = file.digest.hex
         if file.digest in self.ledger:
+            self._progress.finished(key)
             return
         self.ledger.check([file])
         if self.offline:
             raise missing_offline([file], self.because)
-        with self.store.claim(file.digest.hex, self._waiting(file.name)):
-            if file.digest not in self.store:
+        awaited = Awaited(self._progress, self.store, key, file.name, file.size)
+        with self.store.claim(key, awaited.tell, awaited.look):
+            if file.digest in self.store:
+                self._progress.finished(key)
+            else:
                 wanted = Wanted(
                     name=file.name,
                     url=file.url,
@@ -276,7 +282,8 @@ class Pull:
         """
         if self.offline and not self._kept_file(key):
             raise not_kept(key, self.because)
-        with self.store.claim(claim_of(key), self._waiting(file_name(key))):
+        awaited = Awaited(self._progress, self.store, claim_of(key), file_name(key), None)
+        with self.store.claim(claim_of(key), awaited.tell):
             kept = self._kept_file(key)
             if not (kept and self._is_current(request, kept)):
                 wanted = Wanted(name=file_name(key), url=request.url, size=None, digest=None)
@@ -411,21 +418,6 @@ class Pull:
         if not self.resolving:
             with self._counting:
                 self._served.add(digest)
-
-    def _waiting(self, name: str) -> Waiting:
-        return Waiting(self._progress, name)
-
-
-class Waiting:
-    """Says who fetches a file that this process waits for."""
-
-    def __init__(self, progress: Progress, name: str) -> None:
-        self._progress = progress
-        self._name = name
-
-    def __call__(self, holder: str) -> None:
-        """Say it."""
-        self._progress.note(f"waiting for `{self._name}`, which {holder} fetches")
 
 
 def _comes_into_it(file: LockedFile | Wanted) -> str:

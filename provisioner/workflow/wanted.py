@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from provisioner.adapters._files import holder_text
 from provisioner.adapters.gateway import BodyAnswer
 from provisioner.core.answers import pause_wished
 from provisioner.core.plan import LockedFile
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from provisioner.adapters.http import Answer
+    from provisioner.adapters.store import Store
     from provisioner.core.digest import Digest
     from provisioner.workflow.progress import Progress
 
@@ -25,6 +27,7 @@ STOPPED: Final = "stopped"
 MISFIT: Final = "changed-upstream"
 
 _TOLD_SECONDS: Final = 0.1
+_LOOK_SECONDS: Final = 0.5
 _KEPT_HEADERS: Final = ("content-type", "etag", "last-modified", "cache-control")
 
 
@@ -83,8 +86,6 @@ class Told:
         self._name = wanted.name
         self._stopped = stopped
         self._telling = threading.Lock()
-        self._started = False
-        self._shown = 0
         self._untold = 0
         self._told_at = 0.0
         self.received = 0
@@ -92,11 +93,10 @@ class Told:
     def starts(self, there: int, size: int | None) -> None:
         """A try begins, with so many bytes there already."""
         with self._telling:
-            if not self._started:
-                self._progress.started(self._key, self._name, size)
-                self._started = True
-            self._untold = there - self._shown
+            self._progress.started(self._key, self._name, size)
             self._tell()
+            # What was lost since is taken back, and what an earlier run left is no progress.
+            self._progress.has(self._key, there)
 
     def advances(self, count: int) -> None:
         """More has arrived.
@@ -130,7 +130,44 @@ class Told:
         self._told_at = time.monotonic()
         if self._untold:
             self._progress.advanced(self._key, self._untold)
-            self._shown, self._untold = self._shown + self._untold, 0
+            self._untold = 0
+
+
+class Awaited:
+    """A file that another process may be fetching: who, and how far it is, by what it flushes."""
+
+    def __init__(
+        self, progress: Progress, store: Store, key: str, name: str, size: int | None
+    ) -> None:
+        self._progress = progress
+        self._store = store
+        self._key = key
+        self._name = name
+        self._size = size
+        self._is_ours = False
+        self._there: int | None = None
+        self._looked_at = 0.0
+
+    def tell(self, holder: str) -> None:
+        """Say who fetches it."""
+        self._is_ours = holder == holder_text()
+        if not self._is_ours:
+            self._progress.note(f"waiting for `{self._name}`, which {holder} fetches")
+
+    def look(self) -> None:
+        """Look how far it is, now and then."""
+        now = time.monotonic()
+        if self._is_ours or now - self._looked_at < _LOOK_SECONDS:
+            return
+        self._looked_at = now
+        there, size = self._store.arrived(self._key)
+        if self._there is None:
+            self._progress.awaited(self._key, self._name, self._size or size)
+        if self._there is None or there < self._there:
+            self._progress.has(self._key, there)
+        elif there > self._there:
+            self._progress.advanced(self._key, there - self._there)
+        self._there = there
 
 
 class RefusedError(NetworkError):

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
 import subprocess
 import sys
+import threading
+from itertools import count, islice
 from typing import TYPE_CHECKING
 
 import pytest
+from rich.console import Console
 
-from provisioner.cli.progress import short_name
+from provisioner.cli.progress import Lines, Terminal, beats, short_name
 from tests.cli.machine import GPUENV
 from tests.cli.projects import LOCKED, TARGET
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.cli.machine import Machine
@@ -63,9 +68,89 @@ def test_elsewhere_every_file_is_one_line(machine: Machine, app: Path) -> None:
     done = machine.gpuenv(app, "prepare", "--target", TARGET)
 
     lines = [line for line in done.err.splitlines() if line.startswith("fetched ")]
+    # A slow machine may need signs of life.
+    lines = [line for line in lines if " of " not in line]
     assert {line.split()[1] for line in lines} >= set(LOCKED)
     assert len(lines) == len({line.split()[1] for line in lines})
     assert "\x1b" not in done.err
+
+
+def test_elsewhere_there_are_signs_of_life_as_long_as_something_is_to_come(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    counted = threading.Event()
+
+    def every() -> Iterator[float]:
+        yield 0.0
+        counted.wait(30)
+        yield from (0.0, 0.0)
+
+    lines = Lines(clock=iter(count(0.0, 2.0)).__next__, every=every)
+    lines.planned({"a": 4_000_000, "b": 2_000_000})
+    lines.started("a", "a.whl", 4_000_000)
+    lines.has("a", 1_000_000)
+    lines.advanced("a", 2_000_000)
+    counted.set()
+    while "left" not in (said := capsys.readouterr().err):
+        assert "error" not in said
+    lines.close()
+    lines.finished("a")
+    after = capsys.readouterr().err.splitlines()
+    assert after[-1].startswith("fetched a.whl (4.0 MB, 1.0 MB of it were there, 0:")
+
+
+def test_what_another_process_fetched_is_a_line_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = Lines()
+    lines.awaited("a", "a.whl", 4_000_000)
+    lines.has("a", 1_000_000)
+    lines.finished("a")
+    lines.finished("a")
+    lines.finished("never started")
+    lines.close()
+    assert capsys.readouterr().err == "another process fetched a.whl (4.0 MB)\n"
+
+
+def test_signs_of_life_come_at_most_every_ten_seconds_and_at_least_every_thirty() -> None:
+    first = list(islice(beats(), 100))
+    assert first == sorted(first)
+    assert {first[0], first[-1]} == {10.0, 30.0}
+
+
+def test_a_terminal_shows_what_was_there_as_done_and_the_pace_of_what_comes() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, legacy_windows=False)
+    now = [0.0]
+    terminal = Terminal(console, clock=lambda: now[0])
+    terminal.planned({"a": 100_000_000, "b": 100_000_000})
+    terminal.started("a", "demo-1.0-py3-none-any.whl", 100_000_000)
+    terminal.has("a", 60_000_000)
+    terminal.awaited("b", "other-2.0-py3-none-any.whl", 100_000_000)
+    now[0] = 2.0
+    terminal.advanced("a", 10_000_000)
+    shown = drawn(terminal)
+    assert "2 files" in shown["total"]
+    assert "70.0/200.0 MB" in shown["total"]
+    assert "5.0 MB/s 0:26 left" in shown["total"]
+    assert "70.0/100.0 MB" in shown["demo 1.0"]
+    assert "5.0 MB/s 0:06 left" in shown["demo 1.0"]
+    assert "0.0/100.0 MB" in shown["other 2.0 (another process)"]
+    terminal.started("a", "demo-1.0-py3-none-any.whl", 100_000_000)
+    terminal.has("a", 0)
+    assert "0.0/200.0 MB" in drawn(terminal)["total"]
+    terminal.finished("a")
+    terminal.finished("b")
+    assert drawn(terminal) == {}
+    terminal.close()
+
+
+def drawn(terminal: Terminal) -> dict[str, str]:
+    """The bars as they are drawn now, by the words they begin with."""
+    paper = io.StringIO()
+    Console(file=paper, width=100).print(terminal.picture())
+    lines = [re.split(r" {2,}|━", line)[0].strip() for line in paper.getvalue().splitlines()]
+    names = ["total" if name.endswith(" files") else name for name in lines if name]
+    return dict(zip(names, paper.getvalue().splitlines(), strict=False))
 
 
 def test_quiet_says_nothing(machine: Machine, app: Path) -> None:

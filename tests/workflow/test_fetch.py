@@ -31,7 +31,7 @@ from tests.simulators.index import IndexSimulator
 from tests.simulators.wheels import make_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.simulators.index import Lie, PublishedFile, Tags
 
@@ -69,6 +69,8 @@ class Recorded(Quiet):
     size: int | None = None
     shown: int = 0
     first: int | None = None
+    came: int = 0
+    others: int = 0
     notes: list[str] = field(default_factory=list)
     done: bool = False
 
@@ -77,11 +79,22 @@ class Recorded(Quiet):
         del key, name
         self.size = size
 
+    def awaited(self, key: str, name: str, size: int | None) -> None:
+        """Remember it."""
+        self.started(key, name, size)
+        self.others += 1
+
+    def has(self, key: str, count: int) -> None:
+        """Begin there."""
+        del key
+        self.first = count if self.first is None else self.first
+        self.shown = count
+
     def advanced(self, key: str, count: int) -> None:
         """Add up."""
         del key
-        self.first = count if self.first is None else self.first
         self.shown += count
+        self.came += count
 
     def finished(self, key: str) -> None:
         """Remember it."""
@@ -386,8 +399,8 @@ def test_the_next_run_goes_on_and_shows_what_was_there(bench: Bench) -> None:
     received = bench.fetch()
     assert bench.is_right()
     assert received == bench.index.file_bytes_served(NAME) == bench.file.size - kept
-    assert bench.progress.first is not None
-    assert bench.progress.first >= kept
+    assert bench.progress.first == kept
+    assert bench.progress.came == received
     assert bench.progress.shown == bench.file.size
 
 
@@ -549,3 +562,59 @@ def test_a_try_that_brings_nothing_is_repeated_a_few_times_only(bench: Bench) ->
         if request.headers["range"].startswith(f"bytes={LARGE // 2}-")
     ]
     assert TRIES <= len(past) < MOST_CONNECTIONS
+
+
+def locked_file(bench: Bench) -> LockedFile:
+    """The file as a lock names it."""
+    url = bench.index.file_url(NAME)
+    return LockedFile(name=NAME, url=url, digest=bench.digest, size=bench.file.size)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it never came so far"
+        time.sleep(0.01)
+
+
+def obtain(bench: Bench) -> threading.Thread:
+    """Want the file of the bench in this process, too."""
+    http = Http({"NETRC": str(bench.folder / "no-netrc")}, connections=64)
+    pull = Pull(bench.store, http, (), bench.progress, offline=False)
+    plan = plan_fetch([locked_file(bench)], ())
+    thread = threading.Thread(target=lambda: pull.fetch(plan))
+    thread.start()
+    return thread
+
+
+def test_whoever_waits_for_another_process_shows_how_far_that_is(bench: Bench) -> None:
+    bench.index.throttle(SLOWLY / 4)
+    with start(bench, bench.file) as process:
+        wait_until(lambda: bench.flushed() > 0)
+        waiting = obtain(bench)
+        wait_until(lambda: bench.progress.came > 0)
+        bench.index.heal()
+        assert process.wait(60) == 0
+    waiting.join(60)
+    assert bench.progress.others == 1
+    assert bench.progress.done
+    assert bench.progress.first is not None
+    assert 0 < bench.progress.first < bench.progress.shown <= bench.file.size
+    (note,) = bench.progress.notes
+    assert note.startswith(f"waiting for `{NAME}`, which process {process.pid} on ")
+    assert bench.index.file_bytes_served(NAME) == bench.file.size
+
+
+def test_whoever_waits_goes_on_from_what_is_there_when_the_other_is_killed(bench: Bench) -> None:
+    bench.index.throttle(SLOWLY / 4)
+    with start(bench, bench.file) as process:
+        wait_until(lambda: bench.flushed() > 0)
+        waiting = obtain(bench)
+        wait_until(lambda: bench.progress.came > 0)
+        process.kill()
+    bench.index.heal()
+    waiting.join(60)
+    assert bench.is_right()
+    assert bench.progress.done
+    assert bench.progress.shown == bench.file.size
+    assert bench.index.file_bytes_served(NAME) <= bench.file.size + LARGEST_PART
