@@ -138,6 +138,16 @@ class Uv:
         self._expect(found, f"`{self._program}` does not run")
         return found.stdout.split()[1] if len(found.stdout.split()) > 1 else found.stdout.strip()
 
+    def cache_folder(self) -> Path:
+        """Where uv keeps what it has unpacked, also where it is told to keep nothing.
+
+        Raises:
+            ToolError: uv does not tell.
+        """
+        found = self._run(["cache", "dir"], {"UV_NO_CACHE": "0"})
+        self._expect(found, "uv does not tell where its cache is")
+        return Path(found.stdout.strip())
+
     def find_python(self, request: str | None) -> Path:
         """The Python that uv would take for the project.
 

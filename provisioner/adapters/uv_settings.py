@@ -110,6 +110,14 @@ def proxies(variables: Mapping[str, str], home: Path, folder: Path) -> dict[str,
     }
 
 
+def link_mode(variables: Mapping[str, str], home: Path, folder: Path) -> str | None:
+    """How uv is told to bring files into an environment; None where it chooses itself."""
+    named = variables.get("UV_LINK_MODE") or _merged(_all_settings(variables, home, folder)).get(
+        "link-mode"
+    )
+    return None if named is None else str(named)
+
+
 def safe_settings(variables: Mapping[str, str], home: Path, folder: Path, into: Path) -> str | None:
     """All settings as one `uv.toml` in `into`, without what must not count.
 

@@ -10,7 +10,7 @@ from provisioner.core.select import OUT_OF_QUESTION
 from provisioner.core.sizes import size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from provisioner.core.host import Target
     from provisioner.errors import GpuenvError
@@ -222,8 +222,8 @@ def render_prepare(result: PrepareResult) -> str:
             f"{_count(result.reused)} are held in {result.store}, "
             f"{size_text(result.free_bytes)} are free there"
         )
-        if total > result.free_bytes:
-            lines.append("warning: that is more than is free")
+        lines += [_room(room) for room in result.room]
+        lines += _indented("no room", result.short)
         return "\n".join(lines)
     if result.nothing_to_do:
         lines.append(f"prepared are {', '.join(result.prepared)}; nothing to do")
@@ -242,6 +242,19 @@ def render_prepare(result: PrepareResult) -> str:
     if result.kept:
         lines.append(f"\nhint: `gpuenv switch {result.profile}` activates the choice")
     return "\n".join(lines)
+
+
+def _room(room: Mapping[str, Any]) -> str:
+    """What is needed and free on a file system."""
+    kind = f" ({room['type']})" if room["type"] else ""
+    parts = [f"{size_text(need['bytes'])} {need['what']}" for need in room["needs"]]
+    text = (
+        f"  on {room['file_system']}{kind}: about {size_text(room['needed_bytes'])} "
+        f"({', '.join(parts)}) of {size_text(room['free_bytes'])} free"
+    )
+    if room["free_inodes"] is None:
+        return text
+    return f"{text}, about {room['needed_inodes']} of {room['free_inodes']} inodes"
 
 
 def render_prepared_targets(result: PreparedTargets) -> str:

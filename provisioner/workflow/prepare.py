@@ -13,7 +13,7 @@ from provisioner.adapters.uv import find_uv
 from provisioner.core.history import with_prepared
 from provisioner.core.target_json import target_to_json
 from provisioner.core.version import is_version
-from provisioner.errors import SpaceError, ToolError
+from provisioner.errors import ToolError
 from provisioner.workflow.detect import HERE, counts, detect, named_target
 from provisioner.workflow.place import (
     folder_of,
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from provisioner.core.history import History, Prepared
     from provisioner.core.host import Target
     from provisioner.core.plan import FetchPlan, LockedFile
-    from provisioner.workflow.environments import Recipe
+    from provisioner.core.room import Room
+    from provisioner.workflow.environments import Order, Recipe
     from provisioner.workflow.job import Job
     from provisioner.workflow.locks import Locked
     from provisioner.workflow.workshop import Workshop
@@ -111,6 +112,7 @@ def prepare_for_targets(world: World, options: Options, wishes: Wishes) -> Prepa
 
 def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareResult:
     from provisioner.core.plan import plan_fetch
+    from provisioner.core.room import refuse_shortage
     from provisioner.workflow.workshop import open_workshop
 
     before = states.read()
@@ -131,15 +133,18 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         job, locks, written = _locked(job, workshop)
         files = tuple(file for locked in locks for file in locked.contents.files)
         plan = plan_fetch(files, store if job.wishes.dry_run else workshop.pull.ledger)
+        room = _room(job, workshop, plan, state, locks)
         if job.wishes.dry_run:
             return replace(
                 _result(job, workshop, plan),
                 missing=tuple((file.name, file.size) for file in plan.missing),
                 free_bytes=store.free_bytes(),
+                room=tuple(one.to_json() for one in room),
+                short=tuple(cause for one in room for cause in one.shortages()),
             )
         # Before anything comes: it is this project's, also where this run breaks off.
         Roots(store.root).register(states.home, _purpose(job), files, job.world.now())
-        _check_space(store, plan)
+        refuse_shortage(room, str(store.root))
         workshop.pull.know(file for locked in locks for file in locked.contents.known)
         workshop.pull.fetch(plan)
         if job.wishes.fetch_only or job.not_here:
@@ -207,21 +212,9 @@ def _build(
     job: Job, workshop: Workshop, state: State, locks: tuple[Locked, ...]
 ) -> dict[str, Prepared]:
     """The environment of each profile: the one that is there, or a new one."""
-    from provisioner.workflow.environments import make, order_from, refuse_unwritable
+    from provisioner.workflow.environments import make, refuse_unwritable
 
-    known = [*state.prepared, *(item.prepared for item in state.history.generations)]
-    ready: dict[str, Prepared] = {}
-    orders = []
-    for locked in locks:
-        name, recipe = locked.profile.name, _recipe(job, locked)
-        order = order_from(name, recipe, locked.text, locked.contents, job.interpreter)
-        same = (i for i in known if (i.profile, i.inputs) == (name, order.inputs))
-        found = next((item for item in same if is_intact(item)), None)
-        if found:
-            # The same inputs may come from another state of the whole lock.
-            ready[name] = replace(found, recipe=recipe.to_json())
-        else:
-            orders.append(order)
+    ready, orders = _orders(job, state, locks)
     refuse_unwritable(workshop.store, orders)
     made: list[Prepared] = []
     try:
@@ -237,6 +230,28 @@ def _build(
             workshop.pull.blame_blobs(file for one in locks for file in one.contents.files)
         raise
     return ready | {item.profile: item for item in made}
+
+
+def _orders(
+    job: Job, state: State, locks: tuple[Locked, ...]
+) -> tuple[dict[str, Prepared], list[Order]]:
+    """The environments that are there, and those that are to be made."""
+    from provisioner.workflow.environments import order_from
+
+    known = [*state.prepared, *(item.prepared for item in state.history.generations)]
+    ready: dict[str, Prepared] = {}
+    orders = []
+    for locked in locks:
+        name, recipe = locked.profile.name, _recipe(job, locked)
+        order = order_from(name, recipe, locked.text, locked.contents, job.interpreter)
+        same = (i for i in known if (i.profile, i.inputs) == (name, order.inputs))
+        found = next((item for item in same if is_intact(item)), None)
+        if found:
+            # The same inputs may come from another state of the whole lock.
+            ready[name] = replace(found, recipe=recipe.to_json())
+        else:
+            orders.append(order)
+    return ready, orders
 
 
 def _purpose(job: Job) -> str:
@@ -339,17 +354,15 @@ def _count(store: Store, files: Iterable[LockedFile]) -> Count:
     return Count(files=len(sizes), bytes=sum(sizes))
 
 
-def _check_space(store: Store, plan: FetchPlan) -> None:
-    from provisioner.core.sizes import size_text
+def _room(
+    job: Job, workshop: Workshop, plan: FetchPlan, state: State, locks: tuple[Locked, ...]
+) -> tuple[Room, ...]:
+    """What is needed and free for what is missing, be it files or environments."""
+    from provisioner.workflow.room import look_for_room
 
-    free = store.free_bytes()
-    if plan.missing_bytes > free:
-        message = f"the store `{store.root}` has no room for what has to be fetched"
-        raise SpaceError(
-            message,
-            causes=(f"needed are {size_text(plan.missing_bytes)}, free are {size_text(free)}",),
-            hint="free some space, or choose another folder with `--store`",
-        )
+    only_fetched = job.wishes.fetch_only or job.not_here
+    orders = [] if only_fetched else _orders(job, state, locks)[1]
+    return look_for_room(job.world, job.place.folder, workshop, plan, orders)
 
 
 def _remembered(

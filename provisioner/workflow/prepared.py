@@ -16,7 +16,11 @@ class Count:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrepareResult:
-    """What `prepare` did. `active` is the active profile; paths are absolute."""
+    """What `prepare` did. `active` is the active profile; paths are absolute.
+
+    `room` and `short` are told by `--dry-run`: what is needed and free on each file system,
+    and where that cannot do.
+    """
 
     profile: str
     why: str
@@ -36,6 +40,8 @@ class PrepareResult:
     notes: tuple[str, ...] = ()
     missing: tuple[tuple[str, int | None], ...] = ()
     free_bytes: int | None = None
+    room: tuple[dict[str, Any], ...] = ()
+    short: tuple[str, ...] = ()
     target: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -49,11 +55,11 @@ class PrepareResult:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> PrepareResult:
         """Read what `to_json` gave."""
-        lists = ("extras", "prepared", "rejected", "warnings", "notes")
+        lists = ("extras", "prepared", "rejected", "warnings", "notes", "room", "short")
         return cls(
             **{
                 **data,
-                **{name: tuple(data[name]) for name in lists},
+                **{name: tuple(data[name]) for name in lists if name in data},
                 "fetched": Count(**data["fetched"]),
                 "reused": Count(**data["reused"]),
                 "missing": tuple((item["name"], item["bytes"]) for item in data["missing"]),

@@ -382,15 +382,26 @@ def test_a_package_that_does_not_build_is_1_and_leaves_no_environment(
         (machine.store / "blobs" / "sha256" / name[:2] / name).unlink()
 
 
-def on_a_small_disk(machine: Machine, size: int, folder: Path, *steps: str) -> Done:
-    """Run shell steps where the store is on a file system of so many bytes."""
+def on_a_small_disk(
+    machine: Machine,
+    size: int,
+    folder: Path,
+    *steps: str,
+    where: Path | None = None,
+    more: str = "",
+) -> Done:
+    """Run shell steps where the store, or another folder, is on a file system of so many bytes.
+
+    `more` are further options of the file system.
+    """
+    where = where or machine.store
     if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
         pytest.skip("this user may not mount a small file system to fill")
-    machine.store.mkdir(exist_ok=True)
+    where.mkdir(exist_ok=True)
     script = "\n".join(
         [
             "set -u",
-            f'mount -t tmpfs -o size={size} gpuenv-test "{machine.store}" || exit 77',
+            f'mount -t tmpfs -o size={size}{more} gpuenv-test "{where}" || exit 77',
             *steps,
         ]
     )
@@ -435,6 +446,70 @@ def test_a_full_disk_is_5_and_keeps_what_was_there(
     assert (tmp_path / "after").read_text() == (tmp_path / "before").read_text()
     if flavour == "pypi":
         assert own.gets("lean_cu13-1.0-py3-none-any.whl") == 0
+
+
+def one_large_wheel(machine: Machine, tmp_path: Path, own: IndexSimulator) -> Path:
+    """A locked project that needs a wheel of two MiB, of known size."""
+    own.publish(make_wheel(tmp_path, "common", "1.0"))
+    own.publish(make_wheel(tmp_path, "lean-cu13", "1.0", size=2 * FULL))
+    folder = Project(lines=("cu13",), packages=("lean",)).write(tmp_path / "app", own.index_url)
+    assert machine.uv(folder, "lock").code == 0
+    own.reset_log()
+    return folder
+
+
+def test_where_uvs_cache_has_no_room_to_unpack_nothing_is_fetched(
+    machine: Machine, tmp_path: Path
+) -> None:
+    with IndexSimulator("pypi") as own:
+        folder = one_large_wheel(machine, tmp_path, own)
+        cache = machine.root / "uv-cache"
+        words = f"prepare --only --target {TARGET} -q"
+        done = on_a_small_disk(machine, FULL, folder, f"eval $GPUENV_COMMAND {words}", where=cache)
+    assert done.code == 5, done.err
+    assert done.message.error == "there is no room for what is to be prepared"
+    (cause,) = done.message.causes
+    assert cause.startswith(f"`{cache}` (`tmpfs`): needed are at least 2.1 MB to unpack in uv's ca")
+    assert "UV_CACHE_DIR" in (done.message.hint or "")
+    assert own.file_bytes_served() == 0
+
+
+def test_where_there_are_too_few_inodes_nothing_is_fetched(
+    machine: Machine, tmp_path: Path
+) -> None:
+    with IndexSimulator("pypi") as own:
+        folder = one_large_wheel(machine, tmp_path, own)
+        words = f"prepare --only --target {TARGET} -q"
+        done = on_a_small_disk(
+            machine, 99 * FULL, folder, f"eval $GPUENV_COMMAND {words}", more=",nr_inodes=28"
+        )
+    assert done.code == 5, done.err
+    (cause,) = done.message.causes
+    assert "needed are at least 24 inodes, free are " in cause
+    assert own.file_bytes_served() == 0
+
+
+def test_what_was_there_of_a_file_needs_no_room_again(machine: Machine, tmp_path: Path) -> None:
+    with IndexSimulator("pypi") as own:
+        folder = one_large_wheel(machine, tmp_path, own)
+        name = "lean_cu13-1.0-py3-none-any.whl"
+        own.break_at(name, FULL * 3 // 2, times=None)
+        words = f"prepare --fetch-only --only --target {TARGET} -q"
+        done = on_a_small_disk(
+            machine,
+            FULL * 7 // 2,
+            folder,
+            f"eval $GPUENV_COMMAND {words} && exit 98",
+            # What else is needed could not be there beside another whole copy.
+            f'head -c {FULL * 5 // 4} /dev/zero > "$GPUENV_STORE/filler"',
+            f"eval $GPUENV_COMMAND prepare --dry-run --fetch-only --only --target {TARGET} --json",
+        )
+    assert done.code == 0, done.err
+    (room,) = done.data["room"]
+    assert room["type"] == "tmpfs"
+    assert room["free_bytes"] < 2 * FULL
+    assert 0 < room["needed_bytes"] <= FULL
+    assert done.data["short"] == []
 
 
 def test_a_disk_that_is_full_for_the_environment_is_5_and_leaves_none(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 import urllib.request
@@ -191,6 +192,14 @@ def test_dry_run_fetches_and_writes_nothing(
     assert done.data["fetched"] == {"files": 0, "bytes": 0}
     assert (done.data["environment"], done.data["active"]) == (None, None)
     assert done.data["free_bytes"] > 0
+    (room,) = done.data["room"]
+    assert [need["what"] for need in room["needs"]] == [
+        "to fetch",
+        "to unpack in uv's cache",
+        "to link into environments",
+    ]
+    assert room["needed_bytes"] == sum(need["bytes"] for need in room["needs"])
+    assert room["free_bytes"] > 0
     assert index.requests == []
     assert {path.name for path in app.iterdir()} == {"pyproject.toml", "uv.lock"}
     assert not machine.store.exists()
@@ -203,6 +212,7 @@ def test_dry_run_prints_each_file_and_the_room_for_it(machine: Machine, app: Pat
         assert f"fetch {name} " in done.out
     assert f"would fetch {len(LOCKED)} files" in done.out
     assert "are free there" in done.out
+    assert re.search(r"  on /\S* \(\w+\): about .* to unpack in uv's cache", done.out)
 
 
 def test_a_manual_switch_is_kept_and_said(warm: Machine, app: Path) -> None:

@@ -1,0 +1,29 @@
+"""What wheels are, unpacked, by the lists of their contents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from provisioner.core.room import Unpacked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def unpacked(wheel: Path) -> Unpacked | None:
+    """The contents of a wheel, by its central directory; None where it cannot be read."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            found = archive.infolist()
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return None
+    folders: set[str] = set()
+    for name in {item.filename.rpartition("/")[0] for item in found}:
+        parts = name.split("/") if name else []
+        folders.update("/".join(parts[:count]) for count in range(1, len(parts) + 1))
+    files = [item for item in found if not item.is_dir()]
+    return Unpacked(
+        bytes=sum(item.file_size for item in files), files=len(files), folders=len(folders)
+    )

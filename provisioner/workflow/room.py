@@ -1,0 +1,82 @@
+"""Look, before the first byte comes, whether there is room for all that is to be prepared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from provisioner.adapters import uv_settings
+from provisioner.adapters.file_systems import file_system_of, is_empty
+from provisioner.adapters.inventory import Inventory
+from provisioner.adapters.wheels import unpacked
+from provisioner.core.room import Parcel, Room, rooms, to_fetch, to_link, to_unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from provisioner.adapters.store import Store
+    from provisioner.core.digest import Digest
+    from provisioner.core.plan import FetchPlan, LockedFile
+    from provisioner.workflow.environments import Order
+    from provisioner.workflow.workshop import Workshop
+    from provisioner.workflow.world import World
+
+_COPIES = "copy"
+
+
+def look_for_room(
+    world: World, folder: Path, workshop: Workshop, plan: FetchPlan, orders: Sequence[Order]
+) -> tuple[Room, ...]:
+    """What is needed and free, by file system, for the files of a plan and for environments.
+
+    A wheel that some environment of the store was made from counts as unpacked in uv's cache
+    already. What else is in that cache only uv knows.
+    """
+    store = workshop.store
+    if not (plan.missing or orders):
+        return ()
+    fetch = to_fetch(str(store.root), [_parcel(store, file) for file in plan.missing])
+    if not orders:
+        return rooms([fetch], {fetch.place: file_system_of(store.root)})
+    cache, environments = workshop.offline.cache_folder(), store.root / "envs"
+    systems = {str(path): file_system_of(path) for path in (store.root, cache, environments)}
+    known = {file.digest: _parcel(store, file) for order in orders for file in order.files}
+    before = _used(store)
+    new = [parcel for digest, parcel in known.items() if digest not in before]
+    source, target = systems[str(cache)], systems[str(environments)]
+    mode = uv_settings.link_mode(world.variables, world.home, folder)
+    needs = [
+        fetch,
+        to_unpack(str(cache), new, is_empty=is_empty(cache), compressing=source.compresses),
+        to_link(
+            str(environments),
+            [[known[file.digest] for file in order.files] for order in orders],
+            copies=mode == _COPIES or source.device != target.device,
+            compressing=target.compresses,
+        ),
+    ]
+    return rooms(needs, systems)
+
+
+def _parcel(store: Store, file: LockedFile) -> Parcel:
+    is_wheel = file.name.endswith(".whl")
+    if file.digest in store:
+        blob = store.blob(file.digest)
+        return Parcel(
+            size=store.size(file.digest),
+            is_held=True,
+            is_wheel=is_wheel,
+            unpacked=unpacked(blob) if is_wheel else None,
+        )
+    arrived, size = store.arrived(file.digest.hex)
+    return Parcel(size=size if file.size is None else file.size, arrived=arrived, is_wheel=is_wheel)
+
+
+def _used(store: Store) -> frozenset[Digest]:
+    """The blobs that environments of the store were made from."""
+    marks: Iterable[frozenset[Digest]] = (
+        item.mark.blobs
+        for item in Inventory(store.root).environments()
+        if item.mark is not None and item.mark.blobs is not None
+    )
+    return frozenset().union(*marks)
