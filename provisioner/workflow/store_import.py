@@ -21,7 +21,7 @@ from provisioner.errors import IntegrityError, SpaceError, UsageError, said
 from provisioner.workflow.ledger import Ledger
 from provisioner.workflow.place import store_of
 from provisioner.workflow.prepared import Count
-from provisioner.workflow.pull import Waiting
+from provisioner.workflow.wanted import Awaited
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,7 +210,10 @@ class _Taking:
         digest, blob = member.digest, self._blobs[member.digest]
         came = False
         if digest not in self._ledger:
-            with self._store.claim(digest.hex, Waiting(self._world.progress, member.name)):
+            awaited = Awaited(
+                self._world.progress, self._store, digest.hex, member.name, member.size
+            )
+            with self._store.claim(digest.hex, awaited.tell, awaited.look):
                 if digest not in self._store:
                     self._receive(member)
                     came = True
