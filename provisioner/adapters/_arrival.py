@@ -18,6 +18,7 @@ from provisioner.errors import NetworkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import BinaryIO
 
     from provisioner.core.ranges import Spans
 
@@ -55,6 +56,7 @@ class Arrival:
         self._synced = False
         self._hasher = hashlib.sha256()
         self._hashed = 0
+        self._hashing = threading.Condition()
         self._buffer = bytearray(_BLOCK_BYTES)
         found = _read(folder) or Journal(owner=None)
         there = clipped(found.flushed, os.fstat(self._file.fileno()).st_size)
@@ -69,6 +71,11 @@ class Arrival:
         except BaseException:
             self._file.close()
             raise
+
+    @property
+    def path(self) -> Path:
+        """Where it arrives."""
+        return self._path
 
     @property
     def done(self) -> Spans:
@@ -152,7 +159,20 @@ class Arrival:
                 raise OSError(message)
             self._hasher.update(wanted[:count])
             self._hashed += count
+        if moved:
+            with self._hashing:
+                self._hashing.notify_all()
         return moved
+
+    def wait_hashed(self, offset: int, seconds: float) -> int:
+        """How many bytes from the first one on are hashed; waits a moment for more than these."""
+        with self._hashing:
+            self._hashing.wait_for(lambda: self._hashed > offset, seconds)
+            return self._hashed
+
+    def reader(self) -> BinaryIO:
+        """A file of its own to read what is there, also after it was published or closed."""
+        return os.fdopen(os.dup(self._file.fileno()), "rb", buffering=0)
 
     def flush_if_due(self) -> None:
         """Flush what is there, if it is much, or was not flushed for long."""

@@ -58,6 +58,21 @@ class FileAnswer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ArrivingAnswer:
+    """A file of a known hash and size that is still arriving.
+
+    Each of `stops` is the offset up to which `file` may be sent, the last one its size. An
+    exception, or an end before that, breaks the connection off.
+    """
+
+    file: BinaryIO
+    size: int
+    stops: Iterator[int]
+    tag: str
+    cache_control: str = IMMUTABLE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BodyAnswer:
     """A small answer that is in memory."""
 
@@ -75,7 +90,7 @@ class RelayAnswer:
     blocks: Iterator[bytes]
 
 
-Reply = FileAnswer | BodyAnswer | RelayAnswer
+Reply = FileAnswer | ArrivingAnswer | BodyAnswer | RelayAnswer
 
 
 class Origin(Protocol):
@@ -229,6 +244,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         with self.server.origin.answer(request) as answer:
             if isinstance(answer, FileAnswer):
                 self._file(answer)
+            elif isinstance(answer, ArrivingAnswer):
+                self._arriving(answer)
             elif isinstance(answer, BodyAnswer):
                 self._body(answer)
             else:
@@ -265,12 +282,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if self.headers.get("If-None-Match") == tag:
                 self._head(304, {"ETag": tag, "Cache-Control": answer.cache_control})
                 return
-            headers = {
-                "Content-Type": "application/octet-stream",
-                "ETag": tag,
-                "Accept-Ranges": "bytes",
-                "Cache-Control": answer.cache_control,
-            }
+            headers = _file_headers(answer)
             part = None
             if self.command == "GET" and self.headers.get("If-Range", tag) == tag:
                 part = _part(self.headers.get("Range"), size)
@@ -285,12 +297,29 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if self.command == "GET":
                 self._copy(file, first, last - first + 1)
 
-    def _copy(self, file: BinaryIO, offset: int, count: int) -> None:
-        if count and not isinstance(self.connection, ssl.SSLSocket):
-            self.connection.sendfile(file, offset, count)
+    def _arriving(self, answer: ArrivingAnswer) -> None:
+        # The length is promised: until all has been sent, only breaking off tells.
+        ends_anyway, self.close_connection = self.close_connection, True
+        self._head(200, {**_file_headers(answer), "Content-Length": str(answer.size)})
+        at = 0
+        try:
+            for stop in answer.stops:
+                self._copy(answer.file, at, stop - at)
+                at = stop
+        except Exception:  # noqa: BLE001 - it is the origin's to tell, or the client is gone
             return
+        self.close_connection = ends_anyway or at < answer.size
+
+    def _copy(self, file: BinaryIO, offset: int, count: int) -> None:
+        """Send bytes of a file, from the page cache."""
+        if count and not isinstance(self.connection, ssl.SSLSocket):
+            count -= self.connection.sendfile(file, offset, count)
+            if count:
+                raise _cut_off(file)
         while count:
             block = os.pread(file.fileno(), min(count, _BLOCK_BYTES), offset)
+            if not block:
+                raise _cut_off(file)
             self.connection.sendall(block)
             offset, count = offset + len(block), count - len(block)
 
@@ -323,6 +352,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.flush()
+
+
+def _file_headers(answer: FileAnswer | ArrivingAnswer) -> dict[str, str]:
+    return {
+        "Content-Type": "application/octet-stream",
+        "ETag": f'"{answer.tag}"',
+        "Accept-Ranges": "bytes",
+        "Cache-Control": answer.cache_control,
+    }
+
+
+def _cut_off(file: BinaryIO) -> OSError:
+    message = f"`{file.name}` was cut off while it was sent"
+    return OSError(message)
 
 
 _NOT_RELAYED: Final = frozenset(

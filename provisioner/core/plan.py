@@ -125,6 +125,17 @@ def plan_fetch(files: Iterable[LockedFile], held: Container[Digest]) -> FetchPla
     )
 
 
+def in_turns(plan: FetchPlan, groups: Iterable[Iterable[LockedFile]]) -> FetchPlan:
+    """The plan with the missing files of the first group first, then those of the next."""
+    turns: dict[Digest, int] = {}
+    for turn, files in enumerate(groups):
+        for file in files:
+            turns.setdefault(file.digest, turn)
+    last = len(turns)
+    missing = sorted(plan.missing, key=lambda file: turns.get(file.digest, last))
+    return FetchPlan(missing=tuple(missing), held=plan.held)
+
+
 def _known(lock: Pylock) -> Iterator[LockedFile]:
     for package in lock.packages:
         for item in (*(package.wheels or ()), package.sdist, package.archive):

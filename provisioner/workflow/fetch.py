@@ -6,6 +6,7 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+from provisioner.adapters.archives import UNFIT, check_archive
 from provisioner.adapters.http import RETRY_STATUS, TRIES, pause_seconds
 from provisioner.core.answers import BUSY, Misfit, Part, Refusal, Whole, meaning
 from provisioner.core.ranges import SMALL_BYTES, Span, Work, total
@@ -15,7 +16,8 @@ from provisioner.workflow.parts import PATIENCE_BYTES, Parts
 from provisioner.workflow.wanted import MISFIT, STOPPED, RefusedError, Told, kept_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from provisioner.adapters._arrival import Arrival
     from provisioner.adapters.http import Answer, Http
@@ -34,22 +36,37 @@ class Fetcher:
     """Fetches files that are claimed; many threads may use it, each for a file of its own."""
 
     def __init__(
-        self, store: Store, http: Http, progress: Progress, stopped: threading.Event
+        self,
+        store: Store,
+        http: Http,
+        progress: Progress,
+        stopped: threading.Event,
+        check: Callable[[Path, str], None] = check_archive,
     ) -> None:
+        """`check` is given a whole file and its name, and raises where it must not be kept."""
         self._store = store
         self._http = http
         self._progress = progress
         self._stopped = stopped
+        self._check = check
         self._connections = Connections()
 
-    def fetch(self, wanted: Wanted, headers: Mapping[str, str]) -> tuple[Digest, int]:
+    def fetch(
+        self,
+        wanted: Wanted,
+        headers: Mapping[str, str],
+        show: Callable[[Arrival | None], None] = lambda _: None,
+    ) -> tuple[Digest, int]:
         """Bring a file into the store; its hash, and how many bytes were received for it.
 
         What broke off is gone on with, as long as more comes. What does not fit together, or
         has the wrong hash after it was put together, is fetched anew, at last as one stream.
 
+        `show` is given a large file while it arrives and is hashed, and None as soon as the
+        bytes that were shown may turn out to be others in the end.
+
         Raises:
-            IntegrityError: the bytes have another hash than was named.
+            IntegrityError: the bytes have another hash than was named, or are unfit.
             NetworkError: they cannot be had.
         """
         told = Told(self._progress, wanted, self._stopped)
@@ -57,12 +74,20 @@ class Fetcher:
         while True:
             before = told.received
             with self._store.arriving(wanted.claim) as arrival:
-                attempt = _Attempt(wanted, arrival, told, self._http, self._connections)
+                attempt = _Attempt(
+                    wanted,
+                    arrival,
+                    told,
+                    http=self._http,
+                    connections=self._connections,
+                    show=show,
+                )
                 try:
                     with self._connection(wanted, told):
                         attempt.run(headers, one_stream=tries.one_stream)
-                    found = self._store.keep(arrival, wanted.digest, wanted.name)
+                    found = self._keep(arrival, wanted)
                 except (IntegrityError, NetworkError) as error:
+                    show(None)
                     if isinstance(error, IntegrityError) or error.code == MISFIT:
                         tries.start_over(error, attempt)
                         arrival.discard()
@@ -78,6 +103,17 @@ class Fetcher:
                     told.ends()
                     return found, told.received
             self._stopped.wait(pause)
+
+    def _keep(self, arrival: Arrival, wanted: Wanted) -> Digest:
+        """Make a whole arrival a blob, unless it is unfit for anybody."""
+        # The wrong hash says more than what is wrong with the wrong bytes.
+        if wanted.digest in {None, arrival.digest}:
+            try:
+                self._check(arrival.path, wanted.name)
+            except IntegrityError:
+                arrival.discard()
+                raise
+        return self._store.keep(arrival, wanted.digest, wanted.name)
 
     def _is_crowded(self, wanted: Wanted, error: NetworkError) -> bool:
         """Whether a host has enough with the other files that it sends us."""
@@ -109,7 +145,9 @@ class _Tries:
         """Allow another try from the first byte on, or raise the error."""
         self._starts += 1
         wrong = isinstance(error, IntegrityError)
-        together = attempt.resumed or attempt.in_parts
+        # What has the right hash and is unfit all the same would only come again.
+        settled = error.code == UNFIT and attempt.is_named
+        together = (attempt.resumed or attempt.in_parts) and not settled
         if self.one_stream or self._starts >= TRIES or (wrong and not together):
             raise error
         # A misfit to what was left over may be just another version, which parts are good for.
@@ -134,14 +172,17 @@ class _Tries:
 class _Attempt:
     """One try to complete an arrival."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a file, where it comes from and goes, who is told and shown
         self,
         wanted: Wanted,
         arrival: Arrival,
         told: Told,
+        *,
         http: Http,
         connections: Connections,
+        show: Callable[[Arrival], None],
     ) -> None:
+        self._show = show
         self._wanted = wanted
         self._arrival = arrival
         self._told = told
@@ -149,6 +190,7 @@ class _Attempt:
         self._connections = connections
         self.resumed = bool(arrival.done)
         self.in_parts = False
+        self.is_named = wanted.digest is not None
 
     def run(self, headers: Mapping[str, str], *, one_stream: bool) -> None:
         """Receive what is missing.
@@ -211,7 +253,7 @@ class _Attempt:
         self._told.starts(0, wanted.size or found.size)
         decoded = found.encoded and not wanted.name.endswith(_COMPRESSED)
         at = 0
-        with _hashing(arrival, found.size):
+        with _hashing(arrival, found.size, self._show):
             for block in answer.decoded if decoded else answer.blocks:
                 arrival.write(at, block)
                 at += len(block)
@@ -237,7 +279,7 @@ class _Attempt:
             size=found.size,
             told=self._told,
         )
-        with _hashing(arrival, found.size):
+        with _hashing(arrival, found.size, self._show):
             parts.run(answer, found.span)
 
 
@@ -248,11 +290,13 @@ def _is_worth_another(error: NetworkError) -> bool:
 
 
 @contextmanager
-def _hashing(arrival: Arrival, size: int | None) -> Iterator[None]:
+def _hashing(arrival: Arrival, size: int | None, show: Callable[[Arrival], None]) -> Iterator[None]:
     """Hash what arrives while it does; a small file is hashed in no time at its end."""
     if size is not None and size <= SMALL_BYTES:
         yield
         return
+    if size is not None:
+        show(arrival)
     ended = threading.Event()
 
     def follow() -> None:

@@ -146,11 +146,11 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         Roots(store.root).register(states.home, _purpose(job), files, job.world.now())
         refuse_shortage(room, str(store.root))
         workshop.pull.know(file for locked in locks for file in locked.contents.known)
-        workshop.pull.fetch(plan)
         if job.wishes.fetch_only or job.not_here:
+            workshop.pull.fetch(plan)
             why = (job.not_here,) if job.not_here else ()
             return replace(_result(job, workshop, plan), notes=(*written, *why))
-        prepared = _build(job, workshop, state, locks)
+        prepared = _build(job, workshop, state, locks, plan)
         history = _activate(job, state.history, prepared)
         result = _with_active(_result(job, workshop, plan), states, history, prepared)
     states.write(
@@ -209,20 +209,28 @@ def _locked(job: Job, workshop: Workshop) -> tuple[Job, tuple[Locked, ...], tupl
 
 
 def _build(
-    job: Job, workshop: Workshop, state: State, locks: tuple[Locked, ...]
+    job: Job, workshop: Workshop, state: State, locks: tuple[Locked, ...], plan: FetchPlan
 ) -> dict[str, Prepared]:
-    """The environment of each profile: the one that is there, or a new one."""
+    """The environment of each profile: the one that is there, or a new one.
+
+    What is missing is fetched meanwhile, in the order in which the environments are made,
+    and is there afterwards.
+    """
+    from provisioner.core.plan import in_turns
     from provisioner.workflow.environments import make, refuse_unwritable
 
     ready, orders = _orders(job, state, locks)
     refuse_unwritable(workshop.store, orders)
     made: list[Prepared] = []
     try:
-        if orders:
-            with workshop.building() as uv:
-                for order in orders:
-                    job.world.progress.note(f"making the environment of `{order.profile}`")
-                    made.append(make(job.world, workshop, uv, order))
+        plan = in_turns(plan, [order.files for order in orders])
+        with workshop.pull.fetching(plan):
+            if orders:
+                with workshop.building() as uv:
+                    for order in orders:
+                        workshop.pull.check()
+                        job.world.progress.note(f"making the environment of `{order.profile}`")
+                        made.append(make(job.world, workshop, uv, order))
     except BaseException as error:
         for item in made:
             discard(job.place.home / item.environment)

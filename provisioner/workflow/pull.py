@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from provisioner.adapters.gateway import BodyAnswer, FileAnswer, RelayAnswer
+from provisioner.adapters.archives import check_archive
+from provisioner.adapters.gateway import (
+    ArrivingAnswer,
+    BodyAnswer,
+    FileAnswer,
+    RelayAnswer,
+)
 from provisioner.adapters.store import StoredPage
 from provisioner.core.index_policy import SHIPPED, policy_for, subject_of
 from provisioner.core.pages import is_file, is_routed, named_files
 from provisioner.core.sources import LockedReleases
 from provisioner.core.urls import file_name, without_secrets
 from provisioner.errors import GpuenvError, IntegrityError, NetworkError, SpaceError
+from provisioner.workflow.deliveries import Deliveries
 from provisioner.workflow.fetch import Fetcher
 from provisioner.workflow.ledger import Ledger
 from provisioner.workflow.wanted import (
+    STOPPED,
     Awaited,
     RefusedError,
     Wanted,
@@ -28,8 +35,10 @@ from provisioner.workflow.wanted import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
 
+    from provisioner.adapters._arrival import Arrival
     from provisioner.adapters.gateway import Reply, Request
     from provisioner.adapters.http import Http
     from provisioner.adapters.store import Store
@@ -37,9 +46,8 @@ if TYPE_CHECKING:
     from provisioner.core.index_policy import Policy
     from provisioner.core.plan import FetchPlan, LockedFile
     from provisioner.core.profile import Index
+    from provisioner.workflow.deliveries import Delivery
     from provisioner.workflow.progress import Progress
-
-FILES_AT_ONCE: Final = 8
 
 _CONDITIONS: Final = frozenset(
     {"if-none-match", "if-modified-since", "if-match", "if-unmodified-since", "if-range", "range"}
@@ -52,6 +60,8 @@ _NOT_FOUND: Final = 404
 # Neither retried nor taken for "no such package" by a client.
 _FAILED: Final = 424
 _PAGE_BYTES: Final = 64 << 20
+# What is connecting, or waits for another process, does not see that it has to stop.
+_END_SECONDS: Final = 5.0
 
 
 class Pull:
@@ -63,7 +73,7 @@ class Pull:
     where the index cannot be reached, and what is looked at is going to be taken.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - where from, where to, who is told, and two rules
         self,
         store: Store,
         http: Http,
@@ -71,7 +81,9 @@ class Pull:
         progress: Progress,
         *,
         offline: bool,
+        check: Callable[[Path, str], None] = check_archive,
     ) -> None:
+        """`check` is given each whole file and its name, and raises where it must not be kept."""
         self.because = "`--offline` forbids to fetch them"
         self.store = store
         self._http = http
@@ -89,7 +101,8 @@ class Pull:
         self._releases = LockedReleases()
         self._served: set[Digest] = set()
         self._failures: dict[str, GpuenvError] = {}
-        self._fetcher = Fetcher(store, http, progress, self._stopped)
+        self._fetcher = Fetcher(store, http, progress, self._stopped, check)
+        self._deliveries = Deliveries(self._bring)
 
     def know(self, files: Iterable[LockedFile]) -> None:
         """Learn which hash the file at a URL has; a lock's word comes first."""
@@ -118,40 +131,71 @@ class Pull:
         self._routes = tuple(index for index in indexes if index.packages)
 
     def fetch(self, plan: FetchPlan) -> None:
-        """Fetch what is missing, several files at once, the largest first.
+        """Fetch what is missing, several files at once, in the plan's order.
 
         Raises:
             NetworkError: a file cannot be had; offline, all that are missing.
             IntegrityError: a file has another hash than its lock says, or its name had.
             SpaceError: the store is full.
         """
+        with self.fetching(plan):
+            pass
+
+    @contextmanager
+    def fetching(self, plan: FetchPlan) -> Iterator[None]:
+        """Fetch what is missing while something else is done; after it all is there.
+
+        What is under way when a file fails is finished and kept, and the failure is raised
+        whatever came of the rest. What else ends it stops the fetch; what has arrived by then
+        is gone on with by the next run.
+
+        Raises:
+            GpuenvError: as `fetch`.
+        """
         self.ledger.check((*plan.missing, *plan.held))
-        if not plan.missing:
-            return
-        if self.offline:
-            raise missing_offline(plan.missing, self.because)
-        self.store.require_writable(map(_comes_into_it, plan.missing))
-        self._progress.planned({file.digest.hex: file.size for file in plan.missing})
+        if plan.missing:
+            if self.offline:
+                raise missing_offline(plan.missing, self.because)
+            self.store.require_writable(map(_comes_into_it, plan.missing))
+            self._progress.planned({file.digest.hex: file.size for file in plan.missing})
         self._stopped.clear()
-        pool = ThreadPoolExecutor(min(FILES_AT_ONCE, len(plan.missing)))
-        running = [pool.submit(self._obtain, file) for file in plan.missing]
         try:
-            done, _ = wait(running, return_when=FIRST_EXCEPTION)
-            errors = [error for item in done if (error := item.exception())]
-            if errors:
-                # What is under way is finished and kept; only a full disk ends it.
-                if any(isinstance(error, SpaceError) for error in errors):
-                    self._stopped.set()
-                elif len(done) < len(running):
-                    self._progress.note("a file failed; finishing those that are under way")
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise errors[0]
+            self._deliveries.plan(plan.missing)
+            try:
+                yield
+                self._deliveries.wait()
+                self.check()
+            except Exception:
+                self._give_up()
+                self.check()
+                raise
         except KeyboardInterrupt:
-            self._stopped.set()
             self._http.close()
+            self.close()
             raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+
+    def check(self) -> None:
+        """Raise what a fetch that is under way has failed with, if it has."""
+        if self._deliveries.failure is not None:
+            raise self._deliveries.failure
+
+    def _give_up(self) -> None:
+        """Begin with nothing more, and wait for what is under way."""
+        failure = self._deliveries.failure
+        self._deliveries.cancel()
+        # What else has failed says nothing of the files, but nobody waits for them any more.
+        if failure is None or isinstance(failure, SpaceError):
+            self.close()
+            return
+        if self._deliveries.under_way:
+            self._progress.note("a file failed; finishing those that are under way")
+        self._deliveries.join()
+
+    def close(self) -> None:
+        """Stop what is under way."""
+        self._stopped.set()
+        self._deliveries.cancel()
+        self._deliveries.join(_END_SECONDS)
 
     def blame_blobs(self, files: Iterable[LockedFile]) -> None:
         """Look for damage in blobs that a client could not use, and drop what is damaged.
@@ -185,9 +229,7 @@ class Pull:
                     self._failures[request.url] = refused
                 reply = refused.reply
             except Exception as raised:  # noqa: BLE001 - or the client alone would see it
-                error = raised if isinstance(raised, GpuenvError) else _unexpected(raised)
-                with self._counting:
-                    self._failures[request.url] = error
+                error = self._failed(request, raised)
                 reply = BodyAnswer(
                     status=_FAILED,
                     headers={"content-type": "text/plain"},
@@ -199,10 +241,20 @@ class Pull:
                     self._failures.pop(request.url, None)
             yield reply
 
+    def _failed(self, request: Request, raised: Exception) -> GpuenvError:
+        """Note why a client does not get what it asked for."""
+        error = raised if isinstance(raised, GpuenvError) else _unexpected(raised)
+        with self._counting:
+            self._failures[request.url] = error
+        return error
+
     @property
     def failures(self) -> tuple[GpuenvError, ...]:
-        """Why clients did not get what they asked for, the first failure first."""
-        return tuple(self._failures.values())
+        """Why clients did not get what they asked for, the first failure first.
+
+        What was only stopped was so for another one.
+        """
+        return tuple(sorted(self._failures.values(), key=lambda error: error.code == STOPPED))
 
     def forget_failures(self) -> None:
         """Begin anew."""
@@ -219,14 +271,8 @@ class Pull:
             with self._relay(request) as reply:
                 yield reply
         elif file:
-            self._obtain(file, request.headers)
-            self._serves(file.digest)
-            subject = subject_of(key, index=file.index, is_hashed=True)
-            yield FileAnswer(
-                path=self.store.blob(file.digest),
-                tag=file.digest.hex,
-                cache_control=policy_for(subject, "", self._rules).cache_control,
-            )
+            with self._hashed_file(request, file) as reply:
+                yield reply
         elif is_file(key):
             with self._unplanned_file(request, key) as reply:
                 yield reply
@@ -240,15 +286,52 @@ class Pull:
             return True
         return self._kept_file(key) is not None if file is None else file.digest in self.store
 
-    def _obtain(self, file: LockedFile, headers: Mapping[str, str] | None = None) -> None:
-        """Make sure that a blob is in the store; one process at a time fetches it."""
-        key = file.digest.hex
+    @contextmanager
+    def _hashed_file(self, request: Request, file: LockedFile) -> Iterator[Reply]:
+        """A file that something named with its hash; handed on while it arrives."""
+        subject = subject_of(file.key, index=file.index, is_hashed=True)
+        cache_control = policy_for(subject, "", self._rules).cache_control
+        with ExitStack() as stack:
+            if delivery := self._delivery(file, request.headers):
+                if request.method == "GET" and not _CONDITIONS & request.headers.keys():
+                    following = stack.enter_context(delivery.follow())
+                    if following:
+                        self._serves(file.digest)
+                        yield ArrivingAnswer(
+                            file=following.file,
+                            size=following.size,
+                            stops=self._told(request, following.stops()),
+                            tag=file.digest.hex,
+                            cache_control=cache_control,
+                        )
+                        return
+                delivery.wait()
+            self._serves(file.digest)
+            yield FileAnswer(
+                path=self.store.blob(file.digest), tag=file.digest.hex, cache_control=cache_control
+            )
+
+    def _told(self, request: Request, stops: Iterator[int]) -> Iterator[int]:
+        """The same, and what ends them early is noted."""
+        try:
+            yield from stops
+        except Exception as error:
+            self._failed(request, error)
+            raise
+
+    def _delivery(self, file: LockedFile, headers: Mapping[str, str]) -> Delivery | None:
+        """A file on its way into the store; None for one that is there."""
         if file.digest in self.ledger:
-            self._progress.finished(key)
-            return
+            self._progress.finished(file.digest.hex)
+            return None
         self.ledger.check([file])
         if self.offline:
             raise missing_offline([file], self.because)
+        return self._deliveries.begin(file, headers)
+
+    def _bring(self, delivery: Delivery) -> None:
+        """Bring a file into the store; one process at a time fetches it."""
+        file, key = delivery.file, delivery.file.digest.hex
         awaited = Awaited(self._progress, self.store, key, file.name, file.size)
         with self.store.claim(key, awaited.tell, awaited.look):
             if file.digest in self.store:
@@ -261,14 +344,19 @@ class Pull:
                     digest=file.digest,
                     index=file.index,
                 )
-                self._receive(wanted, headers or {})
+                self._receive(wanted, delivery.headers, delivery.shows)
 
-    def _receive(self, wanted: Wanted, headers: Mapping[str, str]) -> Digest:
+    def _receive(
+        self,
+        wanted: Wanted,
+        headers: Mapping[str, str],
+        show: Callable[[Arrival | None], None] = lambda _: None,
+    ) -> Digest:
         """Fetch a claimed file."""
         self.store.require_writable([_comes_into_it(wanted)])
         # A client's ranges and conditions are about its own copy.
         passed = {name: headers[name] for name in headers if name == "authorization"}
-        found, received = self._fetcher.fetch(wanted, passed)
+        found, received = self._fetcher.fetch(wanted, passed, show)
         with self._counting:
             self.fetched[found] = received
         self.ledger.arrived(wanted.as_found(found), hashed=wanted.digest is not None)

@@ -93,10 +93,12 @@ def open_pull(
     own = uv_settings.index_policies(world.variables, world.home, folder)
     every = (*own, *indexes)
     http = connect(world, folder, connections=_CONNECTIONS, indexes=every)
+    pull = Pull(store, http, every, world.progress, offline=offline)
     try:
-        yield Pull(store, http, every, world.progress, offline=offline)
+        yield pull
     finally:
         http.close()
+        pull.close()
 
 
 def git_variables(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from provisioner.adapters.archives import check_archive
 from provisioner.adapters.certificates import CertificateAuthority
 from provisioner.adapters.gateway import (
     IMMUTABLE,
@@ -38,7 +39,7 @@ from tests.simulators.index import HTML_TYPE, JSON_TYPE, IndexSimulator
 from tests.simulators.wheels import make_sdist, make_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from tests.simulators.index import PublishedFile
@@ -77,12 +78,23 @@ def demo(tmp_path: Path) -> Path:
     return make_wheel(tmp_path / "wheels", "demo", "1.0", size=100_000)
 
 
+def anything(path: Path, name: str) -> None:
+    """Keep any bytes, for tests of when files are kept."""
+    del path, name
+
+
 @contextmanager
-def pull_of(store: Store, tmp_path: Path, *indexes: Index, offline: bool = False) -> Iterator[Pull]:
+def pull_of(
+    store: Store,
+    tmp_path: Path,
+    *indexes: Index,
+    offline: bool = False,
+    check: Callable[[Path, str], None] = check_archive,
+) -> Iterator[Pull]:
     """A pull with nothing of the user's; each is like a new process."""
     http_client = Http({"NETRC": str(tmp_path / "no-netrc")}, connections=16)
     try:
-        yield Pull(store, http_client, indexes, Quiet(), offline=offline)
+        yield Pull(store, http_client, indexes, Quiet(), offline=offline, check=check)
     finally:
         http_client.close()
 
@@ -91,6 +103,13 @@ def pull_of(store: Store, tmp_path: Path, *indexes: Index, offline: bool = False
 def pull(store: Store, tmp_path: Path) -> Iterator[Pull]:
     """A pull without rules for indexes."""
     with pull_of(store, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def careless(store: Store, tmp_path: Path) -> Iterator[Pull]:
+    """A pull that keeps any bytes."""
+    with pull_of(store, tmp_path, check=anything) as made:
         yield made
 
 
@@ -118,6 +137,7 @@ def got(
             return 200, {"etag": reply.tag}, reply.path.read_bytes()
         if isinstance(reply, BodyAnswer):
             return reply.status, dict(reply.headers), reply.body
+        assert isinstance(reply, RelayAnswer)
         return reply.status, dict(reply.headers), b"".join(reply.blocks)
 
 
@@ -1052,27 +1072,27 @@ def test_two_files_of_one_name_are_fetched_and_told_apart(store: Store, tmp_path
 
 
 def test_an_unhashed_file_is_fetched_anew_when_its_tag_changed(
-    pull: Pull, server: AnsweringServer
+    careless: Pull, server: AnsweringServer
 ) -> None:
     path = "/helper-1.0.tar.gz"
     server.served[path] = Served(b"<html>log in first</html>", {"ETag": '"1"'})
-    assert sent_out(pull, server.url + path)[0] == b"<html>log in first</html>"
+    assert sent_out(careless, server.url + path)[0] == b"<html>log in first</html>"
     server.served[path] = Served(b"the real file", {"ETag": '"2"'})
 
-    assert sent_out(pull, server.url + path)[0] == b"the real file"
-    assert sent_out(pull, server.url + path)[0] == b"the real file"
+    assert sent_out(careless, server.url + path)[0] == b"the real file"
+    assert sent_out(careless, server.url + path)[0] == b"the real file"
 
     assert server.methods == ["GET", "HEAD", "GET", "HEAD"]
 
 
 @pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"1"'}])
 def test_an_unhashed_file_without_a_strong_tag_is_fetched_each_time(
-    headers: dict[str, str], pull: Pull, server: AnsweringServer
+    headers: dict[str, str], careless: Pull, server: AnsweringServer
 ) -> None:
     path = "/helper-1.0.tar.gz"
     for body in (b"one", b"two"):
         server.served[path] = Served(body, headers)
-        assert sent_out(pull, server.url + path)[0] == body
+        assert sent_out(careless, server.url + path)[0] == body
 
 
 def test_an_unhashed_file_whose_server_is_gone_does_while_building_and_offline(
@@ -1081,12 +1101,12 @@ def test_an_unhashed_file_whose_server_is_gone_does_while_building_and_offline(
     with answering() as server:
         url = f"{server.url}/helper-1.0.tar.gz"
         server.served["/helper-1.0.tar.gz"] = Served(b"content", {"ETag": '"1"'})
-        with pull_of(store, tmp_path) as pull:
+        with pull_of(store, tmp_path, check=anything) as pull:
             sent_out(pull, url)
 
     with pull_of(store, tmp_path, offline=True) as pull:
         assert sent_out(pull, url)[0] == b"content"
-    with pull_of(store, tmp_path) as pull:
+    with pull_of(store, tmp_path, check=anything) as pull:
         assert sent_out(pull, url)[0] == b"content"
         pull.resolving = True
         assert got(pull, url)[0] == 424
@@ -1101,7 +1121,7 @@ def test_an_unhashed_file_lives_as_long_as_its_server_says(
     server.served["/helper-1.0.tar.gz"] = Served(b"content", {"ETag": '"1"', **said})
 
     for offline in (False, False, True):
-        with pull_of(store, tmp_path, offline=offline) as pull:
+        with pull_of(store, tmp_path, offline=offline, check=anything) as pull:
             assert sent_out(pull, f"{server.url}/helper-1.0.tar.gz") == (b"content", told)
 
 

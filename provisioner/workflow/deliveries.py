@@ -1,0 +1,246 @@
+"""Files on their way into the store, and those who wait for them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from provisioner.errors import NetworkError
+from provisioner.workflow.wanted import STOPPED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from provisioner.adapters._arrival import Arrival
+    from provisioner.core.digest import Digest
+    from provisioner.core.plan import LockedFile
+
+FILES_AT_ONCE: Final = 8
+
+HELD_BACK_BYTES: Final = 1 << 16
+"""The end of a file, which nobody gets before all of it is right and in the store."""
+
+_LOOK_SECONDS: Final = 0.1
+
+
+class Delivery:
+    """One file that this process brings into the store.
+
+    Whoever brings it calls `shows` and, once, `ends`; any number of others wait for it, or
+    follow it while it arrives.
+    """
+
+    def __init__(self, file: LockedFile, headers: Mapping[str, str], *, planned: bool) -> None:
+        self.file = file
+        self.headers = headers
+        self.planned = planned
+        self._changing = threading.Condition()
+        self._arrival: Arrival | None = None
+        self._is_followed = self._is_spoilt = False
+        self._has_ended = False
+        self._error: BaseException | None = None
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why it did not come."""
+        return self._error
+
+    def shows(self, arrival: Arrival | None) -> None:
+        """The file arrives here; None where what was shown so far may not be the file."""
+        with self._changing:
+            self._arrival = arrival
+            if arrival is None and self._is_followed:
+                self._is_spoilt = True
+            self._changing.notify_all()
+
+    def ends(self, error: BaseException | None = None) -> None:
+        """It is in the store, or is not going to be."""
+        with self._changing:
+            if not self._has_ended:
+                self._has_ended, self._error = True, error
+                self._changing.notify_all()
+
+    def wait(self) -> None:
+        """Wait until it is in the store; raises what kept it from coming."""
+        with self._changing:
+            self._changing.wait_for(lambda: self._has_ended)
+        self._raise()
+
+    @contextmanager
+    def follow(self) -> Iterator[Following | None]:
+        """The file while it arrives; None where it is to be taken from the store.
+
+        Once what was followed turned out to be wrong, it is not followed again.
+        """
+        with self._changing:
+            self._changing.wait_for(lambda: self._has_ended or self._can_be_followed())
+            if self._has_ended or self._arrival is None or self._arrival.size is None:
+                found = None
+            else:
+                found = Following(self, self._arrival, self._arrival.size)
+                self._is_followed = True
+        if found is None:
+            self._raise()
+            yield None
+        else:
+            with found.file:
+                yield found
+
+    def stops(self, arrival: Arrival, size: int) -> Iterator[int]:
+        """See `Following`."""
+        at, last = 0, max(0, size - HELD_BACK_BYTES)
+        while True:
+            with self._changing:
+                if self._arrival is not arrival or self._error is not None:
+                    self._raise()
+                    raise self._broken_off()
+                if self._has_ended:
+                    break
+                if at == last:
+                    self._changing.wait(_LOOK_SECONDS)
+                    continue
+            stop = min(arrival.wait_hashed(at, _LOOK_SECONDS), last)
+            if stop > at:
+                at = stop
+                yield at
+        yield size
+
+    def _can_be_followed(self) -> bool:
+        return self._arrival is not None and not self._is_spoilt
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _broken_off(self) -> NetworkError:
+        message = f"`{self.file.name}` had to be fetched anew while it was handed on"
+        return NetworkError(message, hint="run the command again", code="started-over")
+
+
+class Following:
+    """A file that arrives, for one who reads it meanwhile.
+
+    `stops` yields up to which byte it may be read; the last is its size, and comes only once
+    the file is right and in the store.
+    """
+
+    def __init__(self, delivery: Delivery, arrival: Arrival, size: int) -> None:
+        self._delivery = delivery
+        self._arrival = arrival
+        self.file = arrival.reader()
+        self.size = size
+
+    def stops(self) -> Iterator[int]:
+        """Raises what kept the file from coming, once that is known."""
+        return self._delivery.stops(self._arrival, self.size)
+
+
+class Deliveries:
+    """All files that are on their way: those of a plan in its order, and those asked for.
+
+    What somebody asks for is begun at once. After one of the plan has failed no other one is
+    begun, and whoever asks is told why.
+    """
+
+    def __init__(self, bring: Callable[[Delivery], None]) -> None:
+        """`bring` brings a file into the store, in a thread of its own."""
+        self._bring = bring
+        self._changing = threading.Condition()
+        self._open: dict[Digest, Delivery] = {}
+        self._queue: deque[Delivery] = deque()
+        self._threads: list[threading.Thread] = []
+        self.failure: BaseException | None = None
+
+    def plan(self, files: Iterable[LockedFile]) -> None:
+        """Begin with files that are missing, the first of them first."""
+        with self._changing:
+            self.failure = None
+            for file in files:
+                if known := self._open.get(file.digest):
+                    known.planned = True
+                else:
+                    self._queue.append(self._add(file, {}, planned=True))
+            self._begin_more()
+
+    def begin(self, file: LockedFile, headers: Mapping[str, str]) -> Delivery:
+        """Begin with a file now, wherever it stands in the plan; join in, if it was begun."""
+        with self._changing:
+            known = self._open.get(file.digest)
+            if known is None:
+                if self.failure is not None:
+                    raise self.failure
+                known = self._add(file, headers, planned=False)
+                self._start(known)
+            elif known in self._queue:
+                self._queue.remove(known)
+                known.headers = headers
+                self._start(known)
+            return known
+
+    def wait(self) -> None:
+        """Wait until every file of the plan is there, or one has failed."""
+        with self._changing:
+            self._changing.wait_for(lambda: self.failure is not None or not self._is_at_plan())
+
+    def cancel(self) -> None:
+        """Begin with nothing more of the plan."""
+        with self._changing:
+            cancelled = list(self._queue)
+            self._queue.clear()
+            for delivery in cancelled:
+                del self._open[delivery.file.digest]
+        for delivery in cancelled:
+            message = f"fetching `{delivery.file.name}` was stopped"
+            delivery.ends(NetworkError(message, code=STOPPED))
+
+    @property
+    def under_way(self) -> int:
+        """How many files are being fetched."""
+        with self._changing:
+            return self._running()
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait for what is under way, at most so long."""
+        end = None if seconds is None else time.monotonic() + seconds
+        with self._changing:
+            threads = tuple(self._threads)
+        for thread in threads:
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
+
+    def _is_at_plan(self) -> bool:
+        return any(delivery.planned for delivery in self._open.values())
+
+    def _add(self, file: LockedFile, headers: Mapping[str, str], *, planned: bool) -> Delivery:
+        delivery = Delivery(file, headers, planned=planned)
+        self._open[file.digest] = delivery
+        return delivery
+
+    def _begin_more(self) -> None:
+        while self._queue and self._running() < FILES_AT_ONCE:
+            self._start(self._queue.popleft())
+
+    def _running(self) -> int:
+        return len(self._open) - len(self._queue)
+
+    def _start(self, delivery: Delivery) -> None:
+        thread = threading.Thread(target=self._run, args=(delivery,), daemon=True)
+        self._threads = [*(old for old in self._threads if old.is_alive()), thread]
+        thread.start()
+
+    def _run(self, delivery: Delivery) -> None:
+        error: BaseException | None = None
+        try:
+            self._bring(delivery)
+        except BaseException as raised:  # noqa: BLE001 - whoever waits raises it
+            error = raised
+        with self._changing:
+            del self._open[delivery.file.digest]
+            if error is not None and delivery.planned and self.failure is None:
+                self.failure = error
+            if self.failure is None:
+                self._begin_more()
+            self._changing.notify_all()
+        delivery.ends(error)
