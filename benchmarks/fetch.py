@@ -14,21 +14,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import resource
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.served import MEGABYTE, Served, make_wheel
 from provisioner.adapters.http import Http
 from provisioner.adapters.store import Store
 from provisioner.core.digest import Digest
@@ -43,10 +40,7 @@ if TYPE_CHECKING:
 ROUNDS: Final = 5
 SIZE: Final = 580_000_000
 NAME: Final = "large-1.0-py3-none-any.whl"
-MEGABYTE: Final = 1_000_000
 
-_BLOCK: Final = 1 << 18
-_RANGE: Final = re.compile(rb"\r\nrange: *bytes=(\d+)-(\d*)", re.IGNORECASE)
 _ENGINE: Final = "gpuenv (engine alone)"
 _SUM: Final = "sha256sum alone"
 
@@ -56,93 +50,13 @@ def main() -> None:
     rates = [float(word) for word in sys.argv[1:]] or [40.0, 0.0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        wheel = _make_wheel(folder / NAME)
+        wheel = make_wheel(folder, "large", SIZE)
         memory: list[int] = []
-        for rate in rates:
-            with _Served(wheel, rate) as url:
-                ways = _ways(folder, wheel, url, memory)
+        with Served(folder) as origin:
+            for rate in rates:
+                ways = _ways(folder, wheel, f"{origin}/{rate:g}/large/{NAME}", memory)
                 _print(rate, _measure(ways, folder / "work"))
         print(f"most memory of our process: {max(memory)} MB")
-
-
-def _make_wheel(path: Path) -> Path:
-    """A wheel whose one large member is not compressed, so that unpacking it is a copy."""
-    block = os.urandom(1 << 20)
-    with zipfile.ZipFile(path, "w") as wheel:
-        with wheel.open("large/data.bin", "w", force_zip64=True) as member:
-            for number in range(SIZE // len(block)):
-                member.write(number.to_bytes(4, "big") + block[4:])
-        info = "large-1.0.dist-info"
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: large\nVersion: 1.0\n")
-        wheel.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        wheel.writestr(f"{info}/RECORD", "")
-    return path
-
-
-class _Served:
-    """A server of one file, in a process of its own."""
-
-    def __init__(self, wheel: Path, rate: float) -> None:
-        words = [sys.executable, "-m", "benchmarks.fetch", "serve", str(wheel), str(rate)]
-        self._process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-
-    def __enter__(self) -> str:
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        return self._process.stdout.readline().strip()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-
-def serve(wheel: Path, rate: float) -> None:
-    """Serve a file, each connection at so many megabytes a second, until killed."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-    print(f"http://127.0.0.1:{listener.getsockname()[1]}/{NAME}", flush=True)
-    with wheel.open("rb") as file:
-        while True:
-            connection, _ = listener.accept()
-            words = (connection, file.fileno(), rate * MEGABYTE)
-            threading.Thread(target=_answer, args=words, daemon=True).start()
-
-
-def _answer(connection: socket.socket, file: int, rate: float) -> None:
-    size = os.fstat(file).st_size
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    head = b""
-    while block := connection.recv(1 << 16):
-        head += block
-        if b"\r\n\r\n" not in head:
-            continue
-        asked = _RANGE.search(head)
-        first = int(asked[1]) if asked else 0
-        stop = min(int(asked[2]) + 1, size) if asked and asked[2] else size
-        lines = [
-            "HTTP/1.1 206 Partial Content" if asked else "HTTP/1.1 200 OK",
-            'ETag: "one"',
-            "Accept-Ranges: bytes",
-            "Content-Type: application/octet-stream",
-            f"Content-Length: {stop - first}",
-        ]
-        if asked:
-            lines.append(f"Content-Range: bytes {first}-{stop - 1}/{size}")
-        try:
-            connection.sendall("\r\n".join([*lines, "", ""]).encode())
-            if not head.startswith(b"HEAD"):
-                _send(connection, file, first, stop, rate)
-        except OSError:
-            return  # Who has enough goes away.
-        head = b""
-
-
-def _send(connection: socket.socket, file: int, first: int, stop: int, rate: float) -> None:
-    began, at = time.monotonic(), first
-    while at < stop:
-        at += os.sendfile(connection.fileno(), file, at, min(_BLOCK, stop - at))
-        if rate:
-            time.sleep(max(0.0, began + (at - first) / rate - time.monotonic()))
 
 
 def engine(url: str, digest: str, folder: Path) -> None:
@@ -255,9 +169,7 @@ def _print(rate: float, taken: dict[str, list[_Taken]]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["serve"]:
-        serve(Path(sys.argv[2]), float(sys.argv[3]))
-    elif sys.argv[1:2] == ["engine"]:
+    if sys.argv[1:2] == ["engine"]:
         engine(sys.argv[2], sys.argv[3], Path(sys.argv[4]))
     else:
         main()
