@@ -55,7 +55,7 @@ requires-python = ">=3.11"
 cu12 = [{names}]
 
 [tool.uv]
-override-dependencies = ["nvidia-nvjitlink-cu12; sys_platform == 'never'"]
+exclude-dependencies = ["nvidia-nvjitlink-cu12"]
 
 [[tool.uv.index]]
 name = "served"
