@@ -39,7 +39,6 @@ class Delivery:
         self.planned = planned
         self._changing = threading.Condition()
         self._arrival: Arrival | None = None
-        self._is_followed = self._is_spoilt = False
         self._has_ended = False
         self._error: BaseException | None = None
 
@@ -52,8 +51,6 @@ class Delivery:
         """The file arrives here; None where what was shown so far may not be the file."""
         with self._changing:
             self._arrival = arrival
-            if arrival is None and self._is_followed:
-                self._is_spoilt = True
             self._changing.notify_all()
 
     def ends(self, error: BaseException | None = None) -> None:
@@ -71,17 +68,13 @@ class Delivery:
 
     @contextmanager
     def follow(self) -> Iterator[Following | None]:
-        """The file while it arrives; None where it is to be taken from the store.
-
-        Once what was followed turned out to be wrong, it is not followed again.
-        """
+        """The file while it arrives; None where it is to be taken from the store."""
         with self._changing:
-            self._changing.wait_for(lambda: self._has_ended or self._can_be_followed())
+            self._changing.wait_for(lambda: self._has_ended or self._arrival is not None)
             if self._has_ended or self._arrival is None or self._arrival.size is None:
                 found = None
             else:
                 found = Following(self, self._arrival, self._arrival.size)
-                self._is_followed = True
         if found is None:
             self._raise()
             yield None
@@ -94,10 +87,13 @@ class Delivery:
         at, last = 0, max(0, size - HELD_BACK_BYTES)
         while True:
             with self._changing:
-                if self._arrival is not arrival or self._error is not None:
+                if self._arrival is not arrival:
+                    # How it ends says more, and whoever comes back has to wait for it anyway.
+                    self._changing.wait_for(lambda: self._has_ended)
                     self._raise()
-                    raise self._broken_off()
+                    raise self._begun_anew()
                 if self._has_ended:
+                    self._raise()
                     break
                 if at == last:
                     self._changing.wait(_LOOK_SECONDS)
@@ -108,14 +104,11 @@ class Delivery:
                 yield at
         yield size
 
-    def _can_be_followed(self) -> bool:
-        return self._arrival is not None and not self._is_spoilt
-
     def _raise(self) -> None:
         if self._error is not None:
             raise self._error
 
-    def _broken_off(self) -> NetworkError:
+    def _begun_anew(self) -> NetworkError:
         message = f"`{self.file.name}` had to be fetched anew while it was handed on"
         return NetworkError(message, hint="run the command again", code="started-over")
 

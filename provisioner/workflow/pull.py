@@ -166,8 +166,11 @@ class Pull:
                 self._deliveries.wait()
                 self.check()
             except Exception:
-                self._give_up()
-                self.check()
+                # As it is now: that the rest is stopped is no failure.
+                failure = self._deliveries.failure
+                self._give_up(failure)
+                if failure is not None:
+                    raise failure from None
                 raise
         except KeyboardInterrupt:
             self._http.close()
@@ -179,9 +182,8 @@ class Pull:
         if self._deliveries.failure is not None:
             raise self._deliveries.failure
 
-    def _give_up(self) -> None:
+    def _give_up(self, failure: BaseException | None) -> None:
         """Begin with nothing more, and wait for what is under way."""
-        failure = self._deliveries.failure
         self._deliveries.cancel()
         # What else has failed says nothing of the files, but nobody waits for them any more.
         if failure is None or isinstance(failure, SpaceError):

@@ -20,6 +20,7 @@ import pytest
 from provisioner.adapters.certificates import CertificateAuthority
 from provisioner.adapters.gateway import (
     IMMUTABLE,
+    ArrivingAnswer,
     BodyAnswer,
     FileAnswer,
     Gateway,
@@ -474,6 +475,110 @@ def test_an_answer_that_breaks_off_breaks_off_for_the_client(
     shelf.put(url, RelayAnswer(status=200, headers={"content-length": "10"}, blocks=broken()))
 
     with through_httpx(gateway) as client, pytest.raises(httpx.RemoteProtocolError):
+        client.get(url)
+
+
+@contextmanager
+def on_its_way(
+    shelf: Shelf, url: str, folder: Path, stops: Iterator[int]
+) -> Iterator[ArrivingAnswer]:
+    """A file of which more and more may be sent."""
+    path = folder / "arriving"
+    path.write_bytes(CONTENT)
+    with path.open("rb") as file:
+        answer = ArrivingAnswer(file=file, size=len(CONTENT), stops=stops, tag="cafe")
+        shelf.put(url, answer)
+        yield answer
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_file_that_arrives_is_sent_as_far_as_it_may_be(
+    scheme: str, shelf: Shelf, gateway: Gateway, tmp_path: Path
+) -> None:
+    sent = threading.Semaphore(0)
+
+    def stops() -> Iterator[int]:
+        for stop in (1, 700, 701, len(CONTENT)):
+            assert sent.acquire(timeout=SECONDS)
+            yield stop
+
+    url = f"{scheme}://index.test/a.whl"
+    with (
+        on_its_way(shelf, url, tmp_path, stops()),
+        through_httpx(gateway) as client,
+        client.stream("GET", url) as answer,
+    ):
+        assert answer.status_code == 200
+        assert answer.headers["etag"] == '"cafe"'
+        assert answer.headers["cache-control"] == IMMUTABLE
+        assert answer.headers["content-length"] == str(len(CONTENT))
+        assert b"".join(answer_blocks(answer, sent)) == CONTENT
+
+
+def answer_blocks(answer: httpx.Response, more: threading.Semaphore) -> Iterator[bytes]:
+    """The blocks of an answer; whoever sends it may go on after each one has come."""
+    more.release()
+    for block in answer.iter_raw():
+        yield block
+        more.release()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("fails", [True, False], ids=["raises", "ends"])
+def test_a_file_that_does_not_arrive_to_its_end_is_broken_off(
+    scheme: str,
+    fails: bool,  # noqa: FBT001 - pytest gives it by name
+    shelf: Shelf,
+    gateway: Gateway,
+    tmp_path: Path,
+) -> None:
+    def stops() -> Iterator[int]:
+        yield 700
+        if fails:
+            message = "the wrong hash"
+            raise ValueError(message)
+
+    url = f"{scheme}://index.test/a.whl"
+    with on_its_way(shelf, url, tmp_path, stops()), through_httpx(gateway) as client:
+        with client.stream("GET", url) as answer:
+            blocks = answer.iter_raw()
+            got = next(blocks)
+            with pytest.raises(httpx.RemoteProtocolError):
+                next(blocks)
+        assert got == CONTENT[:700]
+
+
+def test_a_connection_goes_on_after_a_file_that_arrived_to_its_end(
+    shelf: Shelf, gateway: Gateway, tmp_path: Path
+) -> None:
+    one, other = "http://index.test/a.whl", "http://index.test/b.whl"
+    with (
+        on_its_way(shelf, one, tmp_path, iter([len(CONTENT)])),
+        on_its_way(shelf, other, tmp_path, iter([len(CONTENT)])),
+        plain(gateway) as connection,
+    ):
+        assert ask(connection, one, authorization(gateway))[2] == CONTENT
+        opened = connection.sock
+        closing = {**authorization(gateway), "Connection": "close"}
+        assert ask(connection, other, closing)[2] == CONTENT
+        assert connection.sock is opened
+        assert opened.recv(1) == b""  # Closed, as it asked.
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_file_that_is_cut_off_while_it_is_sent_is_broken_off(
+    scheme: str, shelf: Shelf, gateway: Gateway, tmp_path: Path
+) -> None:
+    def stops() -> Iterator[int]:
+        os.truncate(tmp_path / "arriving", 700)
+        yield len(CONTENT)
+
+    url = f"{scheme}://index.test/a.whl"
+    with (
+        on_its_way(shelf, url, tmp_path, stops()),
+        through_httpx(gateway) as client,
+        pytest.raises(httpx.RemoteProtocolError),
+    ):
         client.get(url)
 
 

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from provisioner.core.digest import Digest
 from provisioner.core.host import Platform
 from provisioner.core.interpreter import Interpreter
-from provisioner.core.plan import LockedFile, LockedSet, plan_fetch, read_lock, total_bytes
+from provisioner.core.plan import (
+    LockedFile,
+    LockedSet,
+    in_turns,
+    plan_fetch,
+    read_lock,
+    total_bytes,
+)
 from provisioner.errors import LockError
 from tests.core.examples import LINUX
 
@@ -245,6 +252,26 @@ def test_missing_bytes_are_the_known_sizes_of_what_is_missing(
     plan = plan_fetch(files, held)
     everything = plan_fetch(files, frozenset())
     assert plan.missing_bytes == everything.missing_bytes - total_bytes(plan.held)
+
+
+@given(FILES, HELD, st.lists(st.lists(st.integers(0, 30), max_size=5), max_size=4))
+def test_a_plan_in_turns_has_the_files_of_the_first_group_first(
+    files: list[LockedFile], held: frozenset[Digest], numbers: list[list[int]]
+) -> None:
+    plan = plan_fetch(files, held)
+    groups = [[files[number % len(files)] for number in group] for group in numbers if files]
+    turned = in_turns(plan, groups)
+    assert turned.held == plan.held
+    assert set(turned.missing) == set(plan.missing)
+    asked = [{item.digest for item in group} for group in groups]
+    turns = [
+        next((turn for turn, group in enumerate(asked) if item.digest in group), len(asked))
+        for item in turned.missing
+    ]
+    assert turns == sorted(turns)
+    for turn in set(turns):
+        sizes = [i.size or 0 for i, at in zip(turned.missing, turns, strict=True) if at == turn]
+        assert sizes == sorted(sizes, reverse=True)
 
 
 def test_of_two_files_with_one_digest_the_first_is_fetched() -> None:
