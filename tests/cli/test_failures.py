@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.machine import GPUENV, Machine, line_of
+from provisioner.core.ranges import SMALL_BYTES
+from tests.cli.machine import GPUENV, Machine, distributions, line_of
 from tests.cli.projects import SDISTS, TARGET, WHEELS, Project, publish_packages
 from tests.simulators.index import IndexSimulator
 from tests.simulators.wheels import make_sdist, make_wheel
@@ -101,6 +102,46 @@ def test_a_build_requirement_with_a_wrong_hash_is_4(
     assert done.message.error == "`helper-1.0-py3-none-any.whl` has the wrong hash"
     assert machine.environments() == set()
     assert not (app / ".venv").is_symlink()
+    assert machine.partial() == []
+
+
+def test_a_wrong_hash_of_a_file_that_uv_gets_while_it_arrives_is_4(
+    machine: Machine, tmp_path: Path
+) -> None:
+    name = "lean_cu13-1.0-py3-none-any.whl"
+    with IndexSimulator() as own:
+        own.publish(make_wheel(tmp_path, "common", "1.0"))
+        own.publish(make_wheel(tmp_path, "lean-cu13", "1.0", size=2 * SMALL_BYTES))
+        folder = Project(lines=("cu13",), packages=("lean",)).write(tmp_path / "app", own.index_url)
+        assert machine.uv(folder, "lock").code == 0
+        own.corrupt(name)
+        done = machine.gpuenv(folder, "prepare", "--target", TARGET)
+        assert done.code == 4, done.err
+        assert done.message.error == f"`{name}` has the wrong hash"
+        assert machine.environments() == set()
+        assert not (folder / ".venv").is_symlink()
+        own.heal()
+        # Once wrong, fetched anew and right: nobody need know.
+        own.corrupt(name, times=1)
+        done = machine.gpuenv(folder, "prepare", "--target", TARGET)
+        assert done.code == 0, done.err
+        assert distributions(folder / ".venv") == {"common 1.0", "lean-cu13 1.0"}
+
+
+def test_a_wheel_that_no_installer_should_unpack_is_4_and_not_kept(
+    machine: Machine, tmp_path: Path
+) -> None:
+    made = make_wheel(tmp_path, "lean-cu13", "1.0", files={"../../evil.py": b""})
+    with IndexSimulator() as own:
+        own.publish(make_wheel(tmp_path, "common", "1.0"))
+        own.publish(made)
+        folder = Project(lines=("cu13",), packages=("lean",)).write(tmp_path / "app", own.index_url)
+        assert machine.uv(folder, "lock").code == 0
+        done = machine.gpuenv(folder, "prepare", "--target", TARGET)
+    assert done.code == 4
+    assert done.message.error == f"`{made.name}` is not a valid wheel"
+    assert done.message.causes == ("the member `../../evil.py` leads out of the archive",)
+    assert hashlib.sha256(made.read_bytes()).hexdigest() not in machine.blobs()
     assert machine.partial() == []
 
 

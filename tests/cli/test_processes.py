@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import time
@@ -11,17 +12,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from provisioner.core.ranges import SMALL_BYTES
 from tests.cli.machine import Machine, distributions, line_of
 from tests.cli.projects import BUILD_WHEELS, LOCKED, TARGET, WHEELS, Project, downloads
+from tests.simulators.index import IndexSimulator
 from tests.simulators.libflock import BrokenFlock
 from tests.simulators.libnvml import NoCompilerError
+from tests.simulators.wheels import make_wheel
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
     from pathlib import Path
-
-    from tests.simulators.index import IndexSimulator
 
 DEADLINE_SECONDS = 60.0
 SLOWLY = 100_000
@@ -89,6 +91,38 @@ def test_two_prepares_of_one_project_at_once_make_one_environment(
 def digest(index: IndexSimulator, name: str) -> str:
     with urllib.request.urlopen(index.file_url(name)) as answer:
         return hashlib.sha256(answer.read()).hexdigest()
+
+
+def test_uv_unpacks_a_large_file_while_it_arrives(machine: Machine, tmp_path: Path) -> None:
+    with IndexSimulator() as own:
+        own.publish(make_wheel(tmp_path, "common", "1.0"))
+        own.publish(make_wheel(tmp_path, "lean-cu13", "1.0", size=2 * SMALL_BYTES))
+        folder = Project(lines=("cu13",), packages=("lean",)).write(tmp_path / "app", own.index_url)
+        assert machine.uv(folder, "lock").code == 0
+        own.reset_log()
+        own.throttle(5 * SLOWLY)
+        half = "padding.bin"
+
+        def unpacked() -> int:
+            found = (machine.root / "uv-cache").rglob(half)
+            return sum(path.stat().st_size for path in found)
+
+        with machine.start(folder, "prepare", "--only", "--target", TARGET, "--json") as process:
+            wait_for(lambda: unpacked() > 0, process)
+            assert len(machine.blobs()) < 2
+            own.heal()
+            out, err = process.communicate(timeout=DEADLINE_SECONDS)
+        assert process.returncode == 0, err
+        assert json.loads(out)["data"]["fetched"]["files"] == 2
+        size = sum(
+            (machine.store / "blobs" / "sha256" / n[:2] / n).stat().st_size for n in machine.blobs()
+        )
+        assert own.file_bytes_served() == size
+        # What was handed on is as good as what was there before: uv asks for nothing more.
+        own.reset_log()
+        synced = machine.uv(folder, "sync", "--extra", "cu13", network=False)
+        assert synced.code == 0, synced.err
+        assert own.requests == []
 
 
 def kill_while_it_fetches(
