@@ -171,8 +171,16 @@ class Arrival:
             return self._hashed
 
     def reader(self) -> BinaryIO:
-        """A file of its own to read what is there, also after it was published or closed."""
-        return os.fdopen(os.dup(self._file.fileno()), "rb", buffering=0)
+        """A file of its own to read what is there, also after it was published and closed.
+
+        Raises:
+            ValueError: it was closed before.
+        """
+        with self._changing:
+            if self._closed:
+                message = "read from a file that was closed"
+                raise ValueError(message)
+            return os.fdopen(os.dup(self._file.fileno()), "rb", buffering=0)
 
     def flush_if_due(self) -> None:
         """Flush what is there, if it is much, or was not flushed for long."""

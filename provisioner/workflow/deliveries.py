@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import NetworkError
@@ -71,12 +71,12 @@ class Delivery:
         """The file while it arrives; None where it is to be taken from the store."""
         with self._changing:
             self._changing.wait_for(lambda: self._has_ended or self._arrival is not None)
-            if self._has_ended or self._arrival is None or self._arrival.size is None:
-                found = None
-            else:
-                found = Following(self, self._arrival, self._arrival.size)
+            found = None
+            if self._arrival is not None and self._arrival.size is not None:
+                with suppress(ValueError):  # Closed: how it ends is known in a moment.
+                    found = Following(self, self._arrival, self._arrival.size)
         if found is None:
-            self._raise()
+            self.wait()
             yield None
         else:
             with found.file:

@@ -99,6 +99,9 @@ class Fetcher:
                         grew = kept >= PATIENCE_BYTES
                         crowded = self._is_crowded(wanted, error)
                         pause = tries.go_on(error, attempt, grew=grew, crowded=crowded)
+                except BaseException:
+                    show(None)
+                    raise
                 else:
                     told.ends()
                     return found, told.received

@@ -307,7 +307,8 @@ class Pull:
                             cache_control=cache_control,
                         )
                         return
-                delivery.wait()
+                else:
+                    delivery.wait()
             self._serves(file.digest)
             yield FileAnswer(
                 path=self.store.blob(file.digest), tag=file.digest.hex, cache_control=cache_control
