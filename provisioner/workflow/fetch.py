@@ -10,6 +10,7 @@ from provisioner.adapters.archives import UNFIT, check_archive
 from provisioner.adapters.http import RETRY_STATUS, TRIES, pause_seconds
 from provisioner.core.answers import BUSY, Misfit, Part, Refusal, Whole, meaning
 from provisioner.core.ranges import SMALL_BYTES, Span, Work, total
+from provisioner.core.slowness import SLOW_SECONDS
 from provisioner.errors import GpuenvError, IntegrityError, NetworkError
 from provisioner.workflow.connections import Connections
 from provisioner.workflow.parts import PATIENCE_BYTES, Parts
@@ -42,8 +43,14 @@ class Fetcher:
         progress: Progress,
         stopped: threading.Event,
         check: Callable[[Path, str], None] = check_archive,
+        *,
+        slow_seconds: float = SLOW_SECONDS,
     ) -> None:
-        """`check` is given a whole file and its name, and raises where it must not be kept."""
+        """`check` is given a whole file and its name, and raises where it must not be kept.
+
+        `slow_seconds` is how long one of several connections may be slow.
+        """
+        self._slow_seconds = slow_seconds
         self._store = store
         self._http = http
         self._progress = progress
@@ -81,6 +88,7 @@ class Fetcher:
                     http=self._http,
                     connections=self._connections,
                     show=show,
+                    slow_seconds=self._slow_seconds,
                 )
                 try:
                     with self._connection(wanted, told):
@@ -184,8 +192,10 @@ class _Attempt:
         http: Http,
         connections: Connections,
         show: Callable[[Arrival], None],
+        slow_seconds: float,
     ) -> None:
         self._show = show
+        self._slow_seconds = slow_seconds
         self._wanted = wanted
         self._arrival = arrival
         self._told = told
@@ -281,6 +291,7 @@ class _Attempt:
             headers={**headers, "if-range": validator},
             size=found.size,
             told=self._told,
+            slow_seconds=self._slow_seconds,
         )
         with _hashing(arrival, found.size, self._show):
             parts.run(answer, found.span)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from provisioner.adapters.http import TRIES, pause_seconds
 from provisioner.core.answers import BUSY, Misfit, Part, Refusal, meaning
 from provisioner.core.ranges import SMALL_BYTES, Span, Work, part_length, total
+from provisioner.core.slowness import SLOW_SECONDS, is_far_slower, next_patience
 from provisioner.errors import NetworkError
 from provisioner.workflow.wanted import MISFIT, STOPPED, RefusedError
 
@@ -25,8 +28,23 @@ PATIENCE_BYTES: Final = 1 << 18
 """A try that brought so much is forgiven when it fails."""
 
 _TICK_SECONDS: Final = 0.05
+_RATES_KEPT: Final = 8
 _END_SECONDS: Final = 2.0
 _WHOLE: Final = "the server sent the whole file instead of a part"
+
+
+@dataclass(kw_only=True, slots=True)
+class _Flow:
+    """What a connection has brought since some time, and whether it was given up."""
+
+    answer: Answer
+    since: float = field(default_factory=time.monotonic)
+    count: int = 0
+    given_up: bool = False
+
+    def rate(self, now: float) -> float:
+        """Bytes a second."""
+        return self.count / max(now - self.since, 1e-3)
 
 
 class Parts:
@@ -35,6 +53,8 @@ class Parts:
     Whoever makes it holds a connection of `connections` for the file, and runs it; it takes
     further ones while they are worth it. A part that breaks off goes back to what is
     missing. Failures without progress in between end it, those of one moment counted once.
+    A connection that brings far less than others do is no failure: it is given up, and what
+    it was to bring is asked for anew.
     """
 
     def __init__(  # noqa: PLR0913 - a file, where it comes from, where it goes, who is told
@@ -47,8 +67,12 @@ class Parts:
         headers: Mapping[str, str],
         size: int,
         told: Told,
+        slow_seconds: float = SLOW_SECONDS,
     ) -> None:
-        """`headers` go along with every request, and name the file's version: `if-range`."""
+        """`headers` go along with every request, and name the file's version: `if-range`.
+
+        `slow_seconds` is how long a connection may be slow.
+        """
         self._wanted = wanted
         self._arrival = arrival
         self._http = http
@@ -59,7 +83,9 @@ class Parts:
         self._changing = threading.Condition()
         self._taken = Work(size=size)
         self._threads: list[threading.Thread] = []
-        self._open: dict[int, Answer] = {}
+        self._open: dict[int, _Flow] = {}
+        self._rates: deque[float] = deque(maxlen=_RATES_KEPT)
+        self._slow_seconds = slow_seconds
         self._running = 0
         self._further = 0
         self._ending = False
@@ -84,6 +110,7 @@ class Parts:
                     self._changing.wait(_TICK_SECONDS)
                 self._told.advances(0)
                 self._arrival.flush_if_due()
+                self._give_up_slow()
                 self._grow()
         finally:
             self._end()
@@ -106,6 +133,26 @@ class Parts:
                         return
                     self._further += 1
                 self._start(self._next_part(None), None)
+
+    def _give_up_slow(self) -> None:
+        """End a connection that brings far less than the others, or than others did before."""
+        now = time.monotonic()
+        with self._changing:
+            flows = [flow for flow in self._open.values() if not flow.given_up]
+            for flow in flows:
+                if now - flow.since < self._slow_seconds:
+                    continue
+                others = [
+                    other.rate(now)
+                    for other in flows
+                    if other is not flow and now - other.since >= self._slow_seconds / 2
+                ]
+                if is_far_slower(flow.rate(now), [*others, *self._rates]):
+                    flow.given_up = True
+                    flow.answer.abort()
+                    self._slow_seconds = next_patience(self._slow_seconds)
+                    return
+                flow.since, flow.count = now, 0
 
     def _start(self, part: Span | None, answer: Answer | None) -> None:
         if part is not None:
@@ -130,6 +177,8 @@ class Parts:
                 began = time.monotonic()
                 count = self._receive(answer, part) if answer else self._fetch(part)
                 part, answer = self._after(part, count / (time.monotonic() - began)), None
+        except _GivenUpError:
+            pass
         except NetworkError as error:
             self._failed(error, began)
         except BaseException as error:  # noqa: BLE001 - `run` raises it
@@ -148,6 +197,7 @@ class Parts:
         """The next part for a connection that has brought one; None where it is to end."""
         with self._changing:
             self._taken = self._taken.give_back(part)
+            self._rates.append(rate)
             if self._ending or (
                 self._running > 1 and self._connections.is_too_many(self._wanted.url)
             ):
@@ -179,28 +229,35 @@ class Parts:
 
     def _receive(self, answer: Answer, span: Span) -> int:
         at = span.start
-        with self._abortable(answer):
-            for block in answer.blocks:
-                piece = block[: span.stop - at]
-                if self._ending or not piece:
-                    break
-                self._arrival.write(at, piece)
-                at += len(piece)
-                self._told.advances(len(piece))
-                self._connections.received(self._wanted.url, len(piece))
+        with self._abortable(answer) as flow:
+            try:
+                for block in answer.blocks:
+                    piece = block[: span.stop - at]
+                    if self._ending or flow.given_up or not piece:
+                        break
+                    self._arrival.write(at, piece)
+                    at += len(piece)
+                    flow.count += len(piece)
+                    self._told.advances(len(piece))
+                    self._connections.received(self._wanted.url, len(piece))
+            except NetworkError as error:
+                if flow.given_up and error.code != STOPPED:
+                    raise _GivenUpError from error
+                raise
         if at < span.stop:
-            raise self._wanted.cut_short()
+            raise _GivenUpError if flow.given_up else self._wanted.cut_short()
         return span.length
 
     @contextmanager
-    def _abortable(self, answer: Answer) -> Iterator[None]:
+    def _abortable(self, answer: Answer) -> Iterator[_Flow]:
+        flow = _Flow(answer=answer)
         with self._changing:
-            self._open[id(answer)] = answer
+            self._open[id(flow)] = flow
         try:
-            yield
+            yield flow
         finally:
             with self._changing:
-                del self._open[id(answer)]
+                del self._open[id(flow)]
 
     def _failed(self, error: NetworkError, began: float) -> None:
         """A connection failed; those that failed together are one failure."""
@@ -235,9 +292,13 @@ class Parts:
         """Let every connection end, also one that waits for bytes."""
         with self._changing:
             self._ending = True
-            for answer in self._open.values():
-                answer.abort()
+            for flow in self._open.values():
+                flow.answer.abort()
         deadline = time.monotonic() + _END_SECONDS
         for thread in self._threads:
             # One that is connecting is left behind: what it writes is not taken any more.
             thread.join(max(0.0, deadline - time.monotonic()))
+
+
+class _GivenUpError(Exception):
+    """A connection was ended because it was slow."""

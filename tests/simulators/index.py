@@ -197,6 +197,8 @@ class _Faults:
     broken: dict[str, _Counted] = field(default_factory=dict)
     stalled: dict[str, _Counted] = field(default_factory=dict)
     failures: dict[str, _Counted] = field(default_factory=dict)
+    trickles: dict[str, _Counted] = field(default_factory=dict)
+    trickle_rate: float = 0.0
     delays: dict[str, float] = field(default_factory=dict)
     bytes_per_second: float | None = None
     retry_after: str | None = None
@@ -417,6 +419,21 @@ class IndexSimulator:
         with self._lock:
             self._faults.stalled[filename] = _Counted(offset, times)
 
+    def trickle_at(
+        self, filename: str, offset: int, bytes_per_second: float, *, times: int | None = 1
+    ) -> None:
+        """Pace connections that bring a certain byte of a file, and no others.
+
+        Args:
+            filename: The file.
+            offset: The byte.
+            bytes_per_second: How much of each such answer's body to send a second.
+            times: For how many GETs whose answer has it; ``None`` is for good.
+        """
+        with self._lock:
+            self._faults.trickles[filename] = _Counted(offset, times)
+            self._faults.trickle_rate = bytes_per_second
+
     def ignore_ranges(self, filename: str) -> None:
         """Answer each GET for a file with all of it."""
         with self._lock:
@@ -598,6 +615,13 @@ class IndexSimulator:
         """Return after how many bytes of an answer's body to send nothing more."""
         with self._lock:
             return None if answer.file is None else self._reach(self._faults.stalled, answer)
+
+    def take_trickle(self, answer: _Answer) -> float | None:
+        """Return the bytes a second that an answer's body alone may take."""
+        with self._lock:
+            if answer.file is None or self._reach(self._faults.trickles, answer) is None:
+                return None
+            return self._faults.trickle_rate
 
     def _reach(self, faults: dict[str, _Counted], answer: _Answer) -> int | None:
         fault = faults.get(answer.file.filename) if answer.file is not None else None
@@ -934,13 +958,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         simulator = self.server.simulator
         flip = simulator.take_flip(answer)
         stall = simulator.take_stall(answer)
+        trickle = simulator.take_trickle(answer)
         began, sent = time.monotonic(), 0
         for block in _blocks(answer, allowed if stall is None else min(stall, allowed), flip):
             # Counted first: who has received a whole body finds it in the log.
             simulator.count(entry, len(block))
             self.wfile.write(b"%x\r\n%b\r\n" % (len(block), block) if chunked else block)
             sent += len(block)
-            pace = simulator.pace() if answer.file is not None else None
+            pace = trickle or (simulator.pace() if answer.file is not None else None)
             if pace is not None:
                 due = began + sent / pace - time.monotonic()
                 if simulator.stopped.wait(max(0.0, due)):

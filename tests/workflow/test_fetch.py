@@ -22,6 +22,7 @@ from provisioner.core.allowance import MOST_CONNECTIONS
 from provisioner.core.digest import Digest
 from provisioner.core.plan import LockedFile, plan_fetch
 from provisioner.core.ranges import LARGEST_PART, SMALL_BYTES
+from provisioner.core.slowness import SLOW_SECONDS
 from provisioner.errors import IntegrityError, NetworkError
 from provisioner.workflow.fetch import Fetcher
 from provisioner.workflow.progress import Quiet
@@ -117,6 +118,7 @@ class Bench:
     progress: Recorded = field(default_factory=Recorded)
     stopped: threading.Event = field(default_factory=threading.Event)
     stall_seconds: float = 30.0
+    slow_seconds: float = SLOW_SECONDS
 
     @property
     def digest(self) -> Digest:
@@ -135,7 +137,9 @@ class Bench:
         )
         self.progress = Recorded()
         try:
-            fetcher = Fetcher(self.store, http, self.progress, self.stopped)
+            fetcher = Fetcher(
+                self.store, http, self.progress, self.stopped, slow_seconds=self.slow_seconds
+            )
             with self.store.claim(wanted.claim, lambda _: None):
                 return fetcher.fetch(wanted, {})[1]
         finally:
@@ -311,6 +315,42 @@ def test_a_connection_that_stalls_is_given_up_and_the_rest_of_its_part_asked_for
     bench.fetch()
     assert bench.is_right()
     assert bench.index.file_bytes_served(NAME) == bench.file.size
+
+
+@pytest.mark.parametrize("offset", [0, LARGE // 2, LARGE - 1])
+def test_what_a_trickling_connection_was_to_bring_comes_over_another_one(
+    bench: Bench, offset: int
+) -> None:
+    bench.slow_seconds = 0.5
+    bench.index.throttle(SLOWLY)
+    # All of it would take this connection a quarter of an hour.
+    bench.index.trickle_at(NAME, offset, 1000.0)
+    bench.fetch()
+    assert bench.is_right()
+    assert bench.progress.notes == []
+    asked = [request.headers["range"].partition("-")[2] for request in bench.index.requests]
+    assert len(asked) > len(set(asked))
+    # What was on its way when it was given up is lost.
+    assert bench.index.file_bytes_served(NAME) <= bench.file.size + (1 << 20)
+
+
+def test_a_server_that_is_slow_on_every_connection_is_left_in_peace(bench: Bench) -> None:
+    bench.slow_seconds = 0.2
+    bench.index.throttle(SLOWLY / 2)
+    bench.fetch()
+    assert bench.index.file_bytes_served(NAME) == bench.file.size
+    assert bench.is_right()
+
+
+def test_a_connection_that_trickles_for_good_still_brings_the_file(
+    bench: Bench, tmp_path: Path
+) -> None:
+    size = SMALL_BYTES + 100_000
+    bench.file = bench.index.publish(make_wheel(tmp_path, "demo", "1.0", size=size))
+    bench.slow_seconds = 0.2
+    bench.index.trickle_at(NAME, bench.file.size - 1, 20_000.0, times=None)
+    bench.fetch()
+    assert bench.is_right()
 
 
 def test_a_server_that_allows_few_connections_gets_few(bench: Bench) -> None:
@@ -582,7 +622,14 @@ def obtain(bench: Bench) -> threading.Thread:
     http = Http({"NETRC": str(bench.folder / "no-netrc")}, connections=64)
     pull = Pull(bench.store, http, (), bench.progress, offline=False)
     plan = plan_fetch([locked_file(bench)], ())
-    thread = threading.Thread(target=lambda: pull.fetch(plan))
+
+    def fetch() -> None:
+        try:
+            pull.fetch(plan)
+        finally:
+            http.close()
+
+    thread = threading.Thread(target=fetch)
     thread.start()
     return thread
 
