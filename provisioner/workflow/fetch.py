@@ -36,7 +36,7 @@ _UNMARKED: Final = "the server has nothing to tell its versions apart by"
 class Fetcher:
     """Fetches files that are claimed; many threads may use it, each for a file of its own."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it works with, and two limits
         self,
         store: Store,
         http: Http,
