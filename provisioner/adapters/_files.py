@@ -166,11 +166,13 @@ _TRIED: Final[dict[tuple[Path, Flock], str | None]] = {}
 
 
 def _try_locks(folder: Path, flock: Flock) -> str | None:
-    from provisioner.adapters._mounts import mount_of
-
     fault = _refused(folder, flock)
     # Only devices without a number of their own can be those of a network.
-    mount = mount_of(folder) if fault or not os.major(folder.stat().st_dev) else None
+    if fault is None and os.major(folder.stat().st_dev):
+        return None
+    from provisioner.adapters._mounts import mount_of
+
+    mount = mount_of(folder)
     if fault is None and mount is not None and mount.options & _ON_ONE_MACHINE:
         fault = f"mounted with `{min(mount.options & _ON_ONE_MACHINE)}`"
     if fault is None:

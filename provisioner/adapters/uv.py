@@ -292,8 +292,12 @@ class Uv:
     def _expect(self, found: subprocess.CompletedProcess[str], message: str) -> None:
         if found.returncode == 0:
             return
-        if "No space left on device" in found.stderr or "os error 28" in found.stderr:
-            raise SpaceError(message, causes=_words(found.stderr))
+        if any(sign in found.stderr for sign in _FULL):
+            raise SpaceError(
+                message,
+                causes=_words(found.stderr),
+                hint="free some space and run the command again; what was fetched is kept",
+            )
         raise ToolError(message, causes=_words(found.stderr), code="uv-failed")
 
 
@@ -314,6 +318,8 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(causes)
 
 
+# Full, and over quota.
+_FULL: Final = ("No space left on device", "(os error 28)", "(os error 122)")
 _NOISE: Final = ("warning:", "hint:")
 _CAUSES: Final = ("error:", "cause:", "caused by:")
 _CAUSE: Final = "^(?i:error|cause|caused by): "

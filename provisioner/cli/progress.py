@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from dataclasses import replace
+from functools import cached_property
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +14,6 @@ import click
 
 from provisioner.cli.render import files_text
 from provisioner.core.sizes import rate_text, size_text, time_text
-from provisioner.core.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import Task, TaskID
 
-    from provisioner.core.tally import Arriving
+    from provisioner.core.tally import Arriving, Tally
 
 _WHEEL_PARTS: Final = 4
 _SHORT_SECONDS: Final = 1.0
@@ -33,7 +34,17 @@ def beats() -> Iterable[float]:
     return chain(repeat(10.0, 6), repeat(30.0))
 
 
-class Lines:
+class _Counting:
+    """What has a tally, from the first file on: few commands fetch."""
+
+    @cached_property
+    def _tally(self) -> Tally:
+        from provisioner.core.tally import Tally
+
+        return Tally()
+
+
+class Lines(_Counting):
     """One line a file when it is there, and signs of life in between.
 
     Short logs, also where nobody looks. `clock` is in seconds.
@@ -46,7 +57,6 @@ class Lines:
     ) -> None:
         self._clock = clock
         self._every = every
-        self._tally = Tally()
         self._counting = threading.Lock()
         self._closed = threading.Event()
         self._beating: threading.Thread | None = None
@@ -133,7 +143,7 @@ def short_name(name: str) -> str:
     return " ".join(parts[:2]) if name.endswith(".whl") and len(parts) > _WHEEL_PARTS else name
 
 
-class Terminal:
+class Terminal(_Counting):
     """Bars, which appear with the first file and stay until the command ends.
 
     `clock` is in seconds; `console` is where they are drawn, by default standard error.
@@ -146,7 +156,6 @@ class Terminal:
     ) -> None:
         self._console = console
         self._clock = clock
-        self._tally = Tally()
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
         self._total: TaskID | None = None
@@ -191,7 +200,7 @@ class Terminal:
             self._draw()
             if not self._tally.is_busy:
                 # What comes now was not planned, and has no part in the total.
-                self._tally = Tally(pace=self._tally.pace)
+                self._tally = replace(self._tally, files={})
                 if self._bars is not None and self._total is not None:
                     self._bars.remove_task(self._total)
                     self._total = None

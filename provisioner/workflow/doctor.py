@@ -34,6 +34,7 @@ from provisioner.workflow.place import place_of, store_of
 from provisioner.workflow.profiles import SelectResult, select_result
 from provisioner.workflow.progress import Quiet
 from provisioner.workflow.pythons import find_interpreter
+from provisioner.workflow.room import bytes_to_fetch
 from provisioner.workflow.workshop import connect
 
 if TYPE_CHECKING:
@@ -309,7 +310,7 @@ def _store(store: Store, plan: FetchPlan | None) -> list[Check]:
     except GpuenvError as error:
         return [_failed("store", error)]
     free = store.free_bytes()
-    needed = plan.missing_bytes if plan else 0
+    needed = bytes_to_fetch(store, plan) if plan else 0
     message = f"`{store.root}`, {size_text(free)} free"
     if plan and plan.missing:
         known = all(file.size is not None for file in plan.missing)

@@ -79,7 +79,7 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
         if place.home != place.folder:
             states.lead_from(place.folder)
         store.open()
-        tell_of_locks(world, place.home, store.root)
+        tell_of_locks(world, place.home / ".gpuenv", store.root)
         with Leases(store.root).working():
             return replace(_run(job, store, states, request), target=shown)
 

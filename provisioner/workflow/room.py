@@ -58,6 +58,11 @@ def look_for_room(
     return rooms(needs, systems)
 
 
+def bytes_to_fetch(store: Store, plan: FetchPlan) -> int:
+    """Bytes of the missing files that are not there yet, as far as sizes are known."""
+    return to_fetch(str(store.root), [_parcel(store, file) for file in plan.missing]).least.bytes
+
+
 def _parcel(store: Store, file: LockedFile) -> Parcel:
     is_wheel = file.name.endswith(".whl")
     if file.digest in store:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.adapters.uv import SCRUBBED, Question, Turned, Uv, find_uv
-from provisioner.errors import GpuenvError, LockError, ToolError
+from provisioner.errors import GpuenvError, LockError, SpaceError, ToolError
 from tests.simulators.environment import clean_environment, uv_binary
 from tests.simulators.index import IndexSimulator
 from tests.simulators.wheels import make_wheel
@@ -394,3 +394,28 @@ def test_the_given_python_is_that_of_the_export_and_not_the_users(
         without.export(Turned(), project / "uv.lock")
     assert names(given.export(Turned(), project / "uv.lock")) == {"base"}
     assert names(locked.export(Turned(), project / "uv.lock")) == {"base"}
+
+
+def test_the_cache_is_where_the_settings_of_a_project_say(project: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "their-cache"
+    variables = {"UV_NO_CONFIG": "0", "UV_NO_CACHE": "1"}
+    without = {**clean_environment(tmp_path), **variables}
+    del without["UV_CACHE_DIR"]
+    with (project / "pyproject.toml").open("a", encoding="utf-8") as file:
+        file.write(f'[tool.uv]\ncache-dir = "{cache}"\n')
+    assert Uv(uv_binary(), project, without).cache_folder() == cache
+
+
+@pytest.mark.parametrize(
+    "said", ["No space left on device (os error 28)", "Disk quota exceeded (os error 122)"]
+)
+def test_a_full_disk_or_a_used_up_quota_is_no_fault_of_uv(
+    project: Path, tmp_path: Path, said: str
+) -> None:
+    stand_in = tmp_path / "uv"
+    stand_in.write_text(f"#!/bin/sh\necho 'error: {said}' >&2\nexit 2\n", encoding="utf-8")
+    stand_in.chmod(0o755)
+    with pytest.raises(SpaceError) as caught:
+        Uv(stand_in, project, {}).sync_project(Turned(), tmp_path / "env", Path("python"))
+    assert caught.value.causes == (said,)
+    assert "what was fetched is kept" in (caught.value.hint or "")

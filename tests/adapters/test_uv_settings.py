@@ -14,6 +14,7 @@ from provisioner.adapters.uv_settings import (
     index_credentials,
     index_policies,
     insecure_hosts,
+    link_mode,
     named_indexes,
     proxies,
     safe_settings,
@@ -448,3 +449,10 @@ def test_of_two_variables_that_name_an_index_the_first_counts() -> None:
         "UV_DEFAULT_INDEX": "own=https://c.test/",
     }
     assert named_indexes(variables) == {"own": "https://a.test/"}
+
+
+def test_the_link_mode_is_that_of_the_variable_before_the_settings(tmp_path: Path) -> None:
+    assert link_mode({}, tmp_path, tmp_path) is None
+    (tmp_path / "uv.toml").write_text('link-mode = "copy"\n', encoding="utf-8")
+    assert link_mode({}, tmp_path, tmp_path) == "copy"
+    assert link_mode({"UV_LINK_MODE": "hardlink"}, tmp_path, tmp_path) == "hardlink"
