@@ -17,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from provisioner.adapters.hashing import processors
-from provisioner.adapters.records import Records, stamp_of
+from provisioner.adapters._files import stamp_of
+from provisioner.adapters._hashing import processors
+from provisioner.adapters.records import Records
 from provisioner.adapters.store import Store
 from provisioner.core.blob_record import BlobRecord, Origin
 from provisioner.core.digest import Digest

@@ -14,13 +14,14 @@ import stat
 import sys
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.errors import LockHeldError, SpaceError, said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from provisioner.core.blob_record import Stamp
@@ -30,6 +31,8 @@ Flock = Callable[[int, int], None]
 
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+DAMAGED: Final = (AttributeError, KeyError, TypeError, ValueError)
+"""What is raised where JSON of ours is not what it has to be."""
 
 _POLL_SECONDS: Final = 0.1
 _WITHOUT_LOCKS: Final = frozenset(
@@ -40,8 +43,10 @@ _WITHOUT_LOCKS: Final = frozenset(
 _ON_ONE_MACHINE: Final = frozenset({"nolock", "local_lock=flock", "local_lock=all", "localflock"})
 
 
-def write_whole(path: Path, content: str) -> None:
+def write_whole(path: Path, content: str, *, flushed: bool = True) -> None:
     """Write a text file so that a reader or a crash sees the old or the new one.
+
+    One that is not `flushed` may be absent, old or empty after a power failure.
 
     Raises:
         SpaceError: the file system is full; the old file is as it was.
@@ -50,13 +55,15 @@ def write_whole(path: Path, content: str) -> None:
     try:
         with staged.open("w", encoding="utf-8") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if flushed:
+                file.flush()
+                os.fsync(file.fileno())
         staged.replace(path)
     except OSError as error:
         staged.unlink(missing_ok=True)
         raise no_space(error, path) from error
-    sync_folder(path.parent)
+    if flushed:
+        sync_folder(path.parent)
 
 
 @contextmanager
@@ -76,6 +83,25 @@ def stamp_from(found: os.stat_result) -> Stamp | None:
     return found.st_size, found.st_mtime_ns, found.st_ino, stat.S_IMODE(found.st_mode)
 
 
+def stamp_of(path: Path) -> Stamp | None:
+    """The stamp of a regular file; None for anything else, and where there is nothing."""
+    try:
+        return stamp_from(path.lstat())
+    except OSError:
+        return None
+
+
+def throw_away(path: Path, trash: Path) -> Path | None:
+    """Move something into the trash by one rename; None where it is gone already."""
+    trash.mkdir(exist_ok=True)
+    thrown = trash / f"{os.urandom(6).hex()}-{path.name[-80:]}"
+    try:
+        path.rename(thrown)
+    except FileNotFoundError:
+        return None
+    return thrown
+
+
 def sync_folder(path: Path) -> None:
     """Flush a folder, so that a rename in it outlives a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -83,6 +109,14 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def names_in(folder: str) -> list[str]:
+    """The names in a folder, without an object for each; none where there is none."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - the store has tens of thousands
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - what JSON holds is for the caller to check
@@ -142,8 +176,9 @@ def locked(  # noqa: PLR0913 - a lock, how to wait for it, and what it is made o
             _acquire(descriptor, patience, flock, shared=shared)
             if not _is_at(descriptor, path):
                 continue  # Whoever held it before has removed the file; another one counts now.
+            # Those who share it say nothing, and whoever had it alone before has let it go.
+            os.ftruncate(descriptor, 0)
             if not shared:
-                os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, holder_text().encode(), 0)
             yield
             return
@@ -200,6 +235,15 @@ def _refused(folder: Path, flock: Flock) -> str | None:
         for descriptor in descriptors:
             os.close(descriptor)
     return "two processes get the same lock"
+
+
+@contextmanager
+def where_possible(lock: AbstractContextManager[None]) -> Iterator[None]:
+    """Hold a lock; none where this user cannot write to it."""
+    with ExitStack() as stack:
+        with unless_read_only():
+            stack.enter_context(lock)
+        yield
 
 
 def remove_unheld(path: Path, flock: Flock = fcntl.flock) -> bool:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.adapters._files import read_json, remove_unheld
+from provisioner.adapters._files import names_in, read_json, remove_unheld, throw_away
 from provisioner.core.digest import Digest, is_digest
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Inventory:
         """Everything that stands where a blob would, whatever it is."""
         # Strings and not paths: verifying by stat is about looking at these quickly.
         folders = f"{self.root}/blobs/sha256"
-        for folder in _names(folders):
+        for folder in names_in(folders):
             with suppress(FileNotFoundError), os.scandir(f"{folders}/{folder}") as entries:
                 for entry in entries:
                     if is_digest(entry.name) and entry.name.startswith(folder):
@@ -170,24 +170,15 @@ class Inventory:
 
     def throw_away(self, path: Path) -> Path | None:
         """Move something into the trash by one rename; None where it is gone already."""
-        self._trash.mkdir(exist_ok=True)
-        thrown = self._trash / f"{os.urandom(6).hex()}-{path.name[-80:]}"
-        try:
-            path.rename(thrown)
-        except FileNotFoundError:
-            return None
-        return thrown
+        return throw_away(path, self._trash)
 
-    def empty_trash(self) -> int:
-        """Delete what lies in the trash, and tell how many bytes that made free."""
-        thrown = list(_entries(self._trash))
-        used = usage(thrown)
-        for path in thrown:
+    def empty_trash(self) -> None:
+        """Delete what lies in the trash."""
+        for path in _entries(self._trash):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
-        return used.bytes - used.shared
 
 
 def usage(paths: Iterable[Path]) -> Usage:
@@ -239,13 +230,6 @@ def _files(path: Path) -> Iterator[os.stat_result]:
 def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)  # noqa: PTH208 - see `Inventory.blobs`
     except (FileNotFoundError, NotADirectoryError):
         return []
 

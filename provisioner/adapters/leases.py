@@ -10,15 +10,21 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import ExitStack, contextmanager
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from provisioner.adapters._files import is_held, locked, remove_unheld, unless_read_only
+from provisioner.adapters._files import (
+    is_held,
+    locked,
+    remove_unheld,
+    unless_read_only,
+    where_possible,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from provisioner.adapters._files import Flock
@@ -51,7 +57,7 @@ class Leases:
         """Use the store: what comes, or is taken, from now on stays until this ends."""
         path = self._folder / f"{os.urandom(8).hex()}.lock"
         # A collection that looks whether it is held holds it itself for an instant.
-        with _where_possible(locked(path, wait_seconds=_SHORTLY, flock=self._flock)):
+        with where_possible(locked(path, wait_seconds=_SHORTLY, flock=self._flock)):
             try:
                 yield
             finally:
@@ -59,11 +65,16 @@ class Leases:
                     path.unlink(missing_ok=True)
 
     @contextmanager
-    def taking(self) -> Iterator[None]:
-        """Look whether something is held and note that it is used, for a moment."""
-        with _where_possible(
-            locked(self._lock, wait_seconds=_SHORTLY, shared=True, flock=self._flock)
-        ):
+    def taking(self, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
+        """Look whether something is held and note that it is used, for a moment.
+
+        `waiting` is told who removes something meanwhile.
+        """
+        lock = locked(
+            self._lock, wait_seconds=_SHORTLY, waiting=waiting, shared=True, flock=self._flock
+        )
+        with where_possible(lock):
+            self._follow_the_clock()
             yield
 
     @contextmanager
@@ -85,6 +96,18 @@ class Leases:
             self._collecting, wait_seconds=wait_seconds, waiting=waiting, flock=self._flock
         ):
             yield
+
+    def _follow_the_clock(self) -> None:
+        """Let no lease have begun later than what is taken now.
+
+        Where the clock was set back, that would look as if it was used before all of them.
+        """
+        now = time.time()
+        for path in self._folder.glob("*.lock"):
+            with suppress(FileNotFoundError), unless_read_only():
+                if path.stat().st_mtime > now:
+                    # The clock of files lags behind by some milliseconds.
+                    os.utime(path, (now - 1, now - 1))
 
     def alive(self, now: float) -> tuple[Lease, ...]:
         """The leases of processes that run; those of others are only left over."""
@@ -111,15 +134,6 @@ class Leases:
                 continue
             if not (_is_elsewhere(holder) and now - since < GRACE_SECONDS):
                 remove_unheld(path, self._flock)
-
-
-@contextmanager
-def _where_possible(lock: AbstractContextManager[None]) -> Iterator[None]:
-    """Hold a lock; none where the store cannot be written to, and so nothing removed from it."""
-    with ExitStack() as stack:
-        with unless_read_only():
-            stack.enter_context(lock)
-        yield
 
 
 def _is_elsewhere(holder: str) -> bool:

@@ -1,18 +1,26 @@
 """`records/` and `first-seen/` of the store: what is known of its blobs, and of file names.
 
 A record's own modification time is when the blob was last used: setting it needs no rewrite,
-and no lock.
+and no lock. Records are not flushed: what a power failure takes of them is found out anew.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.adapters._files import read_json, stamp_from, unless_read_only, write_whole
-from provisioner.core.blob_record import BlobRecord, Stamp, record_from_json
+from provisioner.adapters._files import (
+    DAMAGED,
+    locked,
+    names_in,
+    read_json,
+    unless_read_only,
+    where_possible,
+    write_whole,
+)
+from provisioner.core.blob_record import BlobRecord, record_from_json
 from provisioner.core.digest import Digest, is_digest
 from provisioner.core.first_seen import FirstSeen, first_seen_from_json
 
@@ -21,41 +29,46 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SUFFIX: Final = ".json"
-_DAMAGED: Final = (AttributeError, KeyError, TypeError, ValueError)
+_EARLIER: Final = ".earlier"
+_SHORTLY: Final = 600.0
 
 
-def stamp_of(path: Path) -> Stamp | None:
-    """The stamp of a regular file; None for anything else, and where there is nothing."""
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    return stamp_from(found)
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Read and change notes of a store while no other process changes any."""
+    with where_possible(locked(root / "notes.lock", wait_seconds=_SHORTLY)):
+        yield
 
 
 class Records:
     """One small file a blob."""
 
     def __init__(self, root: Path) -> None:
+        self._root = root
         self._folder = root / "records"
 
     def read(self, digest: Digest) -> BlobRecord | None:
-        """What is known of a blob; None where nothing is, or it cannot be read."""
-        try:
-            data = read_json(self.path(digest))
-            return record_from_json(data) if data is not None else None
-        except _DAMAGED:
-            return None  # It is written anew when the hash of the blob was found right.
+        """What is known of a blob; None where nothing is, or it cannot be read.
 
-    def write(self, digest: Digest, record: BlobRecord) -> None:
-        """Keep what is known of a blob, which counts as a use of it.
-
-        In a store that cannot be written to it is found out anew each time.
+        It is written anew when the hash of the blob was found right.
         """
-        path = self.path(digest)
-        with unless_read_only():
+        return _read_quickly(str(self.path(digest)))[0]
+
+    def change(self, digest: Digest, change: Callable[[BlobRecord], BlobRecord]) -> None:
+        """Change what is known of a blob, from nothing on, which counts as a use of it.
+
+        No other process changes it between. In a store that cannot be written to it is found
+        out anew each time.
+        """
+        with unless_read_only(), _alone(self._root):
+            known = self.read(digest)
+            changed = change(known or BlobRecord())
+            if changed == known:
+                self.touch(digest)
+                return
+            path = self.path(digest)
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, json.dumps(record.to_json()))
+            write_whole(path, json.dumps(changed.to_json()), flushed=False)
 
     def touch(self, digest: Digest) -> None:
         """Note that a blob is used now, where there is a record of it that is ours."""
@@ -69,8 +82,8 @@ class Records:
     def every(self) -> Iterator[tuple[Digest, BlobRecord | None, float]]:
         """Every record with the time of its last use, and None for one that cannot be read."""
         # Strings and not paths: verifying by stat is about reading these quickly.
-        for folder in _names(str(self._folder)):
-            for name in _names(f"{self._folder}/{folder}"):
+        for folder in names_in(str(self._folder)):
+            for name in names_in(f"{self._folder}/{folder}"):
                 if name.endswith(_SUFFIX) and is_digest(name[: -len(_SUFFIX)]):
                     record, used = _read_quickly(f"{self._folder}/{folder}/{name}")
                     yield Digest(name[: -len(_SUFFIX)]), record, used
@@ -83,10 +96,13 @@ class Records:
 class FirstSeenNames:
     """One small file an index and file name; whoever writes it first is right.
 
+    Beside it lie the hashes that the name had before it was forgotten.
+
     What the stores below have seen counts too; it is written to the store itself alone.
     """
 
     def __init__(self, root: Path, lower: Iterable[Path] = ()) -> None:
+        self._root = root
         self._folder = root / "first-seen"
         self._lower = tuple(folder / "first-seen" for folder in lower)
 
@@ -99,40 +115,41 @@ class FirstSeenNames:
                 return found
         return None
 
+    def was_right(self, index: str, name: str, digest: Digest) -> bool:
+        """Whether a name had these bytes before it was forgotten."""
+        folders = (self._folder, *self._lower)
+        return any(digest.hex in _earlier(_seen_path(it, index, name)) for it in folders)
+
     def keep(self, seen: FirstSeen) -> FirstSeen:
-        """Keep how a name was seen, and tell how it was seen first."""
-        if self._lower and (first := self.read(seen.index, seen.name)):
+        """Keep how a name was seen, and tell how it was seen first.
+
+        What it had before it was forgotten is right too, and does not count as seen anew.
+        """
+        if self.was_right(seen.index, seen.name, seen.digest):
+            return seen
+        if first := self.read(seen.index, seen.name):
             return first
-        path = self._path(seen.index, seen.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
-        write_whole(staged, json.dumps(seen.to_json()))
-        try:
-            # Unlike a rename, a link takes the place of nothing that is there.
-            os.link(staged, path)
-        except FileExistsError:
-            first = self.read(seen.index, seen.name)
-            if first is not None:
+        path = _seen_path(self._folder, seen.index, seen.name)
+        with _alone(self._root):
+            if first := self.read(seen.index, seen.name):
                 return first
-            staged.replace(path)  # What was there could not be read.
-        except OSError:
-            staged.replace(path)  # A file system without links.
-        finally:
-            staged.unlink(missing_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, json.dumps(seen.to_json()))
         return seen
 
     def forget(self, seen: FirstSeen) -> None:
-        """Let a name be seen for the first time again."""
-        self._path(seen.index, seen.name).unlink(missing_ok=True)
+        """Let a name be seen with other bytes once more; those that it had stay right."""
+        path = _seen_path(self._folder, seen.index, seen.name)
+        with _alone(self._root):
+            known = dict.fromkeys((*_earlier(path), seen.digest.hex))
+            write_whole(path.with_suffix(_EARLIER), "".join(f"{item}\n" for item in known))
+            path.unlink(missing_ok=True)
 
     def every(self) -> Iterator[tuple[Path, FirstSeen | None]]:
         """All of them, with None for one that cannot be read."""
         for path in sorted(self._folder.glob("??/*.json")):
             if not path.name.startswith("."):
                 yield path, _read(path, first_seen_from_json)
-
-    def _path(self, index: str, name: str) -> Path:
-        return _seen_path(self._folder, index, name)
 
 
 def _seen_path(folder: Path, index: str, name: str) -> Path:
@@ -142,31 +159,34 @@ def _seen_path(folder: Path, index: str, name: str) -> Path:
     return folder / key[:2] / f"{key}.json"
 
 
+def _earlier(path: Path) -> list[str]:
+    """The hashes that a name had before it was forgotten."""
+    try:
+        return path.with_suffix(_EARLIER).read_text(encoding="utf-8").split()
+    except OSError:
+        return []
+
+
 def _read(path: Path, parse: Callable[[Mapping[str, Any]], FirstSeen]) -> FirstSeen | None:
     try:
         data = read_json(path)
         return parse(data) if data is not None else None
-    except _DAMAGED:
+    except DAMAGED:
         return None
 
 
-def _names(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)  # noqa: PTH208 - as above
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
 def _read_quickly(path: str) -> tuple[BlobRecord | None, float]:
+    """A record and the time of its last use."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None, 0.0
     try:
         found = os.fstat(descriptor)
-        data = json.loads(os.read(descriptor, found.st_size + 1))
-        return record_from_json(data), found.st_mtime
-    except (OSError, *_DAMAGED):
+        text = os.read(descriptor, found.st_size + 1)
+        # An empty one is what a power failure may leave.
+        return record_from_json(json.loads(text)) if text else BlobRecord(), found.st_mtime
+    except (OSError, *DAMAGED):
         return None, 0.0
     finally:
         os.close(descriptor)

@@ -16,7 +16,9 @@ from provisioner.adapters._files import (
     locked,
     no_space,
     read_json,
+    stamp_of,
     sync_folder,
+    throw_away,
     unless_read_only,
     write_whole,
 )
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from provisioner.adapters._arrival import Arrival
+    from provisioner.core.blob_record import Stamp
 
 FORMAT: Final = "1"
 
@@ -58,6 +61,7 @@ class Store:
         self.root = root
         self.lower = tuple(lower)
         self._refused: set[Path] = set()
+        self._trash = root / "trash"
 
     @property
     def is_writable(self) -> bool:
@@ -150,7 +154,8 @@ class Store:
     def _find(self, digest: Digest) -> Path | None:
         for root in (self.root, *self.lower):
             path = blob_path(root, digest)
-            if path.is_file() and path not in self._refused:
+            # Not through a link: that is no file of ours.
+            if stamp_of(path) and path not in self._refused:
                 return path
         return None
 
@@ -224,6 +229,7 @@ class Store:
             )
         path = self.place(found)
         path.parent.mkdir(exist_ok=True)
+        self._remove_other(path)
         arrival.publish(path)
         sync_folder(path.parent)
         return found
@@ -279,33 +285,49 @@ class Store:
 
     def size(self, digest: Digest) -> int:
         """Bytes of a blob that is held; 0 for one that is not."""
-        try:
-            return self.blob(digest).stat().st_size
-        except FileNotFoundError:
-            return 0
+        stamp = stamp_of(self.blob(digest))
+        return stamp[0] if stamp else 0
 
     def verify(self, digest: Digest) -> bool:
         """Whether a blob still has its hash; one that is not held is not damaged."""
-        import hashlib
+        from provisioner.adapters._hashing import hash_of
 
-        try:
-            with self.blob(digest).open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == digest.hex
-        except FileNotFoundError:
-            return True
+        found = hash_of(self.blob(digest))
+        return isinstance(found, FileNotFoundError) or found == digest.hex
 
-    def drop(self, digest: Digest) -> None:
-        """Remove a blob that is damaged; where it cannot be, hold it no longer for this run."""
-        path = self.blob(digest)
-        if path == self.place(digest):
+    def drop(self, digest: Digest, found: Stamp | None) -> bool:
+        """Remove what was `found` damaged at a blob's place; whether it still lay there.
+
+        Another process may have fetched it anew meanwhile. Where it cannot be removed it is
+        held no longer for this run.
+        """
+        path = self.place(digest)
+        if stamp_of(path) != found:
+            return False
+        with self.claim(digest.hex, lambda _: None):
+            if stamp_of(path) != found:
+                return False
             with unless_read_only():
+                self._remove_other(path)
                 path.unlink(missing_ok=True)
-                return
+                return True
         self._refused.add(path)
+        return True
 
     def refuse_below(self, digest: Digest) -> None:
         """Hold no longer, for this run, what the stores below have of a blob."""
         self._refused |= {blob_path(root, digest) for root in self.lower}
+
+    def refuse(self, path: Path) -> None:
+        """Hold no longer, for this run, what lies at a blob's path in a store below."""
+        self._refused.add(path)
+
+    def _remove_other(self, path: Path) -> None:
+        """Remove a folder that somebody put where a blob belongs."""
+        if path.is_dir() and not path.is_symlink() and (thrown := throw_away(path, self._trash)):
+            import shutil
+
+            shutil.rmtree(thrown, ignore_errors=True)
 
     def free_bytes(self) -> int:
         """Bytes free on the store's file system for this user."""

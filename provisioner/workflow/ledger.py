@@ -6,9 +6,9 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from provisioner.adapters._files import unless_read_only
+from provisioner.adapters._files import stamp_of, unless_read_only
 from provisioner.adapters.leases import Leases
-from provisioner.adapters.records import FirstSeenNames, Records, stamp_of
+from provisioner.adapters.records import FirstSeenNames, Records
 from provisioner.core.blob_record import BlobRecord, Origin, Stamp, merged
 from provisioner.core.digest import Digest
 from provisioner.core.first_seen import FirstSeen, index_of, name_of
@@ -16,7 +16,7 @@ from provisioner.core.urls import without_query
 from provisioner.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from provisioner.adapters.store import Store
@@ -41,7 +41,7 @@ class Ledger:
         self._lower = tuple(Records(root) for root in store.lower)
         self._names = FirstSeenNames(store.root, store.lower)
         self._leases = Leases(store.root)
-        self._damaged: dict[Digest, str] = {}
+        self._damaged: set[Digest] = set()
         # For a store that cannot be written to: no file is hashed twice in one run.
         self._right: set[tuple[Digest, Stamp | None]] = set()
 
@@ -53,68 +53,78 @@ class Ledger:
         """
         if not isinstance(digest, Digest) or digest not in self._store:
             return False
-        with self._leases.taking():
+        with self._leases.taking(self._waits):
             if digest not in self._store:
                 return False
             path = self._store.blob(digest)
             is_own = path == self._store.place(digest)
             record = self._records.read(digest)
             if is_own and record is None:
-                self._records.write(digest, BlobRecord())
+                self._records.change(digest, lambda known: known)
             elif is_own:
                 self._records.touch(digest)
-        if not is_own:
-            return self._is_below(digest, path)
-        if record is None or record.stamp in {None, stamp_of(path)}:
-            return True
-        return (digest, stamp_of(path)) in self._right or self.confirm(digest, record)
+        stamp = stamp_of(path)
+        if is_own:
+            is_right = record is None or record.stamp in {None, stamp}
+        elif record and record.stamp:
+            # A copy of a store, as in an image, has other inodes than its records: it is
+            # hashed once, and noted in the store itself, whose word counts from then on.
+            is_right = record.stamp == stamp
+        else:
+            noted = (records.read(digest) for records in self._lower)
+            is_right = stamp in {item.stamp for item in noted if item} - {None}
+        return is_right or (digest, stamp) in self._right or self.confirm(digest)
 
-    def drop(self, digest: Digest) -> None:
-        """Hold a blob no longer that turned out to be damaged.
+    def confirm(self, digest: Digest) -> bool:
+        """Hash a blob: note how it lies there if it is right, else remove it.
 
         One of a store below is left to its owner, and not trusted by its stat again.
         """
-        if self._store.blob(digest) != self._store.place(digest):
-            known = self._records.read(digest) or BlobRecord()
-            self._records.write(digest, replace(known, stamp=_NEVER))
-        self._store.drop(digest)
-
-    def confirm(self, digest: Digest, record: BlobRecord) -> bool:
-        """Hash a blob: note how it lies there if it is right, else remove it."""
-        if not self._store.verify(digest):
-            self._store.drop(digest)
-            name = record.origins[0].name if record.origins else digest.hex
-            self._damaged[digest] = f"`{name}` has no longer sha256 `{digest}`"
-            return False
-        path = self._store.blob(digest)
-        with unless_read_only():  # Another user's, in a shared store.
-            path.chmod(0o444)
-        stamp = stamp_of(path)
-        self._right.add((digest, stamp))
-        self._records.write(digest, replace(record, stamp=stamp))
-        return True
-
-    def _is_below(self, digest: Digest, path: Path) -> bool:
-        """Whether a blob of a store below is right, looked for until one is.
-
-        A copy of a store, as in an image, has other inodes than its records: it is hashed
-        once, and noted in the store itself, whose word counts from then on.
-        """
-        own = self._records.read(digest)
-        noted = (records.read(digest) for records in self._lower)
-        stamps = {own.stamp} if own and own.stamp else {record.stamp for record in noted if record}
-        while path != self._store.place(digest):
-            stamp = stamp_of(path)
-            if stamp in stamps - {None} or (digest, stamp) in self._right:
-                return True
-            if self._store.verify(digest):
-                self._right.add((digest, stamp))
-                self._records.write(digest, replace(own or BlobRecord(), stamp=stamp))
-                return True
-            self._store.drop(digest)
-            self._note(f"`{path}` is damaged, and is not used")
+        while digest in self._store:
             path = self._store.blob(digest)
+            is_own = path == self._store.place(digest)
+            before = stamp_of(path)
+            if self._store.verify(digest):
+                self._note_right(digest, path, before, is_own=is_own)
+                return True
+            if not is_own:
+                self._store.refuse(path)
+                self._records.change(digest, lambda known: replace(known, stamp=_NEVER))
+                self._note(f"`{path}` is damaged, and is not used")
+            elif self._store.drop(digest, before):
+                self._damaged.add(digest)
+                return False
+            # Another process has removed it meanwhile, or fetched it anew.
         return False
+
+    def blame(self, files: Iterable[LockedFile]) -> None:
+        """Hash files that a client could not use.
+
+        Raises:
+            IntegrityError: some are damaged.
+        """
+        every = tuple(files)
+        self._damaged |= {
+            file.digest
+            for file in every
+            if file.digest in self._store and not self.confirm(file.digest)
+        }
+        self.check(every)
+
+    def _note_right(
+        self, digest: Digest, path: Path, before: Stamp | None, *, is_own: bool
+    ) -> None:
+        if is_own:
+            with unless_read_only():  # Another user's, in a shared store.
+                path.chmod(0o444)
+        stamp = stamp_of(path)
+        # One that was written to while it was hashed has no stamp that holds.
+        if before is not None and stamp is not None and stamp[:3] == before[:3]:
+            self._right.add((digest, stamp))
+            self._records.change(digest, lambda known: replace(known, stamp=stamp))
+
+    def _waits(self, holder: str) -> None:
+        self._note(f"waiting for {holder}, which removes files from the store")
 
     def check(self, files: Iterable[LockedFile]) -> None:
         """Refuse file names that were seen before with other bytes, and tell of damage.
@@ -123,10 +133,17 @@ class Ledger:
             IntegrityError: some were, or the store held some that are damaged.
         """
         every = tuple(dict.fromkeys(files))
-        damaged = [self._damaged.pop(file.digest, None) for file in every]
-        if any(damaged):
-            raise _damage((cause for cause in damaged if cause), removed=self._store.is_writable)
+        damaged = {file.digest: file.name for file in every if file.digest in self._damaged}
+        if damaged:
+            self._damaged -= damaged.keys()
+            raise _damage(damaged, removed=self._store.is_writable)
         self.check_names((index_of(file), name_of(file), file.digest) for file in every)
+        for file in every:
+            # Another index may name it too, or whoever fetched it was killed before the note.
+            if file.digest in self._store:
+                self._note_origin(file)
+                with unless_read_only():
+                    self._note_name(file)
 
     def check_names(self, named: Iterable[tuple[str, str, Digest]]) -> None:
         """Refuse file names of indexes that were seen before with other bytes.
@@ -134,14 +151,15 @@ class Ledger:
         Raises:
             IntegrityError: some were.
         """
-        causes, names = [], []
-        for index, name, digest in named:
-            first = self._names.read(index, name)
-            if first and first.digest != digest:
-                causes.append(_both(first, digest))
-                names.append(first.name)
-        if causes:
-            raise _changed(causes, names)
+        changed = [
+            (first, digest)
+            for index, name, digest in named
+            if (first := self._names.read(index, name))
+            and first.digest != digest
+            and not self._names.was_right(index, name, digest)
+        ]
+        if changed:
+            raise _changed(changed)
 
     def arrived(self, file: LockedFile, *, hashed: bool) -> None:
         """Note that a blob has come; `hashed` where its hash was known before.
@@ -149,30 +167,35 @@ class Ledger:
         Raises:
             IntegrityError: its name was seen with other bytes in the meantime.
         """
-        url = without_query(file.url)
-        index = without_query(file.index) if file.index else None
-        origin = Origin(name=name_of(file), url=url, index=index)
         # A collection may be about to remove the record of an earlier blob of these bytes.
-        with self._leases.taking():
-            known = self._records.read(file.digest) or BlobRecord()
-            others = tuple(item for item in known.origins if item.url != url)
+        with self._leases.taking(self._waits):
             stamp = stamp_of(self._store.blob(file.digest))
-            self._records.write(
+            self._records.change(
                 file.digest,
-                replace(known, origins=(origin, *others), fetched=time.time(), stamp=stamp),
+                lambda known: replace(_with_origin(known, file), fetched=time.time(), stamp=stamp),
             )
-        if not hashed:
-            return  # Only what has a hash is meant to stay the same.
+        if hashed:  # Only what has a hash is meant to stay the same.
+            self._note_name(file)
+
+    def _note_origin(self, file: LockedFile) -> None:
+        if self._store.blob(file.digest) != self._store.place(file.digest):
+            return
+        known = self._records.read(file.digest) or BlobRecord()
+        if all(origin.url != without_query(file.url) for origin in known.origins):
+            self._records.change(file.digest, lambda known: _with_origin(known, file))
+
+    def _note_name(self, file: LockedFile) -> None:
+        """Raises IntegrityError where a name was seen with other bytes."""
         seen = FirstSeen(
             index=index_of(file),
-            name=origin.name,
+            name=name_of(file),
             digest=file.digest,
-            url=url,
+            url=without_query(file.url),
             seen=time.time(),
         )
         first = self._names.keep(seen)
         if first.digest != file.digest:
-            raise _changed([_both(first, file.digest)], [first.name])
+            raise _changed([(first, file.digest)])
 
     def imported(self, digest: Digest, told: BlobRecord, names: Iterable[FirstSeen]) -> None:
         """Note what a bundle tells of a blob that is held now; with a stamp where it has come.
@@ -180,17 +203,18 @@ class Ledger:
         Raises:
             IntegrityError: one of its names was seen with other bytes in the meantime.
         """
-        with self._leases.taking():
-            known = merged(self._records.read(digest) or BlobRecord(), told)
-            came = told.stamp is not None
-            self._records.write(
-                digest,
-                replace(known, stamp=told.stamp, fetched=told.fetched) if came else known,
-            )
+        came = told.stamp is not None
+
+        def learn(known: BlobRecord) -> BlobRecord:
+            both = merged(known, told)
+            return replace(both, stamp=told.stamp, fetched=told.fetched) if came else both
+
+        with self._leases.taking(self._waits):
+            self._records.change(digest, learn)
         first = [self._names.keep(seen) for seen in names]
-        other = [seen for seen in first if seen.digest != digest]
+        other = [(seen, digest) for seen in first if seen.digest != digest]
         if other:
-            raise _changed([_both(seen, digest) for seen in other], [seen.name for seen in other])
+            raise _changed(other)
 
     def built_with(self, sources: Iterable[Digest], needs: Iterable[Digest]) -> None:
         """Note what was used to build source distributions: they need it to be built again."""
@@ -198,15 +222,22 @@ class Ledger:
         if not used:
             return
         for source in sources:
-            known = self._records.read(source) or BlobRecord()
-            if not used <= known.needs:
-                self._records.write(source, replace(known, needs=known.needs | used))
+            self._records.change(source, lambda known: replace(known, needs=known.needs | used))
 
 
-def _damage(causes: Iterable[str], *, removed: bool) -> IntegrityError:
+def _with_origin(known: BlobRecord, file: LockedFile) -> BlobRecord:
+    """A record with where a file is from as the first of its origins."""
+    url = without_query(file.url)
+    index = without_query(file.index) if file.index else None
+    origin = Origin(name=name_of(file), url=url, index=index)
+    others = tuple(item for item in known.origins if item.url != url)
+    return replace(known, origins=(origin, *others))
+
+
+def _damage(names: Mapping[Digest, str], *, removed: bool) -> IntegrityError:
     return IntegrityError(
         "the store held damaged files",
-        causes=tuple(causes),
+        causes=tuple(f"`{name}` has no longer sha256 `{digest}`" for digest, name in names.items()),
         hint="they are held no longer; run the command again to fetch them anew"
         if removed
         else "whoever may write to the store mends it with `gpuenv store verify --repair`",
@@ -214,19 +245,19 @@ def _damage(causes: Iterable[str], *, removed: bool) -> IntegrityError:
     )
 
 
-def _both(first: FirstSeen, digest: Digest) -> str:
-    when = time.strftime("%Y-%m-%d", time.gmtime(first.seen))
-    return (
-        f"`{first.name}` of {first.index} was seen on {when} with sha256 `{first.digest}`, "
-        f"now it has `{digest}`"
-    )
-
-
-def _changed(causes: list[str], names: list[str]) -> IntegrityError:
+def _changed(changed: Iterable[tuple[FirstSeen, Digest]]) -> IntegrityError:
+    """Names that were first seen with other bytes, and those that they have now."""
+    every = tuple(changed)
+    names = " ".join(dict.fromkeys(first.name for first, _ in every))
     return IntegrityError(
         "a file name has other bytes than when it was first seen",
-        causes=tuple(causes),
+        causes=tuple(
+            f"`{first.name}` of {first.index} was seen on "
+            f"{time.strftime('%Y-%m-%d', time.gmtime(first.seen))} with sha256 "
+            f"`{first.digest}`, now it has `{digest}`"
+            for first, digest in every
+        ),
         hint="if its publisher has replaced it and you trust the new one, "
-        f"`gpuenv store forget {names[0]}` lets it be seen anew",
+        f"`gpuenv store forget {names}` lets it be seen anew",
         code="file-changed",
     )

@@ -20,7 +20,7 @@ from provisioner.core.index_policy import SHIPPED, policy_for, subject_of
 from provisioner.core.pages import is_file, is_routed, named_files
 from provisioner.core.sources import LockedReleases
 from provisioner.core.urls import file_name, without_secrets
-from provisioner.errors import GpuenvError, IntegrityError, NetworkError, SpaceError
+from provisioner.errors import GpuenvError, NetworkError, SpaceError
 from provisioner.workflow.deliveries import Deliveries
 from provisioner.workflow.fetch import Fetcher
 from provisioner.workflow.ledger import Ledger
@@ -205,18 +205,7 @@ class Pull:
         Raises:
             IntegrityError: some were damaged; the next run fetches them again.
         """
-        damaged = [file for file in files if not self.store.verify(file.digest)]
-        if not damaged:
-            return
-        for file in damaged:
-            self.ledger.drop(file.digest)
-        message = "the store held damaged files"
-        raise IntegrityError(
-            message,
-            causes=tuple(f"`{file.name}` has no longer sha256 `{file.digest}`" for file in damaged),
-            hint="they are held no longer; run the command again to fetch them anew",
-            code="blob-damaged",
-        )
+        self.ledger.blame(files)
 
     @contextmanager
     def answer(self, request: Request) -> Iterator[Reply]:
@@ -324,10 +313,11 @@ class Pull:
 
     def _delivery(self, file: LockedFile, headers: Mapping[str, str]) -> Delivery | None:
         """A file on its way into the store; None for one that is there."""
-        if file.digest in self.ledger:
+        held = file.digest in self.ledger
+        self.ledger.check([file])
+        if held:
             self._progress.finished(file.digest.hex)
             return None
-        self.ledger.check([file])
         if self.offline:
             raise missing_offline([file], self.because)
         return self._deliveries.begin(file, headers)

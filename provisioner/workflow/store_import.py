@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from provisioner.adapters._files import stamp_of
 from provisioner.adapters.bundle import BundleReader
 from provisioner.adapters.leases import Leases
-from provisioner.adapters.records import stamp_of
 from provisioner.adapters.roots import Pin, Pins
 from provisioner.adapters.store import StoredPage
 from provisioner.core.blob_record import BlobRecord

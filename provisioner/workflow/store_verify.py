@@ -7,10 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from provisioner.adapters.hashing import hash_all, processors
+from provisioner.adapters._files import stamp_of
+from provisioner.adapters._hashing import hash_all, processors
 from provisioner.adapters.inventory import Inventory
 from provisioner.adapters.leases import Leases
-from provisioner.adapters.records import FirstSeenNames, Records, stamp_of
+from provisioner.adapters.records import FirstSeenNames, Records
 from provisioner.adapters.store import blob_path
 from provisioner.core.blob_record import BlobRecord
 from provisioner.core.damage import Damage, Fault, fault_of
@@ -198,7 +199,11 @@ def _look(suspects: Iterable[_Suspect]) -> list[_Looked]:
         if item.stamp is None
     ]
     regular = [item for item in order if item.stamp is not None]
-    found = hash_all((item.path for item in regular), threads=processors())
+    found = hash_all(
+        (item.path for item in regular),
+        threads=processors(),
+        steady={item.path for item in regular if not _differs(item)},
+    )
     for item, hashed in zip(regular, found, strict=True):
         # As it is now: a file that is written to meanwhile has no stamp that holds.
         stamp = stamp_of(item.path)
@@ -220,7 +225,7 @@ def _note_right(store: Store, survey: Survey, digest: Digest, stamp: Stamp) -> N
     """Keep how a blob lies there, so that a stat is enough the next time."""
     known = survey.records.get(digest) or BlobRecord()
     if known.stamp != stamp and store.root.is_dir():
-        Records(store.root).write(digest, replace(known, stamp=stamp))
+        Records(store.root).change(digest, lambda known: replace(known, stamp=stamp))
 
 
 def _damaged_notes(root: Path, survey: Survey) -> Iterator[tuple[Path, str]]:
@@ -253,7 +258,6 @@ def _repair(
     if not damage:
         return []
     store.open()
-    inventory = Inventory(store.root)
     mended: list[Damage] = []
     with (
         Leases(store.root).working(),
@@ -261,13 +265,14 @@ def _repair(
     ):
         for item in damage:
             if item.fault == "writable":
-                record = survey.records.get(item.digest) or BlobRecord()
-                mended.append(replace(item, repaired=pull.ledger.confirm(item.digest, record)))
+                mended.append(replace(item, repaired=pull.ledger.confirm(item.digest)))
                 continue
-            if item.below is None:
-                inventory.throw_away(store.place(item.digest))
+            if item.below is None and item.fault != "missing":
+                store.drop(item.digest, survey.stamps[item.digest])
             store.refuse_below(item.digest)
-            why = _fetch(pull, _sources(store, survey, item))
+            # Another process may have fetched it meanwhile.
+            held = item.digest in pull.ledger
+            why = None if held else _fetch(pull, _sources(store, survey, item))
             mended.append(replace(item, repaired=why is None, lost=why))
     return mended
 

@@ -370,7 +370,7 @@ def test_a_pin_keeps_what_came_until_it_is_removed(machines: Machines) -> None:
     first = machines.here.blob("a.whl")
     machines.export()
     assert machines.take().pin == "demo.tar"
-    machines.here.store.drop(first)
+    machines.here.store.blob(first).unlink()
     second = machines.here.blob("b.whl")
     machines.export()
     machines.take()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from provisioner.adapters._files import stamp_of
 from provisioner.adapters.http import Http
-from provisioner.adapters.records import Records, stamp_of
+from provisioner.adapters.records import Records
 from provisioner.adapters.store import StoredPage
 from provisioner.core.digest import Digest
 from provisioner.core.plan import LockedFile, plan_fetch

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
     from pathlib import Path
 
 _BLOCK_BYTES: Final = 1 << 20
@@ -18,13 +18,16 @@ _POPULATE_READ: Final = 22
 """MADV_POPULATE_READ of Linux 5.14: map the pages of a file now, and say if one cannot be read."""
 
 
-def hash_all(paths: Iterable[Path], *, threads: int) -> Iterator[str | OSError]:
+def hash_all(
+    paths: Iterable[Path], *, threads: int, steady: Container[Path] = ()
+) -> Iterator[str | OSError]:
     """The SHA-256 of each file, or what kept it from being read, in their order.
 
-    Python lets other threads run while one hashes, so that each has a processor.
+    Python lets other threads run while one hashes, so that each has a processor. `steady`
+    are files that nobody writes to; see `hash_of`.
     """
     with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(_hash, paths)
+        yield from pool.map(lambda path: hash_of(path, steady=path in steady), paths)
 
 
 def processors() -> int:
@@ -34,7 +37,12 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-def _hash(path: Path) -> str | OSError:
+def hash_of(path: Path, *, steady: bool = False) -> str | OSError:
+    """The SHA-256 of a regular file, or what kept it from being read.
+
+    A `steady` one is hashed where it lies in the page cache, which is faster, but ends the
+    process where something cuts the file off meanwhile.
+    """
     hasher = hashlib.sha256()
     try:
         # Not through a link: that is not the file that was kept.
@@ -42,7 +50,8 @@ def _hash(path: Path) -> str | OSError:
     except OSError as error:
         return error
     try:
-        os.lseek(descriptor, _hash_mapped(descriptor, hasher), os.SEEK_SET)
+        if steady:
+            os.lseek(descriptor, _hash_mapped(descriptor, hasher), os.SEEK_SET)
         buffer = memoryview(bytearray(_BLOCK_BYTES))
         while count := os.readv(descriptor, [buffer]):
             hasher.update(buffer[:count])
