@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,13 +20,16 @@ _FOLDER: Final = "envs"
 _ANCHOR: Final = (
     "import os, sys; "
     "sys.path[:] = [os.path.realpath(p) if p.endswith('site-packages') else p for p in sys.path]\n"
-    "import os, sys; exec('try:\\n import fcntl\\n "
-    'fcntl.flock(os.open(os.path.realpath(sys.prefix) + ".json", os.O_RDONLY),'
-    " fcntl.LOCK_SH | fcntl.LOCK_NB)\\nexcept Exception: pass')\n"
+    "import os, sys; exec('try:\\n import fcntl, time\\n "
+    'fd = os.open(os.path.realpath(sys.prefix) + ".json", os.O_RDONLY)\\n '
+    "for _ in range(20):\\n  "
+    "try:\\n   fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)\\n   break\\n  "
+    "except BlockingIOError: time.sleep(0.01)\\nexcept Exception: pass')\n"
 )
 """Makes a process keep the environment it started in, whatever `.venv` points to later.
 
-It also holds a shared lock on the mark as long as it runs, so that `store gc` can tell.
+It also holds a shared lock on the mark as long as it runs, so that `store gc` can tell, which
+holds the lock itself for the moment in which it looks.
 """
 
 
@@ -39,6 +44,15 @@ def stamp(environment: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns
+
+
+def note_use(environment: Path) -> None:
+    """Note that an environment is used, where that can be written.
+
+    `store gc` goes by it where it cannot see the project.
+    """
+    with suppress(OSError):
+        os.utime(_mark(environment))
 
 
 def is_intact(prepared: Prepared) -> bool:

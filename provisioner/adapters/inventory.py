@@ -8,19 +8,22 @@ import shutil
 import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
-from provisioner.adapters._files import names_in, read_json, remove_unheld, throw_away
+from provisioner.adapters._files import DAMAGED, names_in, read_json, remove_unheld, throw_away
+from provisioner.adapters._whereabouts import Site, site_from_json
 from provisioner.core.digest import Digest, is_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
     from pathlib import Path
 
 _STAGED: Final = re.compile(r"\..+\.[0-9a-f]{12,16}")
 """A file that is about to get its name: a dot, the name, and a random number."""
 
 _HOLE_BYTES: Final = 1 << 20
+_NOWHERE: Final = Site()
+_BODY: Final = re.compile(r"[0-9a-f]+")
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
 _FOLDERS: Final = ("blobs", "envs", "first-seen", "pages", "pins", "records", "roots", "")
 
@@ -29,14 +32,15 @@ _FOLDERS: Final = ("blobs", "envs", "first-seen", "pages", "pins", "records", "r
 class Mark:
     """A finished environment's own account of its origin.
 
-    `blobs` are None where the environment was made before they were noted; `made` is the
-    time of the mark in seconds since the epoch.
+    `blobs` are None where the environment was made before they were noted; `used` is when it
+    was made or used last, in seconds since the epoch, and `site` where its project lay.
     """
 
     folder: str | None
     profile: str | None
     blobs: frozenset[Digest] | None
-    made: float
+    used: float
+    site: Site = _NOWHERE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,7 +154,7 @@ class Inventory:
                     head = read_json(path)
                 except ValueError:
                     head = None
-                yield path, head if isinstance(head, dict) else None
+                yield path, head if _is_head(head) else None
 
     def page_bodies(self) -> Iterator[Path]:
         """The bodies of kept pages."""
@@ -197,6 +201,32 @@ def usage(paths: Iterable[Path]) -> Usage:
     )
 
 
+class Beside:
+    """What lies in a store beside its blobs and its trash, measured once, thing by thing."""
+
+    def __init__(self, root: Path) -> None:
+        things = (
+            thing
+            for folder in _entries(root)
+            if folder.name not in {"blobs", "trash"}
+            for thing in (_entries(folder) or [folder])
+        )
+        self._files = {
+            thing: [(found.st_dev, found.st_ino, _taken(found)) for found in _files(thing)]
+            for thing in things
+        }
+
+    def without(self, gone: Container[Path]) -> int:
+        """The bytes of all but some things, each file once however many links it has."""
+        sizes = {
+            (device, inode): size
+            for thing, files in self._files.items()
+            if thing not in gone
+            for device, inode, size in files
+        }
+        return sum(sizes.values())
+
+
 def _taken(found: os.stat_result) -> int:
     """Bytes on the disk: large files that arrive in parts have holes."""
     arriving = stat.S_ISREG(found.st_mode) and found.st_mode & stat.S_IWUSR
@@ -234,6 +264,12 @@ def _entries(folder: Path) -> list[Path]:
         return []
 
 
+def _is_head(head: Any) -> TypeGuard[dict[str, Any]]:  # noqa: ANN401 - as JSON has it
+    # The body's name ends with it.
+    body = head.get("body") if isinstance(head, dict) else None
+    return isinstance(body, str) and _BODY.fullmatch(body) is not None
+
+
 def _modified(path: Path) -> float | None:
     try:
         return path.lstat().st_mtime
@@ -242,8 +278,8 @@ def _modified(path: Path) -> float | None:
 
 
 def _mark(path: Path) -> Mark | None:
-    made = _modified(path)
-    if made is None:
+    used = _modified(path)
+    if used is None:
         return None
     try:
         data = read_json(path)
@@ -252,7 +288,8 @@ def _mark(path: Path) -> Mark | None:
             folder=data.get("project"),
             profile=data.get("profile"),
             blobs=None if blobs is None else frozenset(Digest.parse(text) for text in blobs),
-            made=made,
+            used=used,
+            site=site_from_json(data["site"]) if "site" in data else _NOWHERE,
         )
-    except (AttributeError, TypeError, ValueError):
-        return Mark(folder=None, profile=None, blobs=None, made=made)
+    except DAMAGED:
+        return Mark(folder=None, profile=None, blobs=None, used=used)

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from provisioner.adapters._files import read_json, unless_read_only, write_whole
+from provisioner.adapters._files import DAMAGED, read_json, unless_read_only, write_whole
+from provisioner.adapters._whereabouts import Site, site_from_json, site_of
 from provisioner.core.digest import Digest
 from provisioner.core.plan import LockedFile
 from provisioner.core.urls import without_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-
-Whereabouts = Literal["here", "gone", "elsewhere", "unmounted", "unreadable"]
-"""`elsewhere`: prepared on another host, or in a container, so that it cannot be told here."""
+    from pathlib import Path
 
 _SCHEMA: Final = 1
-_DAMAGED: Final = (AttributeError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,28 +32,12 @@ class Plan:
 class Root:
     """A project that uses the store; `home` is the folder that has its `.gpuenv`.
 
-    `host` and `mount`, the mount point that it lies on, tell whether it can be looked for.
     `plans` has what it asked for last, for itself and for other machines.
     """
 
     home: str
-    host: str
-    mount: str
+    site: Site
     plans: Mapping[str, Plan]
-
-    def whereabouts(self) -> Whereabouts:
-        """Whether the project is still there."""
-        try:
-            (Path(self.home) / ".gpuenv").stat()
-        except (FileNotFoundError, NotADirectoryError):
-            if self.host not in {"", os.uname().nodename}:
-                return "elsewhere"
-            if self.mount and not os.path.ismount(self.mount):
-                return "unmounted"
-            return "gone"
-        except OSError:
-            return "unreadable"
-        return "here"
 
 
 class Roots:
@@ -74,11 +54,11 @@ class Roots:
         path = self._path(str(home))
         try:
             known = _parse(read_json(path))
-        except _DAMAGED:
+        except DAMAGED:
             known = None
         plans = dict(known.plans) if known else {}
         plans[purpose] = Plan(files=tuple(files), made=now)
-        root = Root(home=str(home), host=os.uname().nodename, mount=_mount_of(home), plans=plans)
+        root = Root(home=str(home), site=site_of(home), plans=plans)
         with unless_read_only():
             self._folder.mkdir(exist_ok=True)
             write_whole(path, json.dumps(_root_json(root)))
@@ -88,7 +68,7 @@ class Roots:
         for path in sorted(self._folder.glob("[0-9a-f]*.json")):
             try:
                 root = _parse(read_json(path))
-            except _DAMAGED:
+            except DAMAGED:
                 yield path, None
             else:
                 if root is not None:
@@ -148,7 +128,7 @@ class Pins:
                             digests=frozenset(Digest.parse(text) for text in data["sha256"]),
                         ),
                     )
-            except _DAMAGED:
+            except DAMAGED:
                 yield path, None
 
     def _path(self, pin: Pin) -> Path:
@@ -162,8 +142,7 @@ def _root_json(root: Root) -> dict[str, Any]:
     return {
         "schema": _SCHEMA,
         "home": root.home,
-        "host": root.host,
-        "mount": root.mount,
+        **root.site.to_json(),
         "plans": {
             purpose: {
                 "made": plan.made,
@@ -184,15 +163,14 @@ def _root_json(root: Root) -> dict[str, Any]:
 
 
 def _parse(data: Any) -> Root | None:  # noqa: ANN401 - as JSON has it
-    """Raises one of `_DAMAGED` where it is damaged."""
+    """Raises one of `DAMAGED` where it is damaged."""
     if data is None:
         return None
     if data["schema"] != _SCHEMA:
         raise ValueError(data["schema"])
     return Root(
         home=str(data["home"]),
-        host=str(data["host"]),
-        mount=str(data["mount"]),
+        site=site_from_json(data),
         plans={
             str(purpose): Plan(
                 made=float(plan["made"]),
@@ -210,8 +188,3 @@ def _parse(data: Any) -> Root | None:  # noqa: ANN401 - as JSON has it
             for purpose, plan in data["plans"].items()
         },
     )
-
-
-def _mount_of(path: Path) -> str:
-    """The mount point that a folder lies on."""
-    return str(next(each for each in (path, *path.parents) if os.path.ismount(each)))

@@ -64,7 +64,9 @@ def verify(session: Session, *, quick: bool, repair: bool) -> None:
 
 
 @store.command()
-@click.option("--max-size", metavar="SIZE", help="Remove only what makes the store larger.")
+@click.option(
+    "--max-size", metavar="SIZE", help="Remove files only as long as the store is larger."
+)
 @click.option("--max-age", metavar="AGE", help="Remove only what was not used for so long.")
 @click.option("--dry-run", is_flag=True, help="Show what would be removed.")
 @common

@@ -114,6 +114,7 @@ def make(world: World, workshop: Workshop, uv: Uv, order: Order) -> Prepared:
         ToolError: uv fails.
         SpaceError: the store is full.
     """
+    from provisioner.adapters._whereabouts import site_of
     from provisioner.adapters.uv import Turned
 
     recipe = order.recipe
@@ -131,6 +132,7 @@ def make(world: World, workshop: Workshop, uv: Uv, order: Order) -> Prepared:
                 "project": recipe.folder,
                 "profile": order.profile,
                 "made": int(world.now()),
+                "site": site_of(Path(recipe.folder)).to_json(),
                 "blobs": sorted(digest.hex for digest in _needed(workshop, order)),
             },
         )

@@ -263,13 +263,18 @@ def _orders(
 
 
 def _purpose(job: Job) -> str:
-    """What files are asked for: the environments of a folder, or to be held for a target."""
+    """What files are asked for: the environments of a folder, or to be held for a target.
+
+    A target is known by its name, so that another driver here, or a file with other facts,
+    takes the place of what was asked for before.
+    """
     if not (job.wishes.fetch_only or job.not_here):
         return str(job.place.folder)
     import hashlib
     import json
 
-    named = json.dumps([str(job.place.folder), target_to_json(job.target)], sort_keys=True)
+    target = named_target(job.world, job.options)
+    named = json.dumps([str(job.place.folder), target, job.options.python])
     return hashlib.sha256(named.encode()).hexdigest()
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from provisioner.adapters.environment import note_use
 from provisioner.errors import NotPreparedError, UsageError, said
 from provisioner.workflow.place import folder_of, state_of
 from provisioner.workflow.switch import find_prepared
@@ -43,6 +44,7 @@ def command_environment(world: World, options: Options) -> dict[str, str]:
             causes=(f"there is no `{environment}`",),
             hint=f"`gpuenv switch {prepared.profile}` makes it again",
         )
+    note_use(environment)
     variables = {name: value for name, value in world.variables.items() if name not in _FOREIGN}
     path = world.variables.get("PATH", os.defpath)
     return variables | {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from provisioner.adapters.inventory import Inventory, Usage, usage
+from provisioner.adapters.inventory import Beside, Inventory, Usage, usage
 from provisioner.adapters.leases import Leases
 from provisioner.adapters.processes import environments_in_use
 from provisioner.adapters.records import Records
@@ -98,13 +98,11 @@ def store_gc(world: World, options: Options, limits: Limits, *, dry_run: bool) -
     if not store.root.is_dir():
         return GcResult(dry_run=dry_run, removals=(), freed=0, kept=0, notes=())
     inventory, leases = Inventory(store.root), Leases(store.root)
-    proc = world.root / "proc"
-    total = usage([store.root]).bytes
-    other = total - usage([store.root / "blobs"]).bytes
     if dry_run:
-        going, notes = _choose(world, store, limits, other, proc)
+        going, notes = _choose(world, store, limits, _beside(inventory, limits))
         removals, freed = _measured(going.chosen)
-        kept = total - usage(path for _, _, paths in going.chosen for path in paths).bytes
+        gone = [path for _, _, paths in going.chosen for path in paths]
+        kept = usage([store.root]).bytes - usage([*gone, store.root / "trash"]).bytes
     else:
         store.open()
         tell_of_locks(world, store.root)
@@ -112,8 +110,9 @@ def store_gc(world: World, options: Options, limits: Limits, *, dry_run: bool) -
             _WAIT_SECONDS, lambda holder: world.progress.note(f"waiting for {holder}")
         ):
             inventory.empty_trash()
+            beside = _beside(inventory, limits)
             with leases.removing():
-                going, notes = _choose(world, store, limits, other, proc)
+                going, notes = _choose(world, store, limits, beside)
                 thrown = list(_throw(inventory, going))
             leases.clear(world.now())
             inventory.remove_claim_locks()
@@ -125,8 +124,9 @@ def store_gc(world: World, options: Options, limits: Limits, *, dry_run: bool) -
     return GcResult(dry_run=dry_run, removals=removals, freed=freed, kept=max(kept, 0), notes=notes)
 
 
-def _of(removals: Iterable[Removal], kind: Kind) -> int:
-    return sum(item.usage.bytes for item in removals if item.kind == kind)
+def _beside(inventory: Inventory, limits: Limits) -> Beside | None:
+    """What lies beside the blobs, where that counts; measured before anybody has to wait."""
+    return None if limits.max_size is None else Beside(inventory.root)
 
 
 def _measured(
@@ -152,7 +152,7 @@ def _throw(inventory: Inventory, going: _Going) -> Iterator[tuple[Kind, str, lis
 
 
 def _choose(
-    world: World, store: Store, limits: Limits, other: int, proc: Path
+    world: World, store: Store, limits: Limits, beside: Beside | None
 ) -> tuple[_Going, tuple[str, ...]]:
     """What goes, and what is to be told about the rest.
 
@@ -160,14 +160,20 @@ def _choose(
         IntegrityError: what tells who needs what is damaged.
     """
     root, now = store.root, world.now()
+    inventory = Inventory(root)
     alive = Leases(root).alive(now)
     before = alive[0].since if alive else float("inf")
-    survey = take_survey(
-        root, store.lower, forget_before=None if limits.max_age is None else now - limits.max_age
-    )
+    too_old = float("inf") if limits.max_age is None else now - limits.max_age
+    forget_before = None if limits.max_age is None else too_old
+    survey = take_survey(root, store.lower, forget_before=forget_before)
     _refuse_damaged(root, survey)
     going = _Going()
+    used = environments_in_use(root / "envs", world.root / "proc")
+    _choose_environments(inventory, survey, used, min(before, too_old), going)
     needed = survey.needed
+    _choose_parts(inventory, needed - survey.there, min(before, too_old), going)
+    gone = {path for _, _, paths in going.chosen for path in paths}
+    other = beside.without(gone) if beside else 0
     for blob in to_remove(
         survey.held.values(), needed, limits, other_bytes=other, now=now, before=before
     ):
@@ -175,13 +181,11 @@ def _choose(
         going.add("blobs", names[0] if names else blob.digest.hex, store.blob(blob.digest))
         going.digests.append(blob.digest)
     stay = survey.held.keys() - set(going.digests)
-    used = environments_in_use(root / "envs", proc)
-    _choose_environments(Inventory(root), survey, used, before, going)
-    _choose_parts(Inventory(root), needed, before, going)
     nobody = not (survey.living or survey.pins)
     found = stay | survey.found_below.keys()
-    _choose_pages(Inventory(root), found, before, going, every=nobody)
-    _choose_rest(root, survey, stay, before, going)
+    _choose_pages(inventory, found, min(before, too_old), going, every=nobody)
+    _choose_rest(root, survey, stay, min(before, too_old), going)
+    going.chosen.sort(key=lambda item: KINDS.index(item[0]))
     return going, tuple(_notes(survey, alive, used))
 
 
@@ -192,7 +196,7 @@ def _choose_environments(
     # One whose mark tells nothing may be that of a project whose state cannot be read.
     doubt = not all(project.known for project in survey.living)
     for item in survey.environments:
-        changed = max(item.changed, item.mark.made if item.mark else 0.0)
+        changed = max(item.changed, item.mark.used if item.mark else 0.0)
         unclear = doubt and item.mark is not None and item.mark.folder is None
         if item.path.name not in stay and changed < before and not unclear:
             mark = item.path.with_name(f"{item.path.name}.json")
@@ -203,11 +207,11 @@ def _choose_environments(
 
 
 def _choose_parts(
-    inventory: Inventory, needed: frozenset[Digest], before: float, going: _Going
+    inventory: Inventory, lacking: frozenset[Digest], before: float, going: _Going
 ) -> None:
     from provisioner.adapters._files import is_held
 
-    wanted = {digest.hex for digest in needed}
+    wanted = {digest.hex for digest in lacking}
     for part in inventory.parts():
         # What a project still wants is gone on with by its next `prepare`.
         held = is_held(inventory.claim_lock(part.key))

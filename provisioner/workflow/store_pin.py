@@ -6,6 +6,7 @@ import fnmatch
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.adapters.leases import Leases
 from provisioner.adapters.records import FirstSeenNames
 from provisioner.adapters.roots import Pin, Pins
 from provisioner.core.reach import reachable
@@ -67,19 +68,11 @@ def store_pin(
     changed: list[Pin] = []
     if wanted:
         store.open()
-        known = [pin for _, pin in pins.every() if pin is not None]
-        survey = None if remove else take_survey(store.root)
-        for word in wanted:
-            found = (
-                [pin for pin in known if means(world, word, pin)]
-                if survey is None
-                else list(matching(world, survey, word, survey.held))
-            )
-            if not found:
-                raise unknown(word, pinned=remove)
-            changed += found
-        for pin in changed:
-            (pins.remove if remove else pins.add)(pin)
+        # What is found stays until it is pinned: no collection comes between.
+        with Leases(store.root).taking(lambda holder: world.progress.note(f"waiting for {holder}")):
+            changed = _meant(world, store, wanted, remove=remove)
+            for pin in changed:
+                (pins.remove if remove else pins.add)(pin)
     return PinResult(
         pins=tuple(pin for _, pin in pins.every() if pin is not None),
         changed=tuple(changed),
@@ -87,8 +80,27 @@ def store_pin(
     )
 
 
+def _meant(world: World, store: Store, wanted: Iterable[str], *, remove: bool) -> list[Pin]:
+    """The pins that words stand for: those to remove, or new ones."""
+    known = [pin for _, pin in Pins(store.root).every() if pin is not None]
+    survey = None if remove else take_survey(store.root)
+    meant: list[Pin] = []
+    for word in wanted:
+        found = (
+            [pin for pin in known if means(world, word, pin)]
+            if survey is None
+            else list(matching(world, survey, word, survey.held))
+        )
+        if not found:
+            raise unknown(word, pinned=remove)
+        meant += found
+    return meant
+
+
 def store_forget(world: World, options: Options, names: Iterable[str]) -> ForgetResult:
     """Forget which bytes file names had, so that a replaced file may come.
+
+    What they had stays right, for the projects that have it in their lock.
 
     Raises:
         GpuenvError: a name was never seen.

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provisioner.adapters._files import stamp_from
+from provisioner.adapters._whereabouts import Site
+from provisioner.adapters._whereabouts import whereabouts as whereabouts_of
 from provisioner.adapters.inventory import Inventory
 from provisioner.adapters.projects import find_home
 from provisioner.adapters.records import Records
@@ -20,8 +22,9 @@ from provisioner.errors import GpuenvError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from provisioner.adapters._whereabouts import Whereabouts
     from provisioner.adapters.inventory import Environment
-    from provisioner.adapters.roots import Pin, Root, Whereabouts
+    from provisioner.adapters.roots import Pin, Root
     from provisioner.adapters.state import State
     from provisioner.core.blob_record import BlobRecord, Stamp
     from provisioner.core.plan import LockedFile
@@ -149,7 +152,7 @@ def take_survey(
     """Look at a whole store, and at what the stores below it hold.
 
     A project of another host, or on a file system that is not mounted, is forgotten where it
-    asked for nothing since `forget_before`, in seconds since the epoch.
+    asked for nothing, and used nothing, since `forget_before`, in seconds since the epoch.
     """
     records, used, damaged = _records(root)
     held: dict[Digest, HeldBlob] = {}
@@ -203,9 +206,10 @@ def take_survey(
 def _records(root: Path) -> tuple[dict[Digest, BlobRecord], dict[Digest, float], list[Path]]:
     """The records, when each was last used, and those that cannot be read."""
     found, times, damaged = {}, {}, []
-    for digest, record, used in Records(root).every():
+    records = Records(root)
+    for digest, record, used in records.every():
         if record is None:
-            damaged.append(Records(root).path(digest))
+            damaged.append(records.path(digest))
         else:
             found[digest] = record
             times[digest] = used
@@ -232,19 +236,20 @@ def _projects(
     for item in environments:
         if item.mark and item.mark.folder:
             of_home.setdefault(_home_of(item.mark.folder), []).append(item)
-    for home in of_home:
-        known.setdefault(home, Root(home=home, host="", mount="", plans={}))
+    for home, own in of_home.items():
+        mark = max(own, key=_used).mark
+        known.setdefault(home, Root(home=home, site=mark.site if mark else Site(), plans={}))
     marks = {item.path.name: item for item in environments}
     projects = []
     gone = []
     for home, found in sorted(known.items()):
-        project = _project(found, of_home.get(home, ()), marks)
-        if (
-            forget_before is not None
-            and project.whereabouts in {"elsewhere", "unmounted"}
-            and max((plan.made for plan in found.plans.values()), default=0.0) < forget_before
-        ):
-            project = _gone(found)
+        own = of_home.get(home, [])
+        project = _project(found, own, marks)
+        if forget_before is not None and project.whereabouts in {"elsewhere", "unmounted"}:
+            used = [plan.made for plan in found.plans.values()]
+            used += [_used(item) for item in own]
+            if max(used, default=0.0) < forget_before:
+                project = _gone(found)
         projects.append(project)
         if not project.counts and home in files:
             gone.append(files[home])
@@ -252,7 +257,7 @@ def _projects(
 
 
 def _project(root: Root, own: Iterable[Environment], marks: Mapping[str, Environment]) -> Project:
-    whereabouts = root.whereabouts()
+    whereabouts = whereabouts_of(Path(root.home), root.site)
     if whereabouts == "gone":
         return _gone(root)
     state: State | None = None
@@ -303,6 +308,10 @@ def _gone(root: Root) -> Project:
         wanted=nothing,
         environments=nothing,
     )
+
+
+def _used(item: Environment) -> float:
+    return item.mark.used if item.mark else 0.0
 
 
 def _last_blobs(last: Mapping[str, Any] | None) -> Iterable[str]:

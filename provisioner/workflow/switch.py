@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.adapters.environment import is_intact, is_ours, is_outdated
+from provisioner.adapters.environment import is_intact, is_ours, is_outdated, note_use
 from provisioner.core.history import of_folder, with_prepared
 from provisioner.errors import IntegrityError, NotPreparedError
 from provisioner.workflow.place import folder_of, state_of, store_of
@@ -153,6 +153,7 @@ def _flip(
     # Written first: after a crash in between, the link tells which generation is active.
     if state != before:
         states.write(state)
+    note_use(Path(ready.environment))
     changed = states.flip(Path(ready.environment))
     was = before.history.current
     shell = world.variables.get("VIRTUAL_ENV")

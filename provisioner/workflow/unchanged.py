@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provisioner import __version__
-from provisioner.adapters.environment import is_intact
+from provisioner.adapters.environment import is_intact, note_use
 from provisioner.core.digest import Digest
 from provisioner.core.history import of_folder
 from provisioner.core.target_json import target_to_json
@@ -17,7 +18,6 @@ from provisioner.workflow.prepared import Count, PrepareResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from provisioner.adapters.state import State, StateFolder
     from provisioner.adapters.store import Store
@@ -74,6 +74,7 @@ def nothing_to_do(
         return None
     if signatures(last["inputs"]) != last["inputs"]:
         return None
+    note_use(Path(active.environment))
     return replace(
         result,
         fetched=Count(),

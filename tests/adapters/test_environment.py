@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from provisioner.adapters._files import is_held
 from provisioner.adapters.environment import (
     discard,
     file_hash,
@@ -17,6 +20,7 @@ from provisioner.adapters.environment import (
     is_ours,
     is_outdated,
     lock_stamp,
+    note_use,
     stamp,
 )
 from provisioner.core.history import Prepared
@@ -124,6 +128,51 @@ def test_what_is_no_environment_has_no_stamp(tmp_path: Path) -> None:
     assert stamp(tmp_path) is None
     with pytest.raises(GpuenvError, match="is not an environment"):
         finish(tmp_path, {})
+
+
+def test_a_process_holds_its_environment_though_a_collection_looks_as_it_starts(
+    tmp_path: Path,
+) -> None:
+    path = real_environment(tmp_path / "envs" / "demo")
+    finish(path, {})
+    # It comes before ours.
+    (site_of(path) / "_a.pth").write_text("import os; os.write(1, b'.')\n", encoding="utf-8")
+    mark = path.with_name("demo.json")
+    with mark.open(encoding="utf-8") as looking:
+        fcntl.flock(looking, fcntl.LOCK_EX)
+        process = subprocess.Popen(
+            [path / "bin" / "python", "-c", "import os, sys; os.write(1, b'!'); sys.stdin.read()"],
+            env=clean_environment(tmp_path),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"."
+        time.sleep(0.05)
+    try:
+        # Python reads these files twice in an environment.
+        assert process.stdout.read(1) + process.stdout.read(1) == b".!"
+        assert is_held(mark)
+    finally:
+        process.communicate()
+    assert not is_held(mark)
+
+
+def test_noting_a_use_changes_nothing_of_an_environment(tmp_path: Path) -> None:
+    path = tmp_path / "envs" / "demo"
+    mark = path.with_name("demo.json")
+    path.mkdir(parents=True)
+    note_use(path)
+    assert not mark.exists()
+    mark.write_text("{}", encoding="utf-8")
+    os.utime(mark, (5, 5))
+    os.utime(path, (5, 5))
+
+    note_use(path)
+
+    assert mark.stat().st_mtime > 5
+    assert (path.stat().st_mtime, mark.read_text(encoding="utf-8")) == (5, "{}")
 
 
 STARTED = """

@@ -188,3 +188,17 @@ def test_removing_locks_all_the_time_never_lets_two_hold_one(tmp_path: Path, flo
     remover.join()
 
     assert clashes == []
+
+
+def test_who_shares_a_lock_is_not_taken_for_whoever_had_it_alone_before(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with locked(path, wait_seconds=0):
+        assert f"process {os.getpid()}" in path.read_text(encoding="utf-8")
+
+    with (
+        locked(path, wait_seconds=0, shared=True),
+        pytest.raises(LockHeldError) as caught,
+        locked(path, wait_seconds=0),
+    ):
+        pass
+    assert caught.value.causes == ("held by another process",)

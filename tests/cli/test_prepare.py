@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -182,6 +183,21 @@ def test_fetch_only_makes_no_environment(
     later = machine.gpuenv(app, "prepare", "--only", "--json")
     assert (later.data["active"], line_of(app / ".venv")) == ("cu13", "cu13")
     assert {name: index.gets(name) for name in LOCKED} == dict.fromkeys(LOCKED, 0)
+
+
+def test_what_was_fetched_for_a_target_that_has_changed_is_asked_for_no_longer(
+    machine: Machine, app: Path
+) -> None:
+    saved = app.parent / "host.json"
+    for driver in ("580.65.06", "581.0.1"):
+        target = TARGET.replace("580.65.06", driver)
+        data = machine.gpuenv(app, "detect", "--target", target, "--json").data
+        saved.write_text(json.dumps(data), encoding="utf-8")
+        words = ("prepare", "--fetch-only", "--only", "--target", saved)
+        assert machine.gpuenv(app, *words).code == 0
+
+    (root,) = (machine.store / "roots").iterdir()
+    assert len(json.loads(root.read_text(encoding="utf-8"))["plans"]) == 1
 
 
 def test_dry_run_fetches_and_writes_nothing(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -47,6 +49,22 @@ def test_switch_gives_the_other_line_and_asks_nothing(
     assert line_of(prepared.link) == "cu12"
     assert index.requests == []
     assert prepared.machine.built() == list(prepared.builds)
+
+
+@pytest.mark.parametrize(
+    "words", [("switch", "cu13"), ("run", "--", "true"), ("prepare",)], ids=lambda words: words[0]
+)
+def test_every_use_of_an_environment_is_noted_for_a_collection(
+    prepared: Prepared, words: tuple[str, ...]
+) -> None:
+    environment = prepared.link.readlink()
+    mark = environment.with_name(f"{environment.name}.json")
+    os.utime(mark, (5, 5))
+
+    assert prepared.gpuenv(*words).code == 0
+
+    assert mark.stat().st_mtime > 5
+    assert json.loads(mark.read_text(encoding="utf-8"))["site"]["host"] == os.uname().nodename
 
 
 def test_switch_says_what_was_and_what_is(prepared: Prepared) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from provisioner.adapters._whereabouts import Site
+
 LONG_AGO = 1_000_000_000.0
 NO_LIMITS = Limits()
 
@@ -89,7 +91,13 @@ class FilledStore:
         )
 
     def environment(
-        self, name: str, project: Path | None, blobs: Iterable[Digest] = (), *, bytes_: int = 100
+        self,
+        name: str,
+        project: Path | None,
+        blobs: Iterable[Digest] = (),
+        *,
+        bytes_: int = 100,
+        site: Site | None = None,
     ) -> Path:
         """An environment, finished if it is of a project."""
         path = self.store.root / "envs" / name
@@ -100,6 +108,7 @@ class FilledStore:
                 "project": str(project),
                 "profile": "cu12",
                 "blobs": [digest.hex for digest in blobs],
+                **({"site": site.to_json()} if site else {}),
             }
             path.with_name(f"{name}.json").write_text(json.dumps(facts), encoding="utf-8")
         for each in (path, path.with_name(f"{name}.json")):

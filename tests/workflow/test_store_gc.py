@@ -18,12 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provisioner.adapters._files import locked
+from provisioner.adapters._whereabouts import Site
+from provisioner.adapters.environment import note_use
 from provisioner.adapters.leases import Leases
 from provisioner.adapters.roots import Pin, Pins, Roots
 from provisioner.adapters.store import StoredPage
 from provisioner.core.reach import Limits
-from provisioner.errors import IntegrityError, LockHeldError
+from provisioner.errors import GpuenvError, IntegrityError, LockHeldError
 from provisioner.workflow.ledger import Ledger
+from provisioner.workflow.store_pin import store_pin
 from tests.workflow.stores import LONG_AGO, FilledStore, digest_of
 
 ROOT = Path(__file__).parents[2]
@@ -186,6 +189,38 @@ def test_a_project_of_another_host_counts_until_it_is_too_old(filled: FilledStor
     assert (filled.held(), filled.environments()) == (set(), set())
 
 
+def test_a_project_of_another_host_that_uses_its_environment_is_not_too_old(
+    filled: FilledStore,
+) -> None:
+    blob = filled.blob("a")
+    folder = filled.root / "projects" / "app"
+    environment = filled.environment("app-1", folder, [blob])
+    filled.project("app", [environment], planned=[blob])
+    (path,) = (filled.store.root / "roots").iterdir()
+    data = json.loads(path.read_text(encoding="utf-8")) | {"host": "another-host"}
+    path.write_text(json.dumps(data), encoding="utf-8")
+    shutil.rmtree(folder)
+    note_use(environment)
+
+    filled.gc(Limits(max_age=3600.0))
+
+    assert (filled.held(), filled.environments()) == ({blob}, {"app-1"})
+
+
+def test_without_its_root_too_a_project_of_another_host_counts(filled: FilledStore) -> None:
+    blob = filled.blob("a")
+    folder = filled.root / "projects" / "app"
+    site = Site(host="another-host")
+    filled.project("app", [filled.environment("app-1", folder, [blob], site=site)])
+    shutil.rmtree(filled.store.root / "roots")
+    shutil.rmtree(folder)
+
+    result = filled.gc()
+
+    assert (filled.held(), filled.environments()) == ({blob}, {"app-1"})
+    assert result.notes == (f"project `{folder}` is elsewhere: what it needs stays",)
+
+
 @pytest.mark.parametrize("folder", ["roots", "pins"])
 def test_nothing_goes_while_it_is_not_known_who_needs_what(
     filled: FilledStore, folder: str
@@ -237,6 +272,107 @@ def test_limits_keep_what_was_used_last(filled: FilledStore) -> None:
     assert filled.held() == {needed}
     assert result.notes == ("what is needed takes more than `--max-size`",)
     assert oldest not in filled.held()
+
+
+def test_a_limit_of_size_counts_nothing_that_goes_anyway(filled: FilledStore) -> None:
+    spare = filled.blob("spare", used=filled.now - 100)
+    filled.environment("dead", None, bytes_=1_000_000)
+    trash = filled.store.root / "trash"
+    trash.mkdir()
+    (trash / "left").write_bytes(b"x" * 1_000_000)
+    limits = Limits(max_size=500_000)
+
+    told = filled.gc(limits, dry_run=True)
+    done = filled.gc(limits)
+
+    assert (told.of("environments"), told.of("blobs")) == ((1, 1_000_000), (0, 0))
+    assert (done.of("environments"), done.of("blobs")) == ((1, 1_000_000), (0, 0))
+    assert filled.held() == {spare}
+    assert told.kept < 500_000
+    assert done.kept < 500_000
+
+
+def test_what_shares_bytes_with_what_stays_frees_nothing(filled: FilledStore) -> None:
+    spare = filled.blob("spare", used=filled.now - 100)
+    folder = filled.root / "projects" / "app"
+    kept = filled.environment("app-1", folder, bytes_=100_000)
+    filled.project("app", [kept])
+    dead = filled.environment("dead", None, bytes_=0)
+    (dead / "lib" / "shared.so").hardlink_to(kept / "lib" / "module.py")
+    os.utime(dead, (LONG_AGO, LONG_AGO))
+
+    filled.gc(Limits(max_size=100_100))
+
+    assert filled.environments() == {"app-1"}
+    assert spare not in filled.held()
+
+
+def test_a_limit_of_age_keeps_whatever_is_young(filled: FilledStore) -> None:
+    part = filled.store.root / "partial" / f"{'ab' * 32}.0011"
+    part.mkdir()
+    young = filled.environment("young", None)
+    os.utime(young, (filled.now - 60, filled.now - 60))
+    used = filled.environment("used", filled.root / "projects" / "gone")
+    note_use(used)
+    filled.environment("old", None)
+    staged = filled.store.root / "pages" / ".x.0011.0123456789abcdef"
+    staged.touch()
+
+    filled.gc(Limits(max_age=3600.0))
+
+    assert filled.environments() == {"young", "used"}
+    assert part.exists()
+    assert staged.exists()
+    filled.gc()
+    assert (filled.environments(), part.exists(), staged.exists()) == (set(), False, False)
+
+
+def test_a_part_of_what_is_held_goes_though_it_is_needed(filled: FilledStore) -> None:
+    digest = filled.blob("x")
+    filled.project("app", last=[digest])
+    part = filled.store.root / "partial" / f"{digest.hex}.0123"
+    part.mkdir()
+    (part / "part").write_bytes(b"half")
+    os.utime(part, (LONG_AGO, LONG_AGO))
+
+    filled.gc()
+
+    assert not part.exists()
+    assert filled.held() == {digest}
+
+
+@pytest.mark.parametrize("body", ["", "a/b", 7, None, [], "../../roots/x"])
+def test_a_page_whose_head_is_damaged_goes_and_nothing_else(
+    filled: FilledStore, body: object
+) -> None:
+    filled.project("app")
+    head = filled.store.root / "pages" / f"{'ab' * 32}.json"
+    head.write_text(json.dumps({"url": "https://x.test/", "body": body}), encoding="utf-8")
+    os.utime(head, (LONG_AGO, LONG_AGO))
+
+    assert [(item.kind, item.label) for item in filled.gc().removals] == [("pages", head.name)]
+
+
+def test_what_is_told_to_be_pinned_is_there(filled: FilledStore) -> None:
+    digest = filled.blob("x.whl")
+    told: list[object] = []
+
+    def pin() -> None:
+        try:
+            told.extend(store_pin(filled.world, filled.options, ("x.whl",), remove=False).changed)
+        except GpuenvError as error:
+            told.append(error.code)
+
+    thread = threading.Thread(target=pin)
+    # A collection that has decided to remove it.
+    with Leases(filled.store.root).removing():
+        thread.start()
+        thread.join(0.3)
+        filled.store.place(digest).unlink()
+    thread.join(30)
+
+    assert told == ["unknown"]
+    assert list(Pins(filled.store.root).every()) == []
 
 
 def test_leftovers_of_killed_runs_go(filled: FilledStore) -> None:
