@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -207,3 +208,9 @@ def test_an_offence_is_found(module: str, source: str, fault: str) -> None:
 )
 def test_what_is_allowed_is_not_found(module: str, source: str) -> None:
     assert faults(f"provisioner.{module}", source) == []
+
+
+def test_a_prepare_that_has_nothing_to_do_does_without_packaging() -> None:
+    loaded = "import provisioner.workflow.prepare, sys; sys.exit('packaging' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", loaded], check=False).returncode == 0

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from provisioner.adapters._files import DAMAGED, read_json, unless_read_only, write_whole
 from provisioner.adapters._whereabouts import Site, site_from_json, site_of
 from provisioner.core.digest import Digest
-from provisioner.core.plan import LockedFile
 from provisioner.core.urls import without_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
+
+    from provisioner.core.plan import LockedFile
 
 _SCHEMA: Final = 1
 
@@ -164,6 +165,9 @@ def _root_json(root: Root) -> dict[str, Any]:
 
 def _parse(data: Any) -> Root | None:  # noqa: ANN401 - as JSON has it
     """Raises one of `DAMAGED` where it is damaged."""
+    # It takes `packaging`, which a `prepare` that has nothing to do does without.
+    from provisioner.core.plan import LockedFile
+
     if data is None:
         return None
     if data["schema"] != _SCHEMA:
