@@ -100,7 +100,9 @@ def test_the_store_of_another_user_is_read(
     first_prepare: Prepared, new_project: Callable[[Project], Path]
 ) -> None:
     machine = first_prepare.machine
-    reading = [("switch", "cu12"), ("switch", "cu13"), ("prepare", "--only"), ("store", "verify")]
+    # Another request than the other tests', so that everything is looked at anew.
+    again = ("prepare", "--only", "--profile", "cu13")
+    reading = [("switch", "cu12"), ("switch", "cu13"), again, ("store", "verify")]
 
     done = of_another_user(machine, first_prepare.folder, *reading)
     (refused,) = of_another_user(
