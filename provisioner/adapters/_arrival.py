@@ -17,7 +17,7 @@ from provisioner.core.ranges import Span, added, clipped, frontier, total
 from provisioner.errors import NetworkError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
     from provisioner.core.ranges import Spans
@@ -52,7 +52,7 @@ class Arrival:
         self._changing = threading.Condition()
         self._flushing = threading.Lock()
         self._writing = 0
-        self._closed = False
+        self._closed = self._is_lost = False
         self._synced = False
         self._hasher = hashlib.sha256()
         self._hashed = 0
@@ -112,13 +112,31 @@ class Arrival:
         import hashlib
 
         with self._flushing, self._changing:
-            self._file.truncate(0)
-            self._file.truncate(size or 0)
+            self._renew(size or 0)
             self._hasher = hashlib.sha256()
             self._hashed = self._flushed_bytes = 0
             self._done = ()
             self._journal = replace(self._journal, validator=validator, size=size, flushed=())
         self._save(self._journal, sync=False)
+
+    def _renew(self, size: int) -> None:
+        """Put a new file in the place of the one that is there.
+
+        Who took this one over may have published it: it is theirs to cut off.
+        """
+        staged = self._folder / _STAGED_PART
+        try:
+            file = staged.open("w+b", buffering=0)
+            try:
+                file.truncate(size)
+                staged.rename(self._path)
+            except BaseException:
+                file.close()
+                raise
+        except FileNotFoundError as error:
+            raise _taken(self._folder) from error
+        self._file.close()
+        self._file, self._inode = file, os.fstat(file.fileno()).st_ino
 
     def write(self, offset: int, block: bytes) -> None:
         """Write where a block belongs.
@@ -140,11 +158,15 @@ class Arrival:
                 written = os.pwrite(self._file.fileno(), view, at)
                 view, at = view[written:], at + written
             with self._changing:
+                before = frontier(self._done)
                 self._done = added(self._done, Span(offset, at))
+                if frontier(self._done) > before:
+                    self._changing.notify_all()
         finally:
             with self._changing:
                 self._writing -= 1
-                self._changing.notify_all()
+                if self._closed:
+                    self._changing.notify_all()
 
     def hash_more(self) -> bool:
         """Hash some more of what is there without a gap; whether there was any."""
@@ -163,6 +185,16 @@ class Arrival:
             with self._hashing:
                 self._hashing.notify_all()
         return moved
+
+    def wait_written(self, ended: Callable[[], bool]) -> None:
+        """Wait until there is more to hash; `wake` lets `ended` be looked at again."""
+        with self._changing:
+            self._changing.wait_for(lambda: frontier(self._done) > self._hashed or ended())
+
+    def wake(self) -> None:
+        """Let whoever waits for more look whether to end."""
+        with self._changing:
+            self._changing.notify_all()
 
     def wait_hashed(self, offset: int, seconds: float) -> int:
         """How many bytes from the first one on are hashed; waits a moment for more than these."""
@@ -199,7 +231,11 @@ class Arrival:
                 with suppress(OSError):
                     os.utime(self._folder / _JOURNAL)  # Somebody is still at it.
                 return
-            _sync_data(self._file.fileno())
+            try:
+                _sync_data(self._file.fileno())
+            except OSError:
+                self._is_lost = True
+                raise
             journal = replace(self._journal, flushed=done)
             self._save(journal, sync=True)
             self._journal, self._flushed_bytes = journal, total(done)
@@ -223,7 +259,8 @@ class Arrival:
     def close(self) -> None:
         """Leave what there is to the next try, if that can go on from there.
 
-        Where the file system is full, that is what was flushed before.
+        Where the file system is full, or failed to flush, that is what was flushed before:
+        Linux tells of a write that failed once, and lets the next flush succeed (fsync(2)).
         """
         with self._changing:
             self._closed = True
@@ -233,7 +270,8 @@ class Arrival:
                 self.discard()
                 return
             with suppress(OSError, NetworkError):
-                self.flush()
+                if not self._is_lost:
+                    self.flush()
                 self._save(replace(self._journal, owner=None), sync=False)
             if not self._journal.flushed:
                 self.discard()
@@ -255,14 +293,8 @@ class Arrival:
 
     def _save(self, journal: Journal, *, sync: bool) -> None:
         """Write the journal; a reader or a crash sees the old or the new one."""
-        staged = self._folder / f"{_JOURNAL}.new"
         try:
-            with staged.open("w", encoding="utf-8") as file:
-                file.write(journal.text())
-                if sync:
-                    file.flush()
-                    os.fsync(file.fileno())
-            staged.replace(self._folder / _JOURNAL)
+            _write(self._folder, journal, sync=sync)
         except FileNotFoundError as error:
             raise _taken(self._folder) from error
         if sync:
@@ -273,6 +305,8 @@ class Arrival:
 
 
 _JOURNAL: Final = "journal.json"
+_STAGED_PART: Final = "part.new"
+_TAKING: Final = ".taking"
 
 
 def open_arrival(partial: Path, key: str) -> Arrival:
@@ -291,9 +325,10 @@ def adopt(partial: Path, key: str) -> Path:
     """A folder of this process's own for a key, with the most that others left of it.
 
     One rename takes an orphan over, so that of many processes one gets it, also where locks
-    do not work.
+    do not work. Until its journal names this process it has a name by which nobody takes it.
     """
     mine = partial / f"{key}.{os.urandom(8).hex()}"
+    taking = mine.with_name(f"{mine.name}{_TAKING}")
     orphans = sorted(_orphans(partial, key), reverse=True)
     mine.mkdir()
     adopted = False
@@ -302,8 +337,16 @@ def adopt(partial: Path, key: str) -> Path:
             remove(folder)
             continue
         with suppress(OSError):
-            folder.rename(mine)  # An empty folder gives way.
+            # Whoever finds it half taken over goes by its age, which begins now.
+            os.utime(folder / _JOURNAL)
+        with suppress(OSError):
+            folder.rename(taking)
             adopted = True
+    if adopted:
+        with suppress(OSError):
+            _write(taking, replace(_read(taking) or Journal(owner=None), owner=this_process()))
+        with suppress(OSError):
+            taking.rename(mine)  # An empty folder gives way.
     return mine
 
 
@@ -319,7 +362,7 @@ def arrived(partial: Path, key: str) -> tuple[int, int | None]:
 
 def remove(folder: Path) -> None:
     """Remove a folder of ours, whatever of it is there."""
-    for name in ("part", f"{_JOURNAL}.new", _JOURNAL):
+    for name in ("part", _STAGED_PART, f"{_JOURNAL}.new", _JOURNAL):
         with suppress(OSError):
             (folder / name).unlink()
     with suppress(OSError):
@@ -332,8 +375,10 @@ def _orphans(partial: Path, key: str) -> Iterator[tuple[int, Path]]:
     locked = is_exclusive(partial / f"{key}.lock")
     for folder in partial.glob(f"{key}.*/"):
         journal = _read(folder)
-        # Without a journal only a lock, or its age, can tell.
-        owner = journal.owner if journal else replace(me, space="unknown")
+        # Only a lock, or its age, can tell.
+        owner: Owner | None = replace(me, space="unknown")
+        if journal and not folder.name.endswith(_TAKING):
+            owner = journal.owner
         idle = _idle_seconds(folder)
         running = owner is not None and is_running(owner)
         if is_orphan(owner, me, locked=locked, running=running, idle_seconds=idle):
@@ -345,6 +390,16 @@ def _idle_seconds(folder: Path) -> float:
         with suppress(OSError):
             return time.time() - path.stat().st_mtime
     return 0.0
+
+
+def _write(folder: Path, journal: Journal, *, sync: bool = False) -> None:
+    staged = folder / f"{_JOURNAL}.new"
+    with staged.open("w", encoding="utf-8") as file:
+        file.write(journal.text())
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
+    staged.replace(folder / _JOURNAL)
 
 
 def _read(folder: Path) -> Journal | None:

@@ -11,13 +11,14 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import httpx
 
 from provisioner import __version__
-from provisioner.core.answers import pause_wished
+from provisioner.core.answers import BUSY, pause_wished
 from provisioner.core.urls import is_open, origin, without_secrets
 from provisioner.errors import GpuenvError, NetworkError, PolicyError, said
 
@@ -29,7 +30,7 @@ TRIES: Final = 3
 CONNECT_SECONDS: Final = 15.0
 _STALL_SECONDS: Final = 30.0
 _LONGEST_PAUSE: Final = 60.0
-RETRY_STATUS: Final = frozenset({429, 500, 502, 503, 504})
+RETRY_STATUS: Final = BUSY | {500, 502, 504}
 _MOST_REDIRECTS: Final = 20
 _BUNDLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
 """Where requests, curl and pip look, the first that is set; a file or a folder."""
@@ -93,6 +94,8 @@ class Http:
         self._connections = connections
         self._client: httpx.Client | None = None
         self._making = threading.Lock()
+        self._streams: WeakSet[Any] = WeakSet()
+        self._closed = threading.Event()
 
     @contextmanager
     def get(
@@ -112,12 +115,17 @@ class Http:
             NetworkError: no answer came, or it broke off.
             PolicyError: it would go over a network without encryption.
         """
+        if self._closed.is_set():
+            message = f"could not fetch `{without_secrets(url)}`"
+            raise NetworkError(message, causes=("it was stopped",), code="unreachable")
         client = self._open()
         passed = {name: value for name, value in (headers or {}).items() if name not in _HOP_BY_HOP}
         passed["accept-encoding"] = "identity"
         shown = without_secrets(url)
         try:
-            request = client.build_request(method, url, headers=passed)
+            request = client.build_request(
+                method, url, headers=passed, extensions={"trace": self._trace}
+            )
             response = self._send(client, request, tries or self._tries)
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             raise unreachable(shown, error) from error
@@ -128,15 +136,34 @@ class Http:
                 headers={name.lower(): value for name, value in response.headers.items()},
                 blocks=_blocks(response, shown, decoded=False),
                 decoded=_blocks(response, shown, decoded=True),
-                abort=lambda: _abort(response),
+                abort=lambda: _abort(response.extensions.get("network_stream")),
             )
         finally:
             response.close()
 
+    def abort(self) -> None:
+        """End every connection that is there now, also those that threads wait for."""
+        with self._making:
+            streams = tuple(self._streams)
+        for stream in streams:
+            _abort(stream)
+
     def close(self) -> None:
         """Close every connection."""
+        self._closed.set()
+        self.abort()
         if self._client is not None:
             self._client.close()
+
+    def _trace(self, event: str, facts: Mapping[str, Any]) -> None:
+        """Remember the streams of new connections: an answer that never came has none to end."""
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            stream = facts["return_value"]
+            with self._making:
+                self._streams.add(stream)
+            if self._closed.is_set():
+                # It came too late for `close`, and nobody else knows of it.
+                stream.close()
 
     def _send(self, client: httpx.Client, request: httpx.Request, tries: int) -> httpx.Response:
         """Send until an answer comes that is worth keeping, with growing pauses."""
@@ -153,7 +180,9 @@ class Http:
                     return response
                 wished = pause_wished(response.headers, time.time())
                 response.close()
-            time.sleep(pause_seconds(attempt, wished))
+            if self._closed.wait(pause_seconds(attempt, wished)):
+                message = "it was stopped"
+                raise httpx.ReadError(message, request=request)
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
     def _follow(self, client: httpx.Client, request: httpx.Request) -> httpx.Response:
@@ -325,9 +354,8 @@ def pause_seconds(attempt: int, wished: float | None) -> float:
     return min(least, _LONGEST_PAUSE) * random.uniform(1.0, 1.25)  # noqa: S311 - no secret
 
 
-def _abort(response: httpx.Response) -> None:
-    """End the connection: closing it would not wake a thread that waits for bytes."""
-    stream = response.extensions.get("network_stream")
+def _abort(stream: Any) -> None:  # noqa: ANN401 - of httpcore, which names no type for it
+    """End a connection: closing it would not wake a thread that waits for bytes."""
     found = stream.get_extra_info("socket") if stream is not None else None
     if isinstance(found, socket.socket):
         with suppress(OSError):

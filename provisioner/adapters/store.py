@@ -228,10 +228,13 @@ class Store:
                 code="wrong-hash",
             )
         path = self.place(found)
+        is_new = not path.parent.exists()
         path.parent.mkdir(exist_ok=True)
         self._remove_other(path)
         arrival.publish(path)
         sync_folder(path.parent)
+        if is_new:
+            sync_folder(path.parent.parent)
         return found
 
     def page(self, key: str) -> StoredPage | None:

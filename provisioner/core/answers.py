@@ -18,7 +18,9 @@ BUSY: Final = frozenset({429, 503})
 _OK: Final = 200
 _PARTIAL: Final = 206
 _OUT_OF_RANGE: Final = 416
-_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+# No file has more bytes than these digits can name, and Python converts only so many.
+_LENGTH: Final = re.compile(r"\d{1,18}", re.ASCII)
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 # A date has whole seconds: younger than this, another version may have had the same one.
 _SETTLED_SECONDS: Final = 60.0
 
@@ -78,7 +80,7 @@ def meaning(
         encoded = headers.get("content-encoding", "identity") != "identity"
         length = headers.get("content-length", "")
         return Whole(
-            size=int(length) if length.isdecimal() and not encoded else None,
+            size=int(length) if _LENGTH.fullmatch(length) and not encoded else None,
             validator=None if encoded else strong_validator(headers),
             encoded=encoded,
         )
@@ -110,13 +112,18 @@ def _part(
 
 def strong_validator(headers: Mapping[str, str]) -> str | None:
     """What bytes can be compared by (RFC 9110, section 8.8): an ETag, or an old enough date."""
-    etag = headers.get("etag", "")
-    if etag.startswith('"'):
-        return etag
+    if tag := strong_tag(headers):
+        return tag
     modified, date = (_date(headers.get(name, "")) for name in ("last-modified", "date"))
-    if etag or modified is None or date is None:
+    if headers.get("etag") or modified is None or date is None:
         return None
     return headers["last-modified"] if date - modified >= _SETTLED_SECONDS else None
+
+
+def strong_tag(headers: Mapping[str, str]) -> str | None:
+    """An ETag that bytes can be compared by (RFC 9110, section 8.8.1)."""
+    etag = headers.get("etag", "")
+    return etag if etag.startswith('"') else None
 
 
 def pause_wished(headers: Mapping[str, str], now: float) -> float | None:

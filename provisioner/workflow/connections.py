@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from provisioner.adapters.http import TRIES
 from provisioner.core.allowance import Allowance
 from provisioner.core.urls import origin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _MEASURE_SECONDS: Final = 0.5
 _POLL_SECONDS: Final = 0.1
@@ -23,8 +25,10 @@ class _Host:
 
     allowance: Allowance = field(default_factory=Allowance)
     used: int = 0
+    served: int = 0
     waiting: int = 0
     not_before: float = 0.0
+    refusals: int = 0
     received: int = 0
     since: float = 0.0
     least_used: int = 0
@@ -34,22 +38,32 @@ class Connections:
     """Counts connections, measures what they bring, and says who may open one more.
 
     Every file has a right to one; further ones go to whoever asks first, as long as they are
-    worth it.
+    worth it. A host that refuses us several times, and sends nothing meanwhile, is given up
+    for all files at once.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`note` is told, in words for people, when a host is waited for."""
         self._clock = clock
+        self._note = note
         self._hosts: dict[str, _Host] = {}
         self._changing = threading.Condition()
 
     def first(self, url: str, stopped: Callable[[], bool]) -> bool:
-        """Wait for a file's first connection; False where everything is to stop."""
+        """Wait for a file's first connection.
+
+        False where everything is to stop, or the host was given up.
+        """
         with self._changing:
             host = self._host(url)
             host.waiting += 1
             try:
                 while not self._is_free(host, host.allowance.first_limit):
-                    if stopped():
+                    if stopped() or self._is_given_up(host):
                         return False
                     self._changing.wait(_POLL_SECONDS)
             finally:
@@ -83,6 +97,7 @@ class Connections:
         with self._changing:
             host = self._host(url)
             host.received += count
+            host.refusals = 0
             now = self._clock()
             if now - host.since >= _MEASURE_SECONDS:
                 # Fewer than are allowed say nothing about whether more would be worth it.
@@ -90,23 +105,57 @@ class Connections:
                     host.allowance = host.allowance.measured(host.received / (now - host.since))
                 self._measure_anew(host)
 
-    def strained(self, url: str, pause: float = 0.0) -> None:
-        """The host refused a connection, or broke one; no further one for `pause` seconds."""
+    def strained(self, url: str) -> None:
+        """The host broke a connection, or refused one."""
+        with self._changing:
+            self._strain(self._host(url))
+
+    def refused(self, url: str, status: int, pause: float) -> bool:
+        """The host has enough; no new connection for `pause` seconds. Whether to give it up.
+
+        What is refused in such a pause is refused in the same moment, and counted once.
+        """
         with self._changing:
             host = self._host(url)
-            host.allowance = host.allowance.refused()
-            host.not_before = max(host.not_before, self._clock() + pause)
-            self._measure_anew(host)
+            now = self._clock()
+            if now >= host.not_before and not host.served:
+                host.refusals = 1 if host.refusals >= TRIES else host.refusals + 1
+                if host.refusals < TRIES:
+                    self._note(
+                        f"`{origin(url)}` answered with status {status}, "
+                        f"and is asked again in {max(1, round(pause))} s"
+                    )
+            host.not_before = max(host.not_before, now + pause)
+            self._strain(host)
+            return self._is_given_up(host)
 
-    def used(self, url: str) -> int:
-        """How many connections a host has now, over all files."""
+    def is_given_up(self, url: str) -> bool:
+        """Whether a host was given up, until it wishes to be asked again."""
         with self._changing:
-            return self._host(url).used
+            return self._is_given_up(self._host(url))
+
+    @contextmanager
+    def served(self, url: str) -> Iterator[None]:
+        """The host sends bytes meanwhile; who else is refused waits for their end."""
+        with self._changing:
+            self._host(url).served += 1
+        try:
+            yield
+        finally:
+            with self._changing:
+                self._host(url).served -= 1
 
     def limit(self, url: str) -> int:
         """How many connections a host gets now."""
         with self._changing:
             return self._host(url).allowance.limit
+
+    def _is_given_up(self, host: _Host) -> bool:
+        return host.refusals >= TRIES and self._clock() < host.not_before
+
+    def _strain(self, host: _Host) -> None:
+        host.allowance = host.allowance.refused()
+        self._measure_anew(host)
 
     def _is_free(self, host: _Host, limit: int) -> bool:
         return host.used < limit and self._clock() >= host.not_before

@@ -8,11 +8,11 @@ from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from provisioner.errors import NetworkError
-from provisioner.workflow.wanted import STOPPED
+from provisioner.errors import GpuenvError, IntegrityError, NetworkError, SpaceError
+from provisioner.workflow.wanted import STOPPED, stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from provisioner.adapters._arrival import Arrival
     from provisioner.core.digest import Digest
@@ -145,12 +145,12 @@ class Deliveries:
         self._open: dict[Digest, Delivery] = {}
         self._queue: deque[Delivery] = deque()
         self._threads: list[threading.Thread] = []
-        self.failure: BaseException | None = None
+        self._failures: list[BaseException] = []
 
     def plan(self, files: Iterable[LockedFile]) -> None:
         """Begin with files that are missing, the first of them first."""
         with self._changing:
-            self.failure = None
+            self._failures = []
             for file in files:
                 if known := self._open.get(file.digest):
                     known.planned = True
@@ -186,8 +186,12 @@ class Deliveries:
             for delivery in cancelled:
                 del self._open[delivery.file.digest]
         for delivery in cancelled:
-            message = f"fetching `{delivery.file.name}` was stopped"
-            delivery.ends(NetworkError(message, code=STOPPED))
+            delivery.ends(stopped(delivery.file.name))
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What files of the plan have failed with, all of it."""
+        return all_in_one(tuple(self._failures))
 
     @property
     def under_way(self) -> int:
@@ -231,9 +235,41 @@ class Deliveries:
             error = raised
         with self._changing:
             del self._open[delivery.file.digest]
-            if error is not None and delivery.planned and self.failure is None:
-                self.failure = error
+            if error is not None and delivery.planned:
+                self._failures.append(error)
             if self.failure is None:
                 self._begin_more()
             self._changing.notify_all()
         delivery.ends(error)
+
+
+_GRAVEST: Final = (SpaceError, IntegrityError, NetworkError, GpuenvError)
+
+
+def all_in_one(errors: Sequence[BaseException]) -> BaseException | None:
+    """Several failures as one: the gravest, with the others as its causes.
+
+    What was only stopped was so for another one. What is no error of ours is raised as it is,
+    unless the disk is full.
+    """
+    told = [error for error in errors if getattr(error, "code", None) != STOPPED] or errors
+    if len(told) < 2:  # noqa: PLR2004 - one needs nothing
+        return told[0] if told else None
+    first, *others = sorted(told, key=_gravity)
+    if not isinstance(first, GpuenvError):
+        return first
+    kind = next(kind for kind in _GRAVEST if isinstance(first, kind))
+    causes = dict.fromkeys((*first.causes, *(_in_words(error) for error in others)))
+    causes.pop(first.message, None)
+    return kind(first.message, causes=tuple(causes), hint=first.hint, code=first.code)
+
+
+def _gravity(error: BaseException) -> float:
+    ranks = (rank for rank, kind in enumerate(_GRAVEST) if isinstance(error, kind))
+    return next(ranks, 0.5)
+
+
+def _in_words(error: BaseException) -> str:
+    if isinstance(error, GpuenvError):
+        return ": ".join(filter(None, (error.message, "; ".join(error.causes))))
+    return f"{type(error).__name__}: {error}"

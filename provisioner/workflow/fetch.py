@@ -6,6 +6,7 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+from provisioner.adapters._arrival import TAKEN
 from provisioner.adapters.archives import UNFIT, check_archive
 from provisioner.adapters.http import RETRY_STATUS, TRIES, pause_seconds
 from provisioner.core.answers import BUSY, Misfit, Part, Refusal, Whole, meaning
@@ -13,8 +14,15 @@ from provisioner.core.ranges import SMALL_BYTES, Span, Work, total
 from provisioner.core.slowness import SLOW_SECONDS
 from provisioner.errors import GpuenvError, IntegrityError, NetworkError
 from provisioner.workflow.connections import Connections
-from provisioner.workflow.parts import PATIENCE_BYTES, Parts
-from provisioner.workflow.wanted import MISFIT, STOPPED, RefusedError, Told, kept_headers
+from provisioner.workflow.parts import PATIENCE_BYTES, Parts, busy_seconds
+from provisioner.workflow.wanted import (
+    GIVEN_UP,
+    MISFIT,
+    STOPPED,
+    RefusedError,
+    Told,
+    kept_headers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +35,6 @@ if TYPE_CHECKING:
     from provisioner.workflow.progress import Progress
     from provisioner.workflow.wanted import Wanted
 
-_POLL_SECONDS: Final = 0.01
 _COMPRESSED: Final = (".gz", ".tgz")
 _ANOTHER: Final = "the server has another version of it"
 _UNMARKED: Final = "the server has nothing to tell its versions apart by"
@@ -36,7 +43,7 @@ _UNMARKED: Final = "the server has nothing to tell its versions apart by"
 class Fetcher:
     """Fetches files that are claimed; many threads may use it, each for a file of its own."""
 
-    def __init__(  # noqa: PLR0913 - what it works with, and two limits
+    def __init__(  # noqa: PLR0913 - where to, where from, who is told, and two rules
         self,
         store: Store,
         http: Http,
@@ -56,7 +63,7 @@ class Fetcher:
         self._progress = progress
         self._stopped = stopped
         self._check = check
-        self._connections = Connections()
+        self._connections = Connections(note=progress.note)
 
     def fetch(
         self,
@@ -78,8 +85,30 @@ class Fetcher:
         """
         told = Told(self._progress, wanted, self._stopped)
         tries = _Tries()
-        while True:
-            before = told.received
+        while not self._stopped.is_set():
+            try:
+                found = self._try(wanted, headers, told, tries, show)
+            except NetworkError as error:
+                if self._stopped.is_set():
+                    raise told.stopped() from error
+                raise
+            if not isinstance(found, float):
+                told.ends()
+                return found, told.received
+            self._stopped.wait(found)
+        raise told.stopped()
+
+    def _try(
+        self,
+        wanted: Wanted,
+        headers: Mapping[str, str],
+        told: Told,
+        tries: _Tries,
+        show: Callable[[Arrival | None], None],
+    ) -> Digest | float:
+        """The hash of a file that is in the store now, or the seconds until the next try."""
+        attempt = None
+        try:
             with self._store.arriving(wanted.claim) as arrival:
                 attempt = _Attempt(
                     wanted,
@@ -93,27 +122,32 @@ class Fetcher:
                 try:
                     with self._connection(wanted, told):
                         attempt.run(headers, one_stream=tries.one_stream)
-                    found = self._keep(arrival, wanted)
+                    return self._keep(arrival, wanted)
                 except (IntegrityError, NetworkError) as error:
                     show(None)
-                    if isinstance(error, IntegrityError) or error.code == MISFIT:
-                        tries.start_over(error, attempt)
-                        arrival.discard()
-                        told.starts_over("; ".join(error.causes))
-                        pause = 0.0
-                    else:
-                        # What the next try begins without has brought nothing.
-                        kept = told.received - before if arrival.validator else 0
-                        grew = kept >= PATIENCE_BYTES
-                        crowded = self._is_crowded(wanted, error)
-                        pause = tries.go_on(error, attempt, grew=grew, crowded=crowded)
+                    return self._next(wanted, error, tries, attempt)
                 except BaseException:
                     show(None)
                     raise
-                else:
-                    told.ends()
-                    return found, told.received
-            self._stopped.wait(pause)
+        except NetworkError as error:
+            if attempt is not None or error.code != TAKEN:
+                raise
+            return tries.go_on(error, in_parts=False, grew=False)
+
+    def _next(self, wanted: Wanted, error: GpuenvError, tries: _Tries, attempt: _Attempt) -> float:
+        """The seconds after which to try again, or raise the error."""
+        if isinstance(error, IntegrityError) or error.code == MISFIT:
+            tries.start_over(error, attempt)
+            attempt.discard(error)
+            return 0.0
+        if isinstance(error, RefusedError) and error.status in BUSY:
+            pause = tries.wait(error.wished)
+            # `Parts` has asked often enough itself.
+            if attempt.in_parts or self._connections.refused(wanted.url, error.status, pause):
+                raise error
+            return pause
+        grew = attempt.kept >= PATIENCE_BYTES
+        return tries.go_on(error, in_parts=attempt.in_parts, grew=grew)
 
     def _keep(self, arrival: Arrival, wanted: Wanted) -> Digest:
         """Make a whole arrival a blob, unless it is unfit for anybody."""
@@ -126,18 +160,11 @@ class Fetcher:
                 raise
         return self._store.keep(arrival, wanted.digest, wanted.name)
 
-    def _is_crowded(self, wanted: Wanted, error: NetworkError) -> bool:
-        """Whether a host has enough with the other files that it sends us."""
-        if not (isinstance(error, RefusedError) and error.status in BUSY):
-            return False
-        self._connections.strained(wanted.url, pause_seconds(1, error.wished))
-        return self._connections.used(wanted.url) > 0
-
     @contextmanager
     def _connection(self, wanted: Wanted, told: Told) -> Iterator[None]:
         """A file's first connection to a host."""
         if not self._connections.first(wanted.url, self._stopped.is_set):
-            raise told.stopped()
+            raise told.stopped() if self._stopped.is_set() else wanted.given_up()
         try:
             yield
         finally:
@@ -148,7 +175,7 @@ class _Tries:
     """How often one file was tried, and how it is going to be tried next."""
 
     def __init__(self) -> None:
-        self._failures = 0
+        self._failures = self._refusals = 0
         self._starts = 0
         self.one_stream = False
 
@@ -164,17 +191,19 @@ class _Tries:
         # A misfit to what was left over may be just another version, which parts are good for.
         self.one_stream = wrong or not attempt.resumed
 
-    def go_on(self, error: NetworkError, attempt: _Attempt, *, grew: bool, crowded: bool) -> float:
+    def wait(self, wished: float | None) -> float:
+        """The seconds to wait after one more refusal of a busy host."""
+        self._refusals += 1
+        return busy_seconds(self._refusals, wished)
+
+    def go_on(self, error: GpuenvError, *, in_parts: bool, grew: bool) -> float:
         """The seconds after which to go on, or raise the error.
 
-        Whatever brought more, or was refused for our own other files, is no failure.
+        Whatever brought more is no failure.
         """
-        if grew:
-            self._failures = 0
-        elif not crowded:
-            self._failures += 1
+        self._failures = 0 if grew else self._failures + 1
         # `Parts` has tried often enough itself.
-        if self._failures >= TRIES or attempt.in_parts or not _is_worth_another(error):
+        if self._failures >= TRIES or in_parts or not _is_worth_another(error):
             raise error
         wished = error.wished if isinstance(error, RefusedError) else None
         return pause_seconds(max(1, self._failures), wished)
@@ -201,6 +230,7 @@ class _Attempt:
         self._told = told
         self._http = http
         self._connections = connections
+        self._before = told.received
         self.resumed = bool(arrival.done)
         self.in_parts = False
         self.is_named = wanted.digest is not None
@@ -244,6 +274,16 @@ class _Attempt:
             else:
                 self._receive_parts(answer, found, headers)
 
+    @property
+    def kept(self) -> int:
+        """How many bytes it brought that the next one goes on with."""
+        return self._told.received - self._before if self._arrival.validator else 0
+
+    def discard(self, reason: GpuenvError) -> None:
+        """Keep nothing of what is there, and tell why."""
+        self._arrival.discard()
+        self._told.starts_over("; ".join(reason.causes))
+
     def _first_part(self) -> Span | None:
         """What to ask for first; None for all of a file that is small for sure."""
         arrival, size = self._arrival, self._wanted.size
@@ -255,6 +295,8 @@ class _Attempt:
 
     def _receive_whole(self, answer: Answer, found: Whole, *, may_go_on: bool) -> None:
         wanted, arrival = self._wanted, self._arrival
+        if differs := wanted.difference(found.size):
+            raise wanted.wrong_size(differs)
         if self.resumed:
             if found.size is not None and found.size > SMALL_BYTES and found.validator:
                 raise wanted.misfit(_ANOTHER)
@@ -266,19 +308,29 @@ class _Attempt:
         self._told.starts(0, wanted.size or found.size)
         decoded = found.encoded and not wanted.name.endswith(_COMPRESSED)
         at = 0
-        with _hashing(arrival, found.size, self._show):
+        with (
+            self._connections.served(wanted.url),
+            _hashing(arrival, found.size, self._show),
+        ):
             for block in answer.decoded if decoded else answer.blocks:
+                # Without a length only this ends a body that has no end.
+                if at + len(block) > wanted.most_bytes:
+                    raise wanted.wrong_size(wanted.difference(at + len(block)))
                 arrival.write(at, block)
                 at += len(block)
                 self._told.advances(len(block))
                 self._connections.received(wanted.url, len(block))
                 arrival.flush_if_due()
+        if wanted.size is not None and at < wanted.size:
+            raise wanted.cut_short(at, wanted.size)
 
     def _receive_parts(self, answer: Answer, found: Part, headers: Mapping[str, str]) -> None:
         wanted, arrival = self._wanted, self._arrival
         validator = arrival.validator if self.resumed else found.validator
         if validator is None:
             raise wanted.misfit(_UNMARKED)
+        if differs := wanted.difference(found.size):
+            raise wanted.misfit(differs)
         if not self.resumed:
             arrival.begin(validator=validator if wanted.digest else None, size=found.size)
         self.in_parts = True
@@ -297,10 +349,10 @@ class _Attempt:
             parts.run(answer, found.span)
 
 
-def _is_worth_another(error: NetworkError) -> bool:
+def _is_worth_another(error: GpuenvError) -> bool:
     if isinstance(error, RefusedError):
         return error.status in RETRY_STATUS
-    return error.code != STOPPED
+    return error.code not in {STOPPED, GIVEN_UP}
 
 
 @contextmanager
@@ -317,7 +369,7 @@ def _hashing(arrival: Arrival, size: int | None, show: Callable[[Arrival], None]
         with suppress(OSError):  # Asked for its digest, the arrival says so again.
             while not ended.is_set():
                 if not arrival.hash_more():
-                    ended.wait(_POLL_SECONDS)
+                    arrival.wait_written(ended.is_set)
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()
@@ -325,4 +377,5 @@ def _hashing(arrival: Arrival, size: int | None, show: Callable[[Arrival], None]
         yield
     finally:
         ended.set()
+        arrival.wake()
         thread.join()

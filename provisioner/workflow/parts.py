@@ -28,6 +28,9 @@ PATIENCE_BYTES: Final = 1 << 18
 """A try that brought so much is forgiven when it fails."""
 
 _TICK_SECONDS: Final = 0.05
+# So rarely it is looked while nothing comes.
+_LONGEST_TICK: Final = 0.5
+_MOST_DOUBLINGS: Final = 5
 _RATES_KEPT: Final = 8
 _END_SECONDS: Final = 2.0
 _WHOLE: Final = "the server sent the whole file instead of a part"
@@ -45,6 +48,11 @@ class _Flow:
     def rate(self, now: float) -> float:
         """Bytes a second."""
         return self.count / max(now - self.since, 1e-3)
+
+
+def busy_seconds(refusals: int, wished: float | None) -> float:
+    """How long to wait after so many refusals in a row of a host that is busy."""
+    return pause_seconds(min(refusals, _MOST_DOUBLINGS), wished)
 
 
 class Parts:
@@ -90,8 +98,9 @@ class Parts:
         self._further = 0
         self._ending = False
         self._error: BaseException | None = None
-        self._failures = 0
-        self._failed_at = self._not_before = 0.0
+        self._failures = self._refusals = 0
+        self._failed_at = self._refused_at = self._not_before = 0.0
+        self._refusal: RefusedError | None = None
         self._received_then = told.received
         # What is little is not worth a second connection.
         self._alone = size - total(arrival.done) <= SMALL_BYTES
@@ -105,9 +114,13 @@ class Parts:
         try:
             with self._changing:
                 self._start(part, answer)
+            tick = _TICK_SECONDS
             while not self._is_over():
+                before = self._told.received
                 with self._changing:
-                    self._changing.wait(_TICK_SECONDS)
+                    self._changing.wait(tick)
+                moves = self._told.received > before
+                tick = _TICK_SECONDS if moves else min(2 * tick, _LONGEST_TICK)
                 self._told.advances(0)
                 self._arrival.flush_if_due()
                 self._give_up_slow()
@@ -127,7 +140,11 @@ class Parts:
     def _grow(self) -> None:
         """Open further connections, while there is work for them and they are worth it."""
         with self._changing:
-            while self._work().left and time.monotonic() >= self._not_before:
+            if not self._running and self._connections.is_given_up(self._wanted.url):
+                self._error = self._error or self._refusal
+            while (
+                self._error is None and self._work().left and time.monotonic() >= self._not_before
+            ):
                 if self._running:
                     if self._alone or not self._connections.further(self._wanted.url):
                         return
@@ -197,6 +214,7 @@ class Parts:
         """The next part for a connection that has brought one; None where it is to end."""
         with self._changing:
             self._taken = self._taken.give_back(part)
+            self._refusals = 0
             self._rates.append(rate)
             if self._ending or (
                 self._running > 1 and self._connections.is_too_many(self._wanted.url)
@@ -229,7 +247,10 @@ class Parts:
 
     def _receive(self, answer: Answer, span: Span) -> int:
         at = span.start
-        with self._abortable(answer) as flow:
+        with (
+            self._abortable(answer) as flow,
+            self._connections.served(self._wanted.url),
+        ):
             try:
                 for block in answer.blocks:
                     piece = block[: span.stop - at]
@@ -245,7 +266,9 @@ class Parts:
                     raise _GivenUpError from error
                 raise
         if at < span.stop:
-            raise _GivenUpError if flow.given_up else self._wanted.cut_short()
+            if flow.given_up:
+                raise _GivenUpError
+            raise self._wanted.cut_short(at - span.start, span.length)
         return span.length
 
     @contextmanager
@@ -267,21 +290,34 @@ class Parts:
         with self._changing:
             if self._ending:
                 return
-            wished = error.wished if isinstance(error, RefusedError) else None
-            pause = pause_seconds(self._failures + 1, wished)
-            busy = isinstance(error, RefusedError) and error.status in BUSY
-            self._connections.strained(self._wanted.url, pause if busy else 0.0)
-            others = self._connections.used(self._wanted.url) - 1 - self._further
-            crowded = busy and (self._running > 1 or others > 0)
-            if crowded or began < self._failed_at:
+            if isinstance(error, RefusedError) and error.status in BUSY:
+                self._refused(error, began)
+                return
+            self._connections.strained(self._wanted.url)
+            if began < self._failed_at:
                 return
             grew = self._told.received - self._received_then >= PATIENCE_BYTES
             self._failures = 1 if grew else self._failures + 1
             self._failed_at = time.monotonic()
-            self._not_before = self._failed_at + pause
+            wished = error.wished if isinstance(error, RefusedError) else None
+            self._pause(pause_seconds(self._failures, wished))
             self._received_then = self._told.received
             if self._failures >= TRIES:
                 self._error = error
+
+    def _refused(self, error: RefusedError, began: float) -> None:
+        """The host has enough: no failure of this file, unless it is given up for all."""
+        self._refusal = error
+        if began >= self._refused_at:
+            self._refusals += 1
+            self._refused_at = time.monotonic()
+        pause = busy_seconds(self._refusals, error.wished)
+        self._pause(pause)
+        if self._connections.refused(self._wanted.url, error.status, pause):
+            self._error = self._error or error
+
+    def _pause(self, seconds: float) -> None:
+        self._not_before = max(self._not_before, time.monotonic() + seconds)
 
     def _fatal(self, error: BaseException) -> None:
         with self._changing:

@@ -16,6 +16,7 @@ from provisioner.adapters.gateway import (
     RelayAnswer,
 )
 from provisioner.adapters.store import StoredPage
+from provisioner.core.answers import strong_tag
 from provisioner.core.index_policy import SHIPPED, policy_for, subject_of
 from provisioner.core.pages import is_file, is_routed, named_files
 from provisioner.core.sources import LockedReleases
@@ -60,7 +61,7 @@ _NOT_FOUND: Final = 404
 # Neither retried nor taken for "no such package" by a client.
 _FAILED: Final = 424
 _PAGE_BYTES: Final = 64 << 20
-# What is connecting, or waits for another process, does not see that it has to stop.
+# What is connecting does not see that it has to stop.
 _END_SECONDS: Final = 5.0
 
 
@@ -100,6 +101,8 @@ class Pull:
         self._locked: set[Digest] = set()
         self._releases = LockedReleases()
         self._served: set[Digest] = set()
+        self._tools: list[LockedFile] = []
+        self.on_build_tools: Callable[[tuple[LockedFile, ...]], None] = lambda _: None
         self._failures: dict[str, GpuenvError] = {}
         self._fetcher = Fetcher(store, http, progress, self._stopped, check)
         self._deliveries = Deliveries(self._bring)
@@ -132,6 +135,8 @@ class Pull:
 
     def fetch(self, plan: FetchPlan) -> None:
         """Fetch what is missing, several files at once, in the plan's order.
+
+        Several failures are one error: the gravest, with the others as its causes.
 
         Raises:
             NetworkError: a file cannot be had; offline, all that are missing.
@@ -166,14 +171,13 @@ class Pull:
                 self._deliveries.wait()
                 self.check()
             except Exception:
-                # As it is now: that the rest is stopped is no failure.
-                failure = self._deliveries.failure
-                self._give_up(failure)
-                if failure is not None:
-                    raise failure from None
+                # Looked at before the rest is stopped, which is no failure.
+                failed = self._deliveries.failure is not None
+                self._give_up(failed=failed)
+                if failed and (failure := self._deliveries.failure):
+                    raise failure from None  # With what has failed since.
                 raise
         except KeyboardInterrupt:
-            self._http.close()
             self.close()
             raise
 
@@ -182,11 +186,11 @@ class Pull:
         if self._deliveries.failure is not None:
             raise self._deliveries.failure
 
-    def _give_up(self, failure: BaseException | None) -> None:
+    def _give_up(self, *, failed: bool) -> None:
         """Begin with nothing more, and wait for what is under way."""
         self._deliveries.cancel()
         # What else has failed says nothing of the files, but nobody waits for them any more.
-        if failure is None or isinstance(failure, SpaceError):
+        if not failed or self._stopped.is_set():
             self.close()
             return
         if self._deliveries.under_way:
@@ -195,9 +199,14 @@ class Pull:
 
     def close(self) -> None:
         """Stop what is under way."""
-        self._stopped.set()
+        self._stop()
         self._deliveries.cancel()
         self._deliveries.join(_END_SECONDS)
+
+    def _stop(self) -> None:
+        """Let everything end that fetches, or waits for bytes or another process."""
+        self._stopped.set()
+        self._http.abort()
 
     def blame_blobs(self, files: Iterable[LockedFile]) -> None:
         """Look for damage in blobs that a client could not use, and drop what is damaged.
@@ -282,12 +291,12 @@ class Pull:
         """A file that something named with its hash; handed on while it arrives."""
         subject = subject_of(file.key, index=file.index, is_hashed=True)
         cache_control = policy_for(subject, "", self._rules).cache_control
+        self._serves(file.digest, file)
         with ExitStack() as stack:
             if delivery := self._delivery(file, request.headers):
                 if request.method == "GET" and not _CONDITIONS & request.headers.keys():
                     following = stack.enter_context(delivery.follow())
                     if following:
-                        self._serves(file.digest)
                         yield ArrivingAnswer(
                             file=following.file,
                             size=following.size,
@@ -298,7 +307,6 @@ class Pull:
                         return
                 else:
                     delivery.wait()
-            self._serves(file.digest)
             yield FileAnswer(
                 path=self.store.blob(file.digest), tag=file.digest.hex, cache_control=cache_control
             )
@@ -325,7 +333,7 @@ class Pull:
     def _bring(self, delivery: Delivery) -> None:
         """Bring a file into the store; one process at a time fetches it."""
         file, key = delivery.file, delivery.file.digest.hex
-        awaited = Awaited(self._progress, self.store, key, file.name, file.size)
+        awaited = self._awaited(key, file.name, file.size)
         with self.store.claim(key, awaited.tell, awaited.look):
             if file.digest in self.store:
                 self._progress.finished(key)
@@ -337,7 +345,15 @@ class Pull:
                     digest=file.digest,
                     index=file.index,
                 )
-                self._receive(wanted, delivery.headers, delivery.shows)
+                try:
+                    self._receive(wanted, delivery.headers, delivery.shows)
+                except SpaceError:
+                    # The others would only fill it again.
+                    self._stop()
+                    raise
+
+    def _awaited(self, key: str, name: str, size: int | None) -> Awaited:
+        return Awaited(self._progress, self.store, key, name, size=size, stopped=self._stopped)
 
     def _receive(
         self,
@@ -363,8 +379,8 @@ class Pull:
         """
         if self.offline and not self._kept_file(key):
             raise not_kept(key, self.because)
-        awaited = Awaited(self._progress, self.store, claim_of(key), file_name(key), None)
-        with self.store.claim(claim_of(key), awaited.tell):
+        awaited = self._awaited(claim_of(key), file_name(key), None)
+        with self.store.claim(claim_of(key), awaited.tell, awaited.heed):
             kept = self._kept_file(key)
             if not (kept and self._is_current(request, kept)):
                 wanted = Wanted(name=file_name(key), url=request.url, size=None, digest=None)
@@ -392,7 +408,7 @@ class Pull:
         asked = {k: v for k, v in request.headers.items() if k == "authorization"}
         try:
             with self._http.get(request.url, asked, method="HEAD") as answer:
-                tag = _strong(answer.headers.get("etag", ""))
+                tag = strong_tag(answer.headers)
                 return answer.status == _OK and tag is not None and tag == kept.headers.get("etag")
         except NetworkError:
             if self.resolving:
@@ -495,10 +511,15 @@ class Pull:
     def _age(self, page: StoredPage) -> float:
         return max(0.0, time.time() - page.stored)
 
-    def _serves(self, digest: Digest) -> None:
-        if not self.resolving:
-            with self._counting:
-                self._served.add(digest)
+    def _serves(self, digest: Digest, file: LockedFile | None = None) -> None:
+        if self.resolving:
+            return
+        with self._counting:
+            is_new = digest not in self._served
+            self._served.add(digest)
+            if file and is_new and digest not in self._locked:
+                self._tools.append(file)
+                self.on_build_tools(tuple(self._tools))
 
 
 def _comes_into_it(file: LockedFile | Wanted) -> str:
@@ -536,8 +557,3 @@ def _unexpected(raised: Exception) -> GpuenvError:
         causes=(f"{type(raised).__name__}: {raised}",),
         code="gateway-failed",
     )
-
-
-def _strong(etag: str) -> str | None:
-    """An ETag that bytes can be compared by (RFC 9110, section 8.8.1)."""
-    return etag if etag.startswith('"') else None

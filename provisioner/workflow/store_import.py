@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -211,7 +212,13 @@ class _Taking:
         came = False
         if digest not in self._ledger:
             awaited = Awaited(
-                self._world.progress, self._store, digest.hex, member.name, member.size
+                self._world.progress,
+                self._store,
+                digest.hex,
+                member.name,
+                size=member.size,
+                # Whoever waits is the main thread, which Ctrl-C ends.
+                stopped=threading.Event(),
             )
             with self._store.claim(digest.hex, awaited.tell, awaited.look):
                 if digest not in self._store:

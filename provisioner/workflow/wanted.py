@@ -13,7 +13,7 @@ from provisioner.adapters.gateway import BodyAnswer
 from provisioner.core.answers import pause_wished
 from provisioner.core.plan import LockedFile
 from provisioner.core.urls import without_secrets
-from provisioner.errors import NetworkError
+from provisioner.errors import IntegrityError, NetworkError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 STOPPED: Final = "stopped"
 MISFIT: Final = "changed-upstream"
+GIVEN_UP: Final = "server-busy"
 
+# For a file whose size nobody has named; none is nearly as large.
+_FILE_BYTES: Final = 64 << 30
 _TOLD_SECONDS: Final = 0.1
 _LOOK_SECONDS: Final = 0.5
 _KEPT_HEADERS: Final = ("content-type", "etag", "last-modified", "cache-control")
@@ -66,11 +69,40 @@ class Wanted:
         message = f"`{self.key}` cannot be continued"
         return NetworkError(message, causes=(reason,), hint="try again", code=MISFIT)
 
-    def cut_short(self) -> NetworkError:
-        """Fewer bytes came than were promised."""
+    def cut_short(self, count: int, size: int) -> NetworkError:
+        """Fewer bytes came than there have to be."""
         message = f"could not fetch `{self.key}`"
-        cause = "the server sent fewer bytes than it said"
+        cause = f"expected {size} bytes, the server sent {count}"
         return NetworkError(message, causes=(cause,), code="unreachable")
+
+    def given_up(self) -> NetworkError:
+        """The server refused other files for so long that this one is not asked for."""
+        message = f"could not fetch `{self.key}`"
+        cause = "the server is too busy, also for other files"
+        return NetworkError(message, causes=(cause,), hint="try again later", code=GIVEN_UP)
+
+    @property
+    def most_bytes(self) -> int:
+        """How much is taken at most."""
+        return _FILE_BYTES if self.size is None else self.size
+
+    def difference(self, size: int | None) -> str:
+        """Why a file of the size that a server tells cannot be this one; empty if it can."""
+        if size is None:
+            return ""
+        if self.size is None:
+            most = f"at most {_FILE_BYTES} bytes are taken, the server sends {size}"
+            return most if size > _FILE_BYTES else ""
+        return "" if size == self.size else f"expected {self.size} bytes, the server sends {size}"
+
+    def wrong_size(self, reason: str) -> IntegrityError:
+        """The server has another file."""
+        return IntegrityError(
+            f"`{self.name}` has the wrong size",
+            causes=(reason,),
+            hint="the index serves other bytes than the lock names; nothing was kept",
+            code="wrong-size",
+        )
 
 
 class Told:
@@ -124,7 +156,7 @@ class Told:
 
     def stopped(self) -> NetworkError:
         """Everything is to stop."""
-        return NetworkError(f"fetching `{self._name}` was stopped", code=STOPPED)
+        return stopped(self._name)
 
     def _tell(self) -> None:
         self._told_at = time.monotonic()
@@ -136,8 +168,15 @@ class Told:
 class Awaited:
     """A file that another process may be fetching: who, and how far it is, by what it flushes."""
 
-    def __init__(
-        self, progress: Progress, store: Store, key: str, name: str, size: int | None
+    def __init__(  # noqa: PLR0913 - a file, who is told of it, and when to stop
+        self,
+        progress: Progress,
+        store: Store,
+        key: str,
+        name: str,
+        *,
+        size: int | None,
+        stopped: threading.Event,
     ) -> None:
         self._progress = progress
         self._store = store
@@ -145,6 +184,7 @@ class Awaited:
         self._name = name
         self._size = size
         self._is_ours = False
+        self._stopped = stopped
         self._there: int | None = None
         self._looked_at = 0.0
 
@@ -154,8 +194,18 @@ class Awaited:
         if not self._is_ours:
             self._progress.note(f"waiting for `{self._name}`, which {holder} fetches")
 
+    def heed(self) -> None:
+        """Wait no more where everything is to stop.
+
+        Raises:
+            NetworkError: it is.
+        """
+        if self._stopped.is_set():
+            raise stopped(self._name)
+
     def look(self) -> None:
-        """Look how far it is, now and then."""
+        """Look how far it is, now and then; raises as `heed` does."""
+        self.heed()
         now = time.monotonic()
         if self._is_ours or now - self._looked_at < _LOOK_SECONDS:
             return
@@ -185,6 +235,11 @@ class RefusedError(NetworkError):
         self.status = answer.status
         self.wished = pause_wished(answer.headers, time.time())
         self.reply = small_answer(answer)
+
+
+def stopped(name: str) -> NetworkError:
+    """A file is not waited for any more."""
+    return NetworkError(f"fetching `{name}` was stopped", code=STOPPED)
 
 
 def claim_of(key: str) -> str:

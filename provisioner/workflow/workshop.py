@@ -97,8 +97,8 @@ def open_pull(
     try:
         yield pull
     finally:
-        http.close()
         pull.close()
+        http.close()
 
 
 def git_variables(

@@ -20,14 +20,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provisioner.adapters._arrival import adopt
+from provisioner.adapters._arrival import Arrival
 from provisioner.adapters._files import write_whole
 from provisioner.adapters.store import Store, StoredPage, default_root
 from provisioner.core.digest import Digest
 from provisioner.errors import GpuenvError, IntegrityError, NetworkError
+from tests.simulators.libnvml import NoCompilerError
+from tests.simulators.libsync import preloaded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from random import Random
 
 ROOT = Path(__file__).parents[2]
@@ -177,11 +179,14 @@ def leftovers(store: Store) -> list[str]:
     return [path.name for path in (store.root / "partial").iterdir() if path.suffix != ".lock"]
 
 
-def child(program: str, *arguments: str | Path) -> subprocess.Popen[str]:
+def child(
+    program: str, *arguments: str | Path, variables: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
     """A Python process with the project on its path."""
     return subprocess.Popen(
         [sys.executable, "-c", program, *map(str, arguments)],
         cwd=ROOT,
+        env={**os.environ, **(variables or {})},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -316,20 +321,113 @@ def test_where_locks_do_not_work_a_process_that_is_at_it_keeps_its_own(store: St
     assert leftovers(store) == []
 
 
-def test_of_many_that_want_what_was_left_one_gets_it(store: Store) -> None:
+def test_of_many_that_want_what_was_left_one_gets_it_and_keeps_it(store: Store) -> None:
     with store.arriving("aa") as arrival:
         arrival.begin(validator='"a"', size=100)
         arrival.write(0, b"a" * 50)
     ready = threading.Barrier(8)
 
-    def take(_: int) -> Path:
+    def take(number: int) -> tuple[bool, Digest]:
         ready.wait(30)
-        return adopt(store.root / "partial", "aa")
+        with store.arriving("aa") as arrival:
+            resumed = bool(arrival.done)
+            ready.wait(30)
+            if not resumed:
+                arrival.begin(validator=None, size=100)
+                arrival.write(0, bytes([number]) * 50)
+            arrival.write(50, bytes([number]) * 50)
+            return resumed, store.keep(arrival, None, "demo.whl")
 
     with ThreadPoolExecutor(8) as pool:
-        folders = list(pool.map(take, range(8)))
+        taken = list(pool.map(take, range(8)))
 
-    assert len([folder for folder in folders if (folder / "part").exists()]) == 1
+    assert [resumed for resumed, _ in taken].count(True) == 1
+    assert len(blobs(store)) == len({digest for _, digest in taken}) == 8
+    assert all(store.verify(digest) for _, digest in taken)
+    assert leftovers(store) == []
+
+
+def test_whoever_lost_a_file_and_begins_anew_cuts_off_nothing_of_what_another_published(
+    store: Store,
+) -> None:
+    partial = store.root / "partial"
+    with store.arriving("aa") as mine:
+        mine.begin(validator='"a"', size=len(CONTENT))
+        mine.write(0, CONTENT[:100])
+        mine.flush()
+        (folder,) = partial.glob("aa.*/")
+        folder.rename(partial / "aa.other")
+        other = Arrival(partial / "aa.other")
+        other.write(100, CONTENT[100:])
+        assert store.keep(other, DIGEST, "demo.whl") == DIGEST
+        other.close()
+        with pytest.raises(NetworkError) as caught:
+            mine.begin(validator='"b"', size=10)
+
+    assert caught.value.code == "taken-over"
+    assert store.blob(DIGEST).read_bytes() == CONTENT
+    assert leftovers(store) == []
+
+
+ARRIVES = """
+import sys
+from contextlib import suppress
+from pathlib import Path
+from provisioner.adapters.store import Store
+
+store = Store(Path(sys.argv[1]))
+store.open()
+with suppress(OSError), store.arriving("aa") as arrival:
+    arrival.begin(validator="one", size=1000)
+    arrival.write(0, b"a" * 600)
+    print("begun", flush=True)
+    sys.stdin.readline()
+    arrival.flush()
+    print("flushed", flush=True)
+    sys.stdin.readline()
+    arrival.write(600, b"a" * 400)
+    store.keep(arrival, None, "demo.whl")
+    print("kept", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def flushes(root: Path, folder: Path, *, failures: int = 0) -> list[list[str]]:
+    """What a process flushes and renames before each of its words, while a file arrives."""
+    log = folder / "flushes"
+    try:
+        variables = preloaded(folder, log, failures=failures)
+    except (NoCompilerError, NotImplementedError) as error:
+        pytest.skip(str(error))
+    found = []
+    with child(ARRIVES, root, variables=variables) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in process.stdout:
+            found.append(log.read_text(encoding="utf-8").splitlines())
+            log.write_text("", encoding="utf-8")
+            process.stdin.write("\n")
+            process.stdin.flush()
+    return found
+
+
+def test_bytes_are_on_the_disk_before_the_journal_names_them_and_before_they_get_a_name(
+    tmp_path: Path,
+) -> None:
+    _, flushed, kept = flushes(tmp_path / "store", tmp_path)
+    (name,) = [path.name for path in (tmp_path / "store").glob("blobs/sha256/??/*")]
+    journal = ["flush journal.json.new", "rename journal.json"]
+    assert flushed[:3] == ["flush part", *journal]
+    assert len([line for line in flushed[3:] if line.startswith("flush aa.")]) == 1
+    assert flushed[-1] == "flush partial"
+    assert kept == ["flush part", f"rename {name}", f"flush {name[:2]}", "flush sha256"]
+
+
+def test_what_could_not_be_flushed_is_in_no_journal(tmp_path: Path) -> None:
+    flushes(tmp_path / "store", tmp_path, failures=1)
+    store = opened(tmp_path / "store")
+    with store.arriving("aa") as arrival:
+        assert arrival.done == ()
 
 
 def test_whoever_lost_a_file_to_another_notices_and_publishes_nothing(store: Store) -> None:

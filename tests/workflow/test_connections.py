@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from provisioner.adapters.http import TRIES
 from provisioner.core.allowance import FIRST_CONNECTIONS, MOST_CONNECTIONS
 from provisioner.workflow.connections import Connections
 
@@ -133,7 +134,7 @@ def test_a_host_that_had_enough_gets_fewer_and_a_pause(
 ) -> None:
     connections.first(URL, never)
     fill(connections)
-    connections.strained(URL, 5.0)
+    connections.refused(URL, 429, 5.0)
     assert connections.limit(URL) == FIRST_CONNECTIONS // 2
     assert connections.is_too_many(URL)
     for _ in range(FIRST_CONNECTIONS):
@@ -142,3 +143,51 @@ def test_a_host_that_had_enough_gets_fewer_and_a_pause(
     clock.now += 5.0
     assert at_once(connections)
     assert fill(connections) == FIRST_CONNECTIONS // 2 - 1
+
+
+def test_a_host_that_refuses_again_and_again_and_sends_nothing_is_given_up_for_all_files(
+    connections: Connections, clock: Clock
+) -> None:
+    given_up = []
+    for _ in range(TRIES):
+        # Others are refused in the same moment.
+        given_up += [connections.refused(URL, 503, 2.0), connections.refused(SAME, 503, 2.0)]
+        clock.now += 2.0
+    assert given_up == [False] * 2 * (TRIES - 1) + [True] * 2
+    clock.now -= 1.0
+    assert connections.is_given_up(SAME)
+    assert not connections.first(SAME, never)
+    assert not connections.is_given_up(OTHER)
+
+
+def test_a_host_that_was_given_up_is_asked_again_after_the_pause_that_it_wished_for(
+    connections: Connections, clock: Clock
+) -> None:
+    for _ in range(TRIES):
+        connections.refused(URL, 429, 2.0)
+        clock.now += 2.0
+    assert connections.first(URL, never)
+    assert not connections.refused(URL, 429, 2.0)
+
+
+def test_a_host_that_sends_something_meanwhile_is_not_given_up(
+    connections: Connections, clock: Clock
+) -> None:
+    for _ in range(3 * TRIES):
+        assert not connections.refused(URL, 429, 2.0)
+        clock.now += 2.0
+        connections.received(URL, 1)
+    with connections.served(URL):
+        for _ in range(3 * TRIES):
+            assert not connections.refused(URL, 429, 2.0)
+            clock.now += 2.0
+
+
+def test_a_host_that_is_waited_for_is_told_once_a_pause(clock: Clock) -> None:
+    notes: list[str] = []
+    connections = Connections(clock, notes.append)
+    for _ in range(8):
+        connections.refused(URL, 429, 2.0)
+    assert notes == [
+        "`https://example.test:443` answered with status 429, and is asked again in 2 s"
+    ]

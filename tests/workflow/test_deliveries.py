@@ -7,17 +7,21 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from provisioner.adapters.store import Store
 from provisioner.core.digest import Digest
 from provisioner.core.plan import LockedFile
-from provisioner.errors import NetworkError
+from provisioner.errors import IntegrityError, NetworkError, SpaceError
 from provisioner.workflow.deliveries import (
     FILES_AT_ONCE,
     HELD_BACK_BYTES,
     Deliveries,
     Delivery,
+    all_in_one,
 )
+from provisioner.workflow.wanted import stopped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,3 +205,25 @@ def test_what_is_cancelled_is_told_to_who_waits_and_can_be_planned_again() -> No
     slow.deliveries.plan(files[FILES_AT_ONCE:])
     slow.deliveries.wait()
     assert sorted(slow.begun) == [item.name for item in files]
+
+
+@given(st.permutations(["404", "full", "hash", "stopped", "again"]))
+def test_of_several_failures_the_gravest_is_told_with_all_others(order: list[str]) -> None:
+    errors = {
+        "404": NetworkError("could not fetch `a`", causes=("status 404",)),
+        "full": SpaceError("no space left", hint="free some space"),
+        "hash": IntegrityError("`b` has the wrong hash"),
+        "stopped": stopped("c"),
+        "again": SpaceError("no space left", hint="free some space"),
+    }
+    told = all_in_one([errors[name] for name in order])
+    assert isinstance(told, SpaceError)
+    assert (told.message, told.hint) == ("no space left", "free some space")
+    assert set(told.causes) == {"could not fetch `a`: status 404", "`b` has the wrong hash"}
+
+
+def test_one_failure_is_told_as_it_is() -> None:
+    error = NetworkError("could not fetch `a`")
+    assert all_in_one([stopped("b"), error]) is error
+    assert all_in_one([]) is None
+    assert isinstance(all_in_one([error, OSError("broken")]), OSError)
