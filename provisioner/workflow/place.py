@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provisioner.adapters._files import lock_fault
+from provisioner.adapters._files import lock_fault, unless_read_only
 from provisioner.adapters.projects import Place, find_folder, find_home, read_place
 from provisioner.adapters.state import StateFolder
 
@@ -56,8 +56,15 @@ def store_of(world: World, options: Options) -> Store:
 
 
 def tell_of_locks(world: World, *folders: Path) -> None:
-    """Say once of each file system that locks do not work there."""
-    for fault in dict.fromkeys(lock_fault(folder) for folder in folders):
+    """Say once of each file system that locks do not work there.
+
+    Where nothing can be written to, nothing is locked.
+    """
+    faults: dict[str | None, None] = {}
+    for folder in folders:
+        with unless_read_only():
+            faults[lock_fault(folder)] = None
+    for fault in faults:
         if fault:
             world.progress.note(
                 f"{fault}: files take their place, and one that another machine left in a crash "

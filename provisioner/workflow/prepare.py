@@ -142,8 +142,14 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
                 room=tuple(one.to_json() for one in room),
                 short=tuple(cause for one in room for cause in one.shortages()),
             )
+
+        def register(tools: tuple[LockedFile, ...] = ()) -> None:
+            every = (*files, *tools)
+            Roots(store.root).register(states.home, _purpose(job), every, job.world.now())
+
         # Before anything comes: it is this project's, also where this run breaks off.
-        Roots(store.root).register(states.home, _purpose(job), files, job.world.now())
+        register()
+        workshop.pull.on_build_tools = register
         refuse_shortage(room, str(store.root))
         workshop.pull.know(file for locked in locks for file in locked.contents.known)
         if job.wishes.fetch_only or job.not_here:
@@ -220,11 +226,11 @@ def _build(
     from provisioner.workflow.environments import make, refuse_unwritable
 
     ready, orders = _orders(job, state, locks)
-    refuse_unwritable(workshop.store, orders)
     made: list[Prepared] = []
     try:
         plan = in_turns(plan, [order.files for order in orders])
         with workshop.pull.fetching(plan):
+            refuse_unwritable(workshop.store, orders)
             if orders:
                 with workshop.building() as uv:
                     for order in orders:
