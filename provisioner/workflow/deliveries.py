@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import GpuenvError, IntegrityError, NetworkError, SpaceError
-from provisioner.workflow.wanted import STOPPED, stopped
+from provisioner.workflow.wanted import GIVEN_UP, STOPPED, stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -266,7 +266,8 @@ def all_in_one(errors: Sequence[BaseException]) -> BaseException | None:
 
 def _gravity(error: BaseException) -> float:
     ranks = (rank for rank, kind in enumerate(_GRAVEST) if isinstance(error, kind))
-    return next(ranks, 0.5)
+    # Who was refused says more than who was not asked for any more.
+    return next(ranks, 0.5) + 0.1 * (getattr(error, "code", None) == GIVEN_UP)
 
 
 def _in_words(error: BaseException) -> str:

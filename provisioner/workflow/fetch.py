@@ -315,7 +315,8 @@ class _Attempt:
             for block in answer.decoded if decoded else answer.blocks:
                 # Without a length only this ends a body that has no end.
                 if at + len(block) > wanted.most_bytes:
-                    raise wanted.wrong_size(wanted.difference(at + len(block)))
+                    differs = f"{wanted.difference(at + len(block))} or more"
+                    raise wanted.wrong_size(differs)
                 arrival.write(at, block)
                 at += len(block)
                 self._told.advances(len(block))

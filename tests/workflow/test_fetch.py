@@ -195,15 +195,16 @@ def several(bench: Bench, folder: Path, names: Iterable[str], *, size: int) -> l
 
 
 @contextmanager
-def fetching(bench: Bench, files: Iterable[LockedFile]) -> Iterator[Future[None]]:
+def fetching(bench: Bench, files: Iterable[LockedFile]) -> Iterator[tuple[Future[None], Pull]]:
     """Fetch files meanwhile."""
     http = Http({}, connections=64, stall_seconds=bench.stall_seconds)
     pull = Pull(bench.store, http, (), bench.progress, offline=False)
-    try:
-        with ThreadPoolExecutor(1) as pool:
-            yield pool.submit(pull.fetch, plan_fetch(files, ()))
-    finally:
-        http.close()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            yield pool.submit(pull.fetch, plan_fetch(files, ())), pull
+        finally:
+            pull.close()
+            http.close()
 
 
 def until(is_so: Callable[[], bool]) -> None:
@@ -510,7 +511,7 @@ def test_files_that_a_server_has_no_connections_for_wait_for_the_others(
     files = several(bench, tmp_path, [f"part{number}" for number in range(5)], size=900_000)
     bench.index.throttle(1_000_000)
     bench.index.limit_bodies(2)
-    with fetching(bench, files) as fetch:
+    with fetching(bench, files) as (fetch, _):
         fetch.result(60)
     assert all(file.digest in bench.store for file in files)
     assert bench.index.most_bodies_seen == 2
@@ -532,7 +533,7 @@ def test_a_server_that_is_busy_with_another_file_is_asked_as_often_as_it_says(
 ) -> None:
     files = several(bench, tmp_path, ("one", "two"), size=12_000_000)
     bench.index.throttle(SLOWLY)
-    with fetching(bench, files) as fetch:
+    with fetching(bench, files) as (fetch, _):
         until(lambda: len({request.path for request in bench.index.requests}) == 2)
         bench.index.limit_bodies(1, retry_after="1")
         fetch.result(60)
@@ -547,7 +548,7 @@ def test_a_server_that_is_busy_for_good_is_given_up_for_all_files_at_once_and_it
     files = several(bench, tmp_path, [f"part{number}" for number in range(8)], size=9000)
     for file in files:
         bench.index.fail(file.name, 429, retry_after="1")
-    with fetching(bench, files) as fetch, pytest.raises(NetworkError) as caught:
+    with fetching(bench, files) as (fetch, _), pytest.raises(NetworkError) as caught:
         fetch.result(60)
     asked = len(bench.index.requests)
     assert TRIES <= asked <= len(files) + TRIES
@@ -560,7 +561,7 @@ def test_large_files_whose_server_is_busy_for_good_do_not_wait_for_each_other(
 ) -> None:
     files = several(bench, tmp_path, ("one", "two"), size=12_000_000)
     bench.index.throttle(SLOWLY)
-    with fetching(bench, files) as fetch:
+    with fetching(bench, files) as (fetch, _):
         until(lambda: len({request.path for request in bench.index.requests}) == 2)
         for file in files:
             bench.index.fail(file.name, 429)
@@ -605,22 +606,54 @@ def test_everything_stops_although_the_server_is_silent(bench: Bench) -> None:
 def test_a_fetch_that_is_closed_ends_although_a_server_is_silent(
     bench: Bench, tmp_path: Path, silent: str
 ) -> None:
+    bench.stall_seconds = FOREVER
     (file,) = several(bench, tmp_path, ["small"], size=500_000)
     if silent == "before it":
         bench.index.delay(file.name, FOREVER)
     else:
         bench.index.stall_at(file.name, 100_000, times=None)
-    http = Http({}, connections=8, stall_seconds=FOREVER)
-    pull = Pull(bench.store, http, (), bench.progress, offline=False)
-    with ThreadPoolExecutor(1) as pool:
-        fetch = pool.submit(pull.fetch, plan_fetch([file], ()))
+    with fetching(bench, [file]) as (fetch, pull):
         until(lambda: bool(bench.index.requests))
         # With bytes to keep, or with its request sent.
         time.sleep(0.3)
         pull.close()
         with pytest.raises(NetworkError) as caught:
             fetch.result(60)
-    http.close()
+    assert caught.value.code == "stopped"
+
+
+CLAIMS = """
+import sys
+from pathlib import Path
+from provisioner.adapters.store import Store
+
+with Store(Path(sys.argv[1])).claim(sys.argv[2], print):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_fetch_that_is_closed_ends_although_another_process_is_at_the_file(
+    bench: Bench, tmp_path: Path
+) -> None:
+    (file,) = several(bench, tmp_path, ["small"], size=9000)
+    with subprocess.Popen(
+        [sys.executable, "-c", CLAIMS, str(bench.store.root), file.digest.hex],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with fetching(bench, [file]) as (fetch, pull):
+            try:
+                until(lambda: any("waiting for" in note for note in bench.progress.notes))
+                pull.close()
+                with pytest.raises(NetworkError) as caught:
+                    fetch.result(20)
+            finally:
+                other.kill()
     assert caught.value.code == "stopped"
 
 
@@ -752,7 +785,7 @@ def test_all_that_failed_is_told_at_once(bench: Bench, tmp_path: Path) -> None:
     bench.index.corrupt(files[2].name)
     for file in files:
         bench.index.delay(file.name, 0.2)
-    with fetching(bench, files) as fetch, pytest.raises(IntegrityError) as caught:
+    with fetching(bench, files) as (fetch, _), pytest.raises(IntegrityError) as caught:
         fetch.result(60)
     causes = "\n".join(caught.value.causes)
     assert "three" in str(caught.value)
