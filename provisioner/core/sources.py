@@ -15,13 +15,15 @@ from provisioner.core.urls import (
     is_remote,
     is_same_index,
     origin,
+    plain,
     without_secrets,
 )
 from provisioner.errors import PolicyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
 
+    from provisioner.core.digest import Digest
     from provisioner.core.plan import LockedFile
     from provisioner.core.profile import Index
     from provisioner.core.project import Manifest
@@ -32,6 +34,9 @@ _FILE_HOSTS: Final = {
     "https://download.pytorch.org:443": "https://download-r2.pytorch.org:443",
 }
 """Where indexes have their files, if that is another origin: as their pages name them."""
+
+_LINKED: Final = {"https://download.pytorch.org:443": frozenset({"https://pypi.nvidia.com:443"})}
+"""Other indexes whose files an index names as its own (pytorch/test-infra, pull request 8473)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,29 +128,34 @@ def profile_pins(
     return pins
 
 
-def refuse_misplaced(
+def refuse_misplaced(  # noqa: PLR0913 - what a lock has, and what is known of it
     files: Iterable[LockedFile],
     pins: Mapping[str, tuple[Pin, ...]],
     named: Callable[[LockedFile], Iterable[LockedFile]],
     *,
     lock: str,
     hint: Callable[[Iterable[str]], str],
+    indexes: Iterable[Index] = (),
+    held: Container[Digest] = frozenset(),
 ) -> None:
     """Refuse a lock whose files are from other indexes than pins, or the lock itself, say.
 
     `named` are the files that kept pages of a package name, of whichever index; it is asked
     where a file lies at another origin than its index, which is common. Then it is refused if
-    its index names it with other bytes. A file for which the lock records no index has to lie
-    at the origin of the pinned one, or to be named by it. `hint` is given the packages.
+    its index names it with other bytes, unless it is `held`, or if it lies below another one of
+    `indexes` and its own is not known to name it. A file for which the lock records no index
+    has to lie at the origin of the pinned one, or to be named by it. `hint` is given the
+    packages.
 
     Raises:
         PolicyError: with every file, and both indexes of each.
     """
     causes = []
     packages = []
+    every = tuple(indexes)
     for file in files:
         package = package_of(file.name) or ""
-        cause = _misplaced(file, pins.get(package, ()), named)
+        cause = _misplaced(file, pins.get(package, ()), named, held) or _astray(file, every, named)
         if cause:
             causes.append(cause)
             packages.append(package)
@@ -158,6 +168,7 @@ def _misplaced(
     file: LockedFile,
     pins: tuple[Pin, ...],
     named: Callable[[LockedFile], Iterable[LockedFile]],
+    held: Container[Digest],
 ) -> str | None:
     """Why a file is not from where it should be, if it is not."""
     if file.index is None:
@@ -168,7 +179,7 @@ def _misplaced(
         return None if right else _both(file, pins)
     if pins and not any(is_same_index(file.index, pin.url) for pin in pins):
         return _both(file, pins)
-    if _has_at_home(file.index, file):
+    if file.digest in held or _has_at_home(file.index, file):
         return None
     others = [
         item
@@ -180,6 +191,50 @@ def _misplaced(
     return (
         f"`{file.name}` at {file.key} has sha256 `{file.digest}`, "
         f"{without_secrets(file.index)} names {others[0].key} with `{others[0].digest}`"
+    )
+
+
+def _astray(
+    file: LockedFile,
+    indexes: tuple[Index, ...],
+    named: Callable[[LockedFile], Iterable[LockedFile]],
+) -> str | None:
+    """Why a file is from another index than the lock records for it, if it is.
+
+    It lies below that other one, and neither below its own nor where a page of it says.
+    """
+    own, package = file.index, package_of(file.name)
+    if own is None or is_below(file.url, own) or origin(file.url) in _LINKED.get(origin(own), ()):
+        return None
+    other = next(
+        (
+            index
+            for index in indexes
+            if not (is_same_index(index.url, own) or is_below(own, index.url))
+            and (not index.packages or index.claims(package))
+            and _lies_in(file.url, index.url, own)
+        ),
+        None,
+    )
+    if other is None:
+        return None
+    if any(
+        item.digest == file.digest and is_same_index(item.index or "", own) for item in named(file)
+    ):
+        return None
+    return (
+        f"`{file.name}` lies in {without_secrets(other.url)}, at {file.key}, "
+        f"the lock says {without_secrets(own)}"
+    )
+
+
+def _lies_in(url: str, index: str, own: str) -> bool:
+    """Whether a file lies in an index; `…/simple` often has its files beside it.
+
+    Indexes of one server may share what is beside them.
+    """
+    return is_below(
+        url, index if origin(index) == origin(own) else plain(index).removesuffix("/simple")
     )
 
 

@@ -11,6 +11,7 @@ from provisioner.core.file_names import package_of
 from provisioner.core.index_policy import subject_of
 from provisioner.core.packages import read_locked
 from provisioner.core.pages import named_files
+from provisioner.core.profile import Index
 from provisioner.core.requirements import made_from
 from provisioner.core.sources import (
     Pin,
@@ -20,6 +21,7 @@ from provisioner.core.sources import (
     refuse_misplaced,
     with_indexes,
 )
+from provisioner.core.urls import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
@@ -52,7 +54,7 @@ def check_indexes(
         pins = profile_pins(files, locked.profile.indexes)
 
     def named(file: LockedFile) -> Iterable[LockedFile]:
-        return () if file.digest in store else _kept(store, {package_of(file.name)})
+        return _kept(store, {package_of(file.name)})
 
     def hint(packages: Iterable[str]) -> str:
         if not locked.by_uv:
@@ -60,7 +62,22 @@ def check_indexes(
         words = "".join(f" --upgrade-package {name}" for name in dict.fromkeys(packages))
         return f"if `pyproject.toml` is right, `uv lock{words}` locks it anew"
 
-    refuse_misplaced(files, pins, named, lock=name, hint=hint)
+    refuse_misplaced(
+        files,
+        pins,
+        named,
+        lock=name,
+        hint=hint,
+        indexes=(*_configured(world, place), *locked.profile.indexes),
+        held=store,
+    )
+
+
+def _configured(world: World, place: Place) -> Iterable[Index]:
+    """The indexes that the project, its workspace, uv's settings and variables name."""
+    urls = uv_settings.index_urls(world.variables, world.home, place.folder)
+    of_root = uv_settings.index_urls({}, world.home, place.home)
+    return (Index(name="", url=url) for url in dict.fromkeys((*urls, *of_root)) if is_remote(url))
 
 
 def record_indexes(pull: Pull, text: str) -> str:

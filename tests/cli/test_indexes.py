@@ -201,6 +201,29 @@ def test_a_lock_of_uvs_that_names_another_index_than_the_project_is_refused_befo
         assert set(downloads(other)) == {WHEELS["cu12"]}
 
 
+def test_a_file_that_lies_in_another_index_than_uvs_lock_records_is_refused(
+    machine: Machine, tmp_path: Path, index: IndexSimulator
+) -> None:
+    with IndexSimulator() as other:
+        other.publish(make_wheel(tmp_path / "other", "lean-cu12", "1.0"))
+        project = Project(packages=("lean",), more=SOURCES.format(url=other.index_url))
+        folder = project.write(tmp_path / "app", index.index_url)
+        assert machine.uv(folder, "lock").code == 0
+        lock = folder / "uv.lock"
+        text = lock.read_text(encoding="utf-8")
+        found = f"{other.url}/lean-cu12/{WHEELS['cu12']}"
+        assert found in text
+        lock.write_text(text.replace(found, found.replace(other.url, index.url)), "utf-8")
+        index.reset_log()
+
+        done = machine.gpuenv(folder, "prepare", "--target", TARGET)
+
+        assert (done.code, index.requests) == (8, []), done.err
+        (cause,) = done.message.causes
+        assert index.index_url in cause
+        assert other.index_url in cause
+
+
 def test_plain_http_to_a_host_that_nobody_allowed_ends_with_8_and_names_it(
     machine: Machine, app: Path
 ) -> None:

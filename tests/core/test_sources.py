@@ -83,11 +83,23 @@ def pinned(url: str) -> dict[str, tuple[Pin, ...]]:
 
 
 def refusal(
-    file: LockedFile, pins: dict[str, tuple[Pin, ...]], *named: LockedFile
+    file: LockedFile,
+    pins: dict[str, tuple[Pin, ...]],
+    *named: LockedFile,
+    indexes: tuple[Index, ...] = (),
+    held: frozenset[Digest] = frozenset(),
 ) -> PolicyError | None:
     """Why a file is refused, if it is."""
     try:
-        refuse_misplaced([file], pins, lambda _: named, lock="uv.lock", hint=", ".join)
+        refuse_misplaced(
+            [file],
+            pins,
+            lambda _: named,
+            lock="uv.lock",
+            hint=", ".join,
+            indexes=indexes,
+            held=held,
+        )
     except PolicyError as error:
         return error
     return None
@@ -265,6 +277,71 @@ def test_a_file_elsewhere_that_its_index_knows_with_other_bytes_is_refused() -> 
     (cause,) = error.causes
     assert ONE.hex in cause
     assert OTHER.hex in cause
+
+
+def test_a_file_elsewhere_is_no_matter_where_its_bytes_are_held() -> None:
+    elsewhere = locked(url="https://files.test/torch-1.0-py3-none-any.whl")
+    assert refusal(elsewhere, {}, locked(digest=OTHER), held=frozenset({ONE})) is None
+
+
+def configured(*urls: str, packages: tuple[str, ...] = ()) -> tuple[Index, ...]:
+    """Indexes that somebody has set up."""
+    return tuple(Index(name="", url=url, packages=packages) for url in urls)
+
+
+@pytest.mark.parametrize("held", [frozenset[Digest](), frozenset({ONE})])
+@pytest.mark.parametrize("url", [f"{B}torch/", "https://b.test/packages/"])
+def test_a_file_that_lies_in_another_index_than_the_lock_records_is_refused(
+    url: str, held: frozenset[Digest]
+) -> None:
+    file = locked(url=f"{url}torch-1.0-py3-none-any.whl")
+    error = refusal(file, {}, indexes=configured(A, B), held=held)
+    assert error is not None
+    (cause,) = error.causes
+    assert B in cause
+    assert A in cause
+    assert file.key in cause
+
+
+def test_a_file_in_another_index_is_taken_where_a_page_of_its_own_names_it() -> None:
+    file = locked(url=f"{B}torch/torch-1.0-py3-none-any.whl")
+    assert refusal(file, {}, file, indexes=configured(A, B)) is None
+    assert refusal(file, {}, replace(file, index=B), indexes=configured(A, B)) is not None
+
+
+@pytest.mark.parametrize(
+    ("own", "url", "other"),
+    [
+        # What an index is known to name, or nobody has set up as an index.
+        (
+            "https://pypi.org/simple",
+            "https://files.pythonhosted.org/ab/",
+            "https://pypi.org/simple",
+        ),
+        ("https://download.pytorch.org/whl/cu130", "https://pypi.nvidia.com/x/", B),
+        (A, "https://files.test/", B),
+        # Parts of one server.
+        ("https://a.test/whl/cu128", "https://a.test/whl/", "https://a.test/whl"),
+        ("https://a.test/whl", "https://a.test/whl/cu128/", "https://a.test/whl/cu128"),
+        ("https://a.test/group/simple", "https://a.test/one/files/", "https://a.test/one/simple"),
+    ],
+)
+def test_a_file_that_its_index_may_name_is_taken(own: str, url: str, other: str) -> None:
+    indexes = configured(own, other, "https://pypi.nvidia.com/")
+    file = locked(index=own, url=f"{url}torch-1.0-py3-none-any.whl")
+    assert refusal(file, {}, indexes=indexes) is None
+
+
+def test_of_two_indexes_of_one_server_the_file_of_the_other_is_refused() -> None:
+    own, other = "https://a.test/whl/cu128", "https://a.test/whl/cu118"
+    file = locked(index=own, url=f"{other}/torch-1.0-py3-none-any.whl")
+    assert refusal(file, {}, indexes=configured(own, other)) is not None
+
+
+def test_the_index_of_a_profile_counts_for_what_it_claims() -> None:
+    file = locked(url=f"{B}torch/torch-1.0-py3-none-any.whl")
+    assert refusal(file, {}, indexes=configured(B, packages=("torch*",))) is not None
+    assert refusal(file, {}, indexes=configured(B, packages=("tensorrt*",))) is None
 
 
 # What is asked for while building
