@@ -79,6 +79,12 @@ def render_verify(result: VerifyResult) -> str:
     lines += [f"  {note}{'; removed' if result.notes_repaired else ''}" for note in result.notes]
     if not (result.damage or result.notes):
         lines.append("nothing is damaged")
+    if result.absent:
+        hint = "`gpuenv prepare` in the projects that need them fetches them"
+        if any(item.below for item in result.absent):
+            hint += ", `GPUENV_STORE_LOWER` names lower stores"
+        lines += [f"note: {item.message}" for item in result.absent]
+        lines.append(f"note: {hint}")
     return "\n".join(lines)
 
 

@@ -126,8 +126,10 @@ class Ledger:
     def _waits(self, holder: str) -> None:
         self._note(f"waiting for {holder}, which removes files from the store")
 
-    def check(self, files: Iterable[LockedFile]) -> None:
+    def check(self, files: Iterable[LockedFile], *, mends: bool = False) -> None:
         """Refuse file names that were seen before with other bytes, and tell of damage.
+
+        What was damaged is no error where it `mends`: it is fetched anew then.
 
         Raises:
             IntegrityError: some were, or the store held some that are damaged.
@@ -136,7 +138,11 @@ class Ledger:
         damaged = {file.digest: file.name for file in every if file.digest in self._damaged}
         if damaged:
             self._damaged -= damaged.keys()
-            raise _damage(damaged, removed=self._store.is_writable)
+            removed = self._store.is_writable
+            if not (mends and removed):
+                raise _damage(damaged, removed=removed)
+            for name in damaged.values():
+                self._note(f"`{name}` was damaged in the store, and is fetched anew")
         self.check_names((index_of(file), name_of(file), file.digest) for file in every)
         for file in every:
             # Another index may name it too, or whoever fetched it was killed before the note.
@@ -237,8 +243,8 @@ def _with_origin(known: BlobRecord, file: LockedFile) -> BlobRecord:
 def _damage(names: Mapping[Digest, str], *, removed: bool) -> IntegrityError:
     return IntegrityError(
         "the store held damaged files",
-        causes=tuple(f"`{name}` has no longer sha256 `{digest}`" for digest, name in names.items()),
-        hint="they are held no longer; run the command again to fetch them anew"
+        causes=tuple(f"`{name}` no longer has sha256 `{digest}`" for digest, name in names.items()),
+        hint="they are held no longer; run the command again with a network to fetch them anew"
         if removed
         else "whoever may write to the store mends it with `gpuenv store verify --repair`",
         code="blob-damaged",

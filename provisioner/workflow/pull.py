@@ -157,7 +157,7 @@ class Pull:
         Raises:
             GpuenvError: as `fetch`.
         """
-        self.ledger.check((*plan.missing, *plan.held))
+        self.ledger.check((*plan.missing, *plan.held), mends=not self.offline)
         if plan.missing:
             if self.offline:
                 raise missing_offline(plan.missing, self.because)
@@ -322,7 +322,7 @@ class Pull:
     def _delivery(self, file: LockedFile, headers: Mapping[str, str]) -> Delivery | None:
         """A file on its way into the store; None for one that is there."""
         held = file.digest in self.ledger
-        self.ledger.check([file])
+        self.ledger.check([file], mends=not self.offline)
         if held:
             self._progress.finished(file.digest.hex)
             return None

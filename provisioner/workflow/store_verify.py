@@ -38,7 +38,8 @@ class VerifyResult:
     """What was looked at, and what was found.
 
     `hashed` are the blobs that were read as a whole, `size` their bytes. `notes` are damaged
-    files of our own bookkeeping; they cost no blob.
+    files of our own bookkeeping; they cost no blob. `absent` are files that are needed and
+    never came into the store: those are no damage.
     """
 
     checked: int
@@ -47,6 +48,7 @@ class VerifyResult:
     damage: tuple[Damage, ...]
     notes: tuple[str, ...]
     notes_repaired: bool
+    absent: tuple[Absent, ...] = ()
 
     def failure(self) -> IntegrityError | None:
         """What is still damaged."""
@@ -75,7 +77,34 @@ class VerifyResult:
             "hashed": {"files": self.hashed, "bytes": self.size},
             "damaged": [item.to_json() for item in self.damage],
             "repaired": sum(item.repaired for item in self.damage),
+            "absent": [item.to_json() for item in self.absent],
             "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Absent:
+    """A file that is needed and never came; `below` where it lay in a store that is not named."""
+
+    digest: Digest
+    names: tuple[str, ...]
+    below: bool
+
+    @property
+    def message(self) -> str:
+        """In words."""
+        name = self.names[0] if self.names else self.digest.hex
+        if self.below:
+            return f"`{name}` was used from a lower store, and no store that is named has it now"
+        return f"`{name}` is needed, and has not come yet"
+
+    def to_json(self) -> dict[str, Any]:
+        """As `--json` has it."""
+        return {
+            "sha256": self.digest.hex,
+            "names": list(self.names),
+            "below": self.below,
+            "message": self.message,
         }
 
 
@@ -158,6 +187,10 @@ def store_verify(world: World, options: Options, *, quick: bool, repair: bool) -
         damage=tuple(damage),
         notes=tuple(text for _, text in notes),
         notes_repaired=repair,
+        absent=tuple(
+            Absent(digest=digest, names=survey.names(digest), below=below)
+            for digest, below in survey.absent().items()
+        ),
     )
 
 

@@ -69,7 +69,7 @@ class Survey:
     """What is in a store, and what of it is needed; `damaged` are notes of ours.
 
     `below` is what the stores below have and the store itself has not, in their order;
-    `records` know of that too.
+    `records` know of that too. `arrived` is what came into the store itself at some time.
     """
 
     held: Mapping[Digest, HeldBlob]
@@ -82,6 +82,7 @@ class Survey:
     damaged: tuple[Path, ...]
     needs: Mapping[Digest, frozenset[Digest]] = field(default_factory=dict)
     below: tuple[BlobBelow, ...] = ()
+    arrived: frozenset[Digest] = frozenset()
 
     @property
     def found_below(self) -> dict[Digest, BlobBelow]:
@@ -122,16 +123,21 @@ class Survey:
         """The blobs that pins keep."""
         return reachable((item for pin in self.pins for item in pin.digests), self.needs)
 
-    def lost(self) -> dict[Digest, list[str]]:
-        """Blobs that were here, or that environments were made from, and are not here now."""
-        found: dict[Digest, list[str]] = {}
-        there = self.there
-        for project in self.living:
-            for digest in reachable(project.required, self.needs) - there:
-                found.setdefault(digest, []).append(project.home)
-        for digest in self.pinned() - there:
-            found.setdefault(digest, [])
-        return dict(sorted(found.items()))
+    def lost(self) -> list[Digest]:
+        """Blobs that are needed, came into the store, and are not there now."""
+        return sorted((self.needed - self.there) & self.arrived)
+
+    def absent(self) -> dict[Digest, bool]:
+        """Blobs that are needed and never came into the store itself; True where they were used.
+
+        An environment of the store was made from those: they lay in a store below.
+        """
+        used = {
+            digest for item in self.environments if item.mark for digest in item.mark.blobs or ()
+        }
+        return {
+            digest: digest in used for digest in sorted(self.needed - self.there - self.arrived)
+        }
 
     def names(self, digest: Digest) -> tuple[str, ...]:
         """The file names of a blob, as far as they are known."""
@@ -155,6 +161,10 @@ def take_survey(
     asked for nothing, and used nothing, since `forget_before`, in seconds since the epoch.
     """
     records, used, damaged = _records(root)
+    # One that has neither was noted of a blob below, or before its blob was known.
+    arrived = frozenset(
+        digest for digest, item in records.items() if item.origins or item.fetched is not None
+    )
     held: dict[Digest, HeldBlob] = {}
     stamps: dict[Digest, Stamp | None] = {}
     inventory = Inventory(root)
@@ -200,6 +210,7 @@ def take_survey(
         damaged=(*damaged, *unreadable),
         needs={digest: record.needs for digest, record in records.items() if record.needs},
         below=tuple(below),
+        arrived=arrived,
     )
 
 

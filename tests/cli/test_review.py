@@ -367,12 +367,14 @@ def test_members_of_a_workspace_have_environments_of_their_own(
     assert "common 1.0" in distributions(root / ".venv")
 
 
-@pytest.mark.parametrize("kind", ["appended", "flipped"])
-def test_a_damaged_file_of_the_store_is_named_and_fetched_again(
+@pytest.mark.parametrize(("kind", "offline"), [("appended", False), ("flipped", True)])
+def test_a_damaged_file_of_the_store_is_an_error_offline_and_else_fetched_again(
     machine: Machine,
     new_project: Callable[[Project], Path],
     index: IndexSimulator,
     kind: str,
+    *,
+    offline: bool,
 ) -> None:
     app = new_project(SMALL)
     prepare(machine, app)
@@ -387,12 +389,18 @@ def test_a_damaged_file_of_the_store_is_named_and_fetched_again(
     blob.write_bytes(content + b"more" if kind == "appended" else flipped)
     shutil.rmtree(machine.root / "uv-cache")
     shutil.rmtree((app / ".venv").readlink())
-    failed = machine.gpuenv(app, "prepare", "--json")
-    assert failed.code == 4, failed.err
-    assert name in json.dumps(failed.envelope["errors"])
+    if offline:
+        failed = machine.gpuenv(app, "prepare", "--json", "--offline")
+        assert failed.code == 4, failed.err
+        assert name in json.dumps(failed.envelope["errors"])
+        verified = machine.gpuenv(app, "store", "verify")
+        assert verified.code == 4
+        assert f"`{name}` is gone, and is still needed" in verified.err
     index.reset_log()
     done = machine.gpuenv(app, "prepare")
     assert done.code == 0, done.err
     assert index.gets(name) == 1
+    said = f"`{name}` was damaged in the store, and is fetched anew"
+    assert (said in done.err) is not offline
     assert blob.read_bytes() == content
     assert line_of(app / ".venv") == "cu13"

@@ -17,6 +17,7 @@ from provisioner.core.history import History, Prepared
 from provisioner.core.plan import LockedFile
 from provisioner.core.reach import Limits
 from provisioner.workflow.ledger import Ledger
+from provisioner.workflow.progress import Quiet
 from provisioner.workflow.store_gc import GcResult, store_gc
 from provisioner.workflow.world import Options, World
 
@@ -38,6 +39,17 @@ def content_of(name: str) -> bytes:
 def digest_of(name: str) -> Digest:
     """The hash of a file."""
     return Digest.parse(hashlib.sha256(content_of(name)).hexdigest())
+
+
+class Notes(Quiet):
+    """Keeps what is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Keep it."""
+        self.told.append(text)
 
 
 @dataclass

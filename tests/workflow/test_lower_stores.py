@@ -28,7 +28,7 @@ from provisioner.workflow.store_verify import store_verify
 from provisioner.workflow.world import Options
 from tests.simulators.index import IndexSimulator
 from tests.simulators.wheels import make_wheel
-from tests.workflow.stores import NO_LIMITS, FilledStore, content_of, digest_of
+from tests.workflow.stores import NO_LIMITS, FilledStore, Notes, content_of, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,17 +37,6 @@ if TYPE_CHECKING:
     from provisioner.workflow.world import World
 
 WHEEL = "demo-1.0-py3-none-any.whl"
-
-
-class Notes(Quiet):
-    """Keeps what is told."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def note(self, text: str) -> None:
-        """Keep it."""
-        self.told.append(text)
 
 
 @dataclass
@@ -402,10 +391,16 @@ def test_a_needed_file_that_only_a_lower_store_has_is_not_missing(stack: Stack) 
     Pins(stack.upper.store.root).add(Pin(kind="file", label="a.whl", digests=frozenset({below})))
     assert store_verify(stack.world, stack.options, quick=False, repair=False).damage == ()
 
-    (missing,) = store_verify(
-        stack.upper.world, stack.upper.options, quick=False, repair=False
-    ).damage
-    assert missing.fault == "missing"
+    alone = store_verify(stack.upper.world, stack.upper.options, quick=False, repair=False)
+    assert alone.damage == ()
+    ((digest, used),) = ((item.digest, item.below) for item in alone.absent)
+    assert (digest, used) == (below, False)
+
+    stack.upper.environment("env", stack.upper.root / "projects" / "app", [below])
+    alone = store_verify(stack.upper.world, stack.upper.options, quick=False, repair=False)
+    assert alone.failure() is None
+    assert [item.below for item in alone.absent] == [True]
+    assert "was used from a lower store" in alone.absent[0].message
 
 
 def test_looking_does_not_make_an_upper_store(stack: Stack, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from provisioner.workflow.store_verify import VerifyResult, store_verify
 from provisioner.workflow.world import Options
 from tests.simulators.index import IndexSimulator
 from tests.simulators.wheels import make_wheel
-from tests.workflow.stores import FilledStore
+from tests.workflow.stores import FilledStore, Notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -213,9 +213,32 @@ def test_a_file_that_a_project_needs_and_that_is_gone_is_fetched_again(
 
 
 def test_what_a_project_has_not_got_yet_is_not_missing(filled: FilledStore) -> None:
-    filled.project("app", planned=[Digest.parse("ab" * 32)])
+    digest = Digest.parse("ab" * 32)
+    # Asked for by a run that was killed, and by one that has another store.
+    filled.project("app", planned=[digest])
+    filled.project("other", last=[Digest.parse("cd" * 32)])
 
-    assert verify(filled).failure() is None
+    found = verify(filled)
+
+    assert found.failure() is None
+    assert [item.message for item in found.absent] == [
+        "`abababab.whl` is needed, and has not come yet",
+        f"`{'cd' * 32}` is needed, and has not come yet",
+    ]
+
+
+def test_what_was_dropped_as_damaged_is_gone_also_for_a_project_without_an_environment(
+    filled: FilledStore, files: list[LockedFile], tmp_path: Path
+) -> None:
+    filled.project("app", planned=[files[0].digest])
+    truncate(filled.store.blob(files[0].digest))
+    client = Http({"NETRC": str(tmp_path / "none")}, connections=1)
+    pull = Pull(filled.store, client, (), Quiet(), offline=True)
+    with pytest.raises(IntegrityError):
+        pull.fetch(plan_fetch(files, pull.ledger))
+    client.close()
+
+    assert faults(verify(filled)) == [(WHEELS[0], "missing")]
 
 
 def test_without_a_record_a_kept_page_tells_where_a_file_is(
@@ -298,25 +321,36 @@ def test_an_empty_store_and_none_at_all_have_no_damage(tmp_path: Path) -> None:
     assert not made.store.root.exists()
 
 
-def test_a_plan_finds_what_a_stat_shows_to_be_damaged_and_the_next_one_fetches_it(
-    filled: FilledStore, files: list[LockedFile], index: IndexSimulator, tmp_path: Path
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_plan_finds_what_a_stat_shows_to_be_damaged_and_with_a_network_it_is_fetched_anew(
+    filled: FilledStore,
+    files: list[LockedFile],
+    index: IndexSimulator,
+    tmp_path: Path,
+    *,
+    offline: bool,
 ) -> None:
     for file in files[:2]:
         truncate(filled.store.blob(file.digest))
     os.utime(filled.store.blob(files[2].digest))
     client = Http({"NETRC": str(tmp_path / "none")}, connections=4)
-    pull = Pull(filled.store, client, (), Quiet(), offline=False)
+    notes = Notes()
 
-    with pytest.raises(IntegrityError) as caught:
-        pull.fetch(plan_fetch(files, pull.ledger))
-    assert (caught.value.exit_code, caught.value.code) == (4, "blob-damaged")
-    assert sorted(caught.value.causes) == sorted(
-        f"`{file.name}` has no longer sha256 `{file.digest}`" for file in files[:2]
-    )
-    assert index.requests == []
+    if offline:
+        alone = Pull(filled.store, client, (), Quiet(), offline=True)
+        with pytest.raises(IntegrityError) as caught:
+            alone.fetch(plan_fetch(files, alone.ledger))
+        assert (caught.value.exit_code, caught.value.code) == (4, "blob-damaged")
+        assert sorted(caught.value.causes) == sorted(
+            f"`{file.name}` no longer has sha256 `{file.digest}`" for file in files[:2]
+        )
+        assert index.requests == []
+    pull = Pull(filled.store, client, (), notes, offline=False)
     pull.fetch(plan_fetch(files, pull.ledger))
     client.close()
 
+    told = [f"`{file.name}` was damaged in the store, and is fetched anew" for file in files[:2]]
+    assert [note for note in notes.told if "damaged" in note] == ([] if offline else told)
     assert [index.gets(name) for name in WHEELS] == [1, 1, 0]
     for file in files:
         assert filled.store.verify(file.digest)
