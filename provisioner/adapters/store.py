@@ -286,6 +286,11 @@ class Store:
         safe = re.sub("[^A-Za-z0-9_-]", "-", label)[:_NAME_CHARACTERS]
         return self.root / "envs" / f"{safe}-{os.urandom(4).hex()}"
 
+    def has_environment(self, path: Path) -> bool:
+        """Whether an environment lies, or would lie, in this store."""
+        folder = self.root / "envs"
+        return path.parent == folder or path.parent.resolve() == folder.resolve()
+
     def size(self, digest: Digest) -> int:
         """Bytes of a blob that is held; 0 for one that is not."""
         stamp = stamp_of(self.blob(digest))

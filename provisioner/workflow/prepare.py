@@ -10,7 +10,7 @@ from provisioner.adapters.leases import Leases
 from provisioner.adapters.roots import Roots
 from provisioner.adapters.state import State, StateFolder
 from provisioner.adapters.uv import find_uv
-from provisioner.core.history import with_prepared
+from provisioner.core.history import of_folder, with_prepared
 from provisioner.core.target_json import target_to_json
 from provisioner.core.version import is_version
 from provisioner.errors import ToolError
@@ -27,6 +27,7 @@ from provisioner.workflow.unchanged import input_files, nothing_to_do, request_o
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from provisioner.adapters.store import Store
     from provisioner.core.history import History, Prepared
@@ -225,7 +226,9 @@ def _build(
     from provisioner.core.plan import in_turns
     from provisioner.workflow.environments import make, refuse_unwritable
 
-    ready, orders = _orders(job, state, locks)
+    ready, orders = _orders(job, workshop.store, state, locks)
+    for root in sorted({path.parent.parent for path in _elsewhere(job, workshop.store, state)}):
+        job.world.progress.note(f"environments in the store `{root}` are not used for this one")
     made: list[Prepared] = []
     try:
         plan = in_turns(plan, [order.files for order in orders])
@@ -246,13 +249,21 @@ def _build(
     return ready | {item.profile: item for item in made}
 
 
+def _elsewhere(job: Job, store: Store, state: State) -> list[Path]:
+    """The environments of the project at hand that lie in another store."""
+    known = of_folder(state.prepared, str(job.place.folder)).values()
+    paths = [job.place.home / item.environment for item in known]
+    return [path for path in paths if not store.has_environment(path)]
+
+
 def _orders(
-    job: Job, state: State, locks: tuple[Locked, ...]
+    job: Job, store: Store, state: State, locks: tuple[Locked, ...]
 ) -> tuple[dict[str, Prepared], list[Order]]:
-    """The environments that are there, and those that are to be made."""
+    """The environments that are there in the store, and those that are to be made."""
     from provisioner.workflow.environments import order_from
 
     known = [*state.prepared, *(item.prepared for item in state.history.generations)]
+    known = [i for i in known if store.has_environment(job.place.home / i.environment)]
     ready: dict[str, Prepared] = {}
     orders = []
     for locked in locks:
@@ -380,7 +391,7 @@ def _room(
     from provisioner.workflow.room import look_for_room
 
     only_fetched = job.wishes.fetch_only or job.not_here
-    orders = [] if only_fetched else _orders(job, state, locks)[1]
+    orders = [] if only_fetched else _orders(job, workshop.store, state, locks)[1]
     return look_for_room(job.world, job.place.folder, workshop, plan, orders)
 
 

@@ -70,7 +70,9 @@ def nothing_to_do(
     environments = [known.get(name) for name in (active.profile, *result.prepared)]
     if environments[0] != active or not all(item and is_intact(item) for item in environments):
         return None
-    if any(Digest(name) not in store for name in last["blobs"]):
+    made = (Path(item.environment) for name in result.prepared if (item := known.get(name)))
+    held = (Digest(name) in store for name in last["blobs"])
+    if not (all(map(store.has_environment, made)) and all(held)):
         return None
     if signatures(last["inputs"]) != last["inputs"]:
         return None

@@ -143,6 +143,29 @@ def test_another_project_on_the_same_store_fetches_and_builds_nothing(
     assert warm.built() == built
 
 
+def test_environments_of_another_store_do_not_count(
+    machine: Machine, app: Path, tmp_path: Path
+) -> None:
+    old = machine.gpuenv(app, "prepare", "--target", TARGET, "--only")
+    assert old.code == 0, old.err
+    new = ("prepare", "--only", "--store", tmp_path / "new")
+
+    planned = machine.gpuenv(app, *new, "--dry-run", "--json")
+    done = machine.gpuenv(app, *new)
+
+    needs = [need for room in planned.data["room"] for need in room["needs"]]
+    assert str(tmp_path / "new" / "envs") in json.dumps(needs), needs
+    assert done.code == 0, done.err
+    assert (app / ".venv").readlink().is_relative_to(tmp_path / "new" / "envs")
+    note = f"environments in the store `{machine.store}` are not used for this one"
+    assert done.err.count(note) == 1
+    again = machine.gpuenv(app, *new, "--json")
+    assert again.data["nothing_to_do"] is True
+    back = machine.gpuenv(app, "prepare", "--only", "--json")
+    assert back.code == 0, back.err
+    assert (app / ".venv").readlink().is_relative_to(machine.store)
+
+
 def test_a_lost_uv_cache_is_filled_again_from_the_store(
     machine: Machine, app: Path, index: IndexSimulator
 ) -> None:
