@@ -19,7 +19,7 @@ import httpx
 
 from provisioner import __version__
 from provisioner.core.answers import BUSY, pause_wished
-from provisioner.core.urls import is_open, origin, without_secrets
+from provisioner.core.urls import Login, is_open, login_for, origin, without_secrets
 from provisioner.errors import GpuenvError, NetworkError, PolicyError, said
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Http:
         variables: Mapping[str, str],
         *,
         connections: int,
-        credentials: Mapping[str, tuple[str, str]] | None = None,
+        logins: Iterable[Login] = (),
         insecure_hosts: Iterable[str] = (),
         system_certificates: bool = False,
         tries: int = TRIES,
@@ -78,6 +78,7 @@ class Http:
     ) -> None:
         """`connections` are how many at once; `tries` and `connect_seconds` are per request.
 
+        `logins` are those of indexes, the strongest first.
         `insecure_hosts` may be asked without encryption. `system_certificates` are trusted
         instead of Mozilla's, where no variable names any.
         `stall_seconds` is how long a connection may be silent; there is no limit to the whole.
@@ -88,9 +89,8 @@ class Http:
         self._variables = variables
         self._insecure_hosts = tuple(insecure_hosts)
         self._system_certificates = system_certificates
-        self._auth = _Credentials(credentials or {}, _netrc(variables))
-        # netrc knows hosts and no origins, so that it does not count where a server leads to.
-        self._auth_elsewhere = _Credentials(credentials or {})
+        self._logins = tuple(logins)
+        self._netrc = _netrc(variables)
         self._connections = connections
         self._client: httpx.Client | None = None
         self._making = threading.Lock()
@@ -104,12 +104,15 @@ class Http:
         headers: Mapping[str, str] | None = None,
         *,
         method: str = "GET",
+        index: str | None = None,
         tries: int | None = None,
     ) -> Iterator[Answer]:
         """Ask for a URL; any status is an answer. Redirects are followed each time anew.
 
-        `tries` is how often to ask where a server is busy or cannot be reached. Credentials go
-        to the origin that they belong to, and to no other one that it redirects to.
+        `index` is the one that the file at the URL comes from, where that is known: credentials
+        are those of its index, and go to the origin that they belong to, and to no other one
+        that it redirects to. `tries` is how often to ask where a server is busy or cannot be
+        reached.
 
         Raises:
             NetworkError: no answer came, or it broke off.
@@ -126,7 +129,7 @@ class Http:
             request = client.build_request(
                 method, url, headers=passed, extensions={"trace": self._trace}
             )
-            response = self._send(client, request, tries or self._tries)
+            response = self._send(client, request, index, tries or self._tries)
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             raise unreachable(shown, error) from error
         try:
@@ -165,13 +168,15 @@ class Http:
                 # It came too late for `close`, and nobody else knows of it.
                 stream.close()
 
-    def _send(self, client: httpx.Client, request: httpx.Request, tries: int) -> httpx.Response:
+    def _send(
+        self, client: httpx.Client, request: httpx.Request, index: str | None, tries: int
+    ) -> httpx.Response:
         """Send until an answer comes that is worth keeping, with growing pauses."""
         for attempt in range(1, tries + 1):
             last = attempt == tries
             wished = None
             try:
-                response = self._follow(client, request)
+                response = self._follow(client, request, index)
             except (httpx.TransportError, ssl.SSLError):
                 if last:
                     raise
@@ -185,13 +190,16 @@ class Http:
                 raise httpx.ReadError(message, request=request)
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
-    def _follow(self, client: httpx.Client, request: httpx.Request) -> httpx.Response:
+    def _follow(
+        self, client: httpx.Client, request: httpx.Request, index: str | None
+    ) -> httpx.Response:
         """Send a request, and go where its answers lead."""
         first = here = origin(str(request.url))
         led = ""
         for _ in range(_MOST_REDIRECTS):
             self._refuse_open(str(request.url), led)
-            auth = self._auth if here == first else self._auth_elsewhere
+            # netrc knows hosts and no origins, so that it does not count where a server leads to.
+            auth = _Credentials(self._logins, index, self._netrc if here == first else None)
             response = client.send(request, stream=True, auth=auth)
             following = response.next_request
             if following is None:
@@ -245,20 +253,23 @@ class _Credentials(httpx.Auth):
     """What a client passed along, else the URL's own, else its index's, else netrc's."""
 
     def __init__(
-        self, of_origins: Mapping[str, tuple[str, str]], known: netrc.netrc | None = None
+        self, logins: Iterable[Login], index: str | None, known: netrc.netrc | None
     ) -> None:
-        self._of_origins = of_origins
+        self._logins = logins
+        self._index = index
         self._netrc = known
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Add basic authentication, where there is none."""
         if "authorization" not in request.headers:
             user, password = request.url.username, request.url.password
-            if not user:
-                user, password = self._of_origins.get(origin(str(request.url)), ("", ""))
-            if not (user or password) and self._netrc:
+            if not user and (login := login_for(str(request.url), self._logins, self._index)):
+                user, password = login.user, login.password
+            if not password and self._netrc:
                 found = self._netrc.authenticators(request.url.host)
-                user, password = (found[0], found[2] or "") if found else ("", "")
+                # A password counts for its own user only.
+                if found and user in {"", found[0]}:
+                    user, password = found[0], found[2] or ""
             if user or password:
                 yield from httpx.BasicAuth(user, password).auth_flow(request)
                 return

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.core.profile import CONTROL, CacheControl, Index
-from provisioner.core.urls import credentials_in, origin
+from provisioner.core.urls import Login, login_in, origin, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -162,24 +162,22 @@ def has_default_index(variables: Mapping[str, str], home: Path, folder: Path) ->
     return any(_names_default(item) for item in _all_settings(variables, home, folder))
 
 
-def index_credentials(
-    variables: Mapping[str, str], home: Path, folder: Path
-) -> dict[str, tuple[str, str]]:
-    """User and password of each index that has them, by origin such as `https://host:8443`.
+def index_logins(variables: Mapping[str, str], home: Path, folder: Path) -> tuple[Login, ...]:
+    """User and password of each index that has them, the strongest first.
 
     They stand in an index URL, or in `UV_INDEX_<NAME>_USERNAME` and `_PASSWORD` (uv's
-    documentation, "Package indexes"). What settings say first wins.
+    documentation, "Package indexes").
     """
-    found: dict[str, tuple[str, str]] = {}
+    found = []
     for name, url in _indexes(variables, home, folder):
-        place = origin(url)
-        user, password = credentials_in(url).get(place, ("", ""))
+        own = login_in(url)
+        user, password = (own.user, own.password) if own else ("", "")
         prefix = f"UV_INDEX_{re.sub('[^A-Za-z0-9]', '_', name).upper()}"
         user = variables.get(f"{prefix}_USERNAME") or user
         password = variables.get(f"{prefix}_PASSWORD") or password
-        if place and (user or password):
-            found.setdefault(place, (user, password))
-    return found
+        if origin(url) and (user or password):
+            found.append(Login(index=without_secrets(url), user=user, password=password))
+    return tuple(found)
 
 
 def index_urls(variables: Mapping[str, str], home: Path, folder: Path) -> tuple[str, ...]:

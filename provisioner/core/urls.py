@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -74,7 +75,7 @@ def is_below(url: str, place: str) -> bool:
 
 def is_same_index(one: str, other: str) -> bool:
     """Whether two URLs mean one index; `…/simple` is where most have their pages."""
-    return plain(one).removesuffix("/simple") == plain(other).removesuffix("/simple")
+    return _around(one) == _around(other)
 
 
 def is_open(url: str, allowed: Iterable[str]) -> bool:
@@ -115,12 +116,47 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def credentials_in(url: str) -> dict[str, tuple[str, str]]:
-    """The user and password that stand in a URL, by the origin that they belong to."""
-    place = origin(url)
-    if not place:
-        return {}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Login:
+    """The user and password of an index, either of which may be empty."""
+
+    index: str
+    user: str
+    password: str = field(repr=False)
+
+
+def login_in(url: str) -> Login | None:
+    """The user and password that stand in the URL of an index."""
+    if not origin(url):
+        return None
     parts = urlsplit(url)
     if not (parts.username or parts.password):
-        return {}
-    return {place: (unquote(parts.username or ""), unquote(parts.password or ""))}
+        return None
+    return Login(
+        index=without_secrets(url),
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+    )
+
+
+def login_for(url: str, logins: Iterable[Login], index: str | None = None) -> Login | None:
+    """The login to ask for a URL with; `logins` has the strongest first.
+
+    Only those of the URL's own origin count. One host may have many indexes, each with a
+    password of its own, so that of the index goes first that the URL lies below, and then
+    that of `index`, which something has recorded for the file at the URL. Many indexes have
+    their pages below `…/simple` and their files beside it.
+    """
+    there = [login for login in logins if origin(login.index) == origin(url)]
+    for place in (url, index or ""):
+        if found := [login for login in there if is_below(place, login.index)]:
+            return max(found, key=lambda login: len(plain(login.index)))
+    if found := [login for login in there if is_below(url, _around(login.index))]:
+        return max(found, key=lambda login: len(_around(login.index)))
+    alike = {(login.user, login.password) for login in there}
+    indexes = {plain(login.index) for login in there}
+    return there[0] if len(alike) == 1 or len(indexes) == 1 else None
+
+
+def _around(index: str) -> str:
+    return plain(index).removesuffix("/simple")

@@ -253,7 +253,7 @@ class _Attempt:
             if arrival.validator:
                 sent["if-range"] = arrival.validator
         # A failure is for `Fetcher` to count.
-        with self._http.get(wanted.url, sent, tries=1) as answer:
+        with self._http.get(wanted.url, sent, index=wanted.index, tries=1) as answer:
             found = meaning(
                 answer.status,
                 answer.headers,

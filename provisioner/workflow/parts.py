@@ -229,7 +229,7 @@ class Parts:
         """Ask for a part; how many bytes came."""
         asked = {**self._headers, "range": f"bytes={part.start}-{part.stop - 1}"}
         # A failure is for all connections of this file to count.
-        with self._http.get(self._wanted.url, asked, tries=1) as answer:
+        with self._http.get(self._wanted.url, asked, index=self._wanted.index, tries=1) as answer:
             found = meaning(
                 answer.status,
                 answer.headers,

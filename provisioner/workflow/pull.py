@@ -119,6 +119,10 @@ class Pull:
         file = self._known.get(url)
         return file.index if file else None
 
+    def _index_at(self, key: str) -> str | None:
+        """The index of a file, or of the file that metadata belong to."""
+        return self.index_of(key.removesuffix(".metadata"))
+
     @property
     def build_tools(self) -> frozenset[Digest]:
         """What clients took while building that no lock names."""
@@ -461,7 +465,7 @@ class Pull:
             headers["if-none-match"] = kept.headers["etag"]
         elif kept and "last-modified" in kept.headers:
             headers["if-modified-since"] = kept.headers["last-modified"]
-        with self._http.get(request.url, headers) as answer:
+        with self._http.get(request.url, headers, index=self._index_at(key)) as answer:
             # A cache on the way may have kept it for a while already (RFC 9111, section 4.2.3).
             aged = answer.headers.get("age", "")
             stored = time.time() - (int(aged) if aged.isdecimal() else 0)
@@ -487,9 +491,12 @@ class Pull:
 
     @contextmanager
     def _relay(self, request: Request) -> Iterator[Reply]:
+        key = without_secrets(request.url)
         if self.offline:
-            raise not_kept(without_secrets(request.url), self.because)
-        with self._http.get(request.url, request.headers, method=request.method) as answer:
+            raise not_kept(key, self.because)
+        with self._http.get(
+            request.url, request.headers, method=request.method, index=self._index_at(key)
+        ) as answer:
             yield RelayAnswer(status=answer.status, headers=answer.headers, blocks=answer.blocks)
 
     def _serve(self, page: StoredPage) -> BodyAnswer:

@@ -10,7 +10,7 @@ from provisioner.adapters.certificates import CertificateAuthority
 from provisioner.adapters.gateway import BYPASSES, Gateway
 from provisioner.adapters.http import CONNECT_SECONDS, TRIES, Http
 from provisioner.adapters.uv import Uv, find_uv
-from provisioner.core.urls import credentials_in
+from provisioner.core.urls import login_in
 from provisioner.errors import GpuenvError, LockError, ToolError
 from provisioner.workflow.pull import Pull
 
@@ -41,13 +41,12 @@ def connect(  # noqa: PLR0913 - whose settings count, and three limits
     `indexes` are further ones whose URLs may have passwords in them.
     """
     where = (world.variables, world.home, folder)
-    credentials = credentials_in(pip.index_url(world.variables, world.home) or "")
-    for index in indexes:
-        credentials |= credentials_in(index.url)
+    weaker = (*(index.url for index in indexes), pip.index_url(world.variables, world.home) or "")
+    logins = (*uv_settings.index_logins(*where), *filter(None, map(login_in, weaker)))
     return Http(
         {**world.variables, **uv_settings.proxies(*where)},
         connections=connections,
-        credentials=credentials | uv_settings.index_credentials(*where),
+        logins=logins,
         insecure_hosts=(
             *uv_settings.insecure_hosts(*where),
             *pip.trusted_hosts(world.variables, world.home),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.adapters.http import TRIES, Answer, Http
-from provisioner.core.urls import origin
+from provisioner.core.urls import Login
 from provisioner.errors import GpuenvError, NetworkError, PolicyError
 from tests.simulators.index import IndexSimulator
 from tests.simulators.wheels import make_wheel
@@ -68,6 +68,11 @@ def netrc(tmp_path: Path, machine: str) -> str:
     path.write_text(f'machine {machine} login {USER[0]} password "{USER[1]}"\n', encoding="utf-8")
     path.chmod(0o600)
     return str(path)
+
+
+def login(index: str, user: tuple[str, str] = USER) -> Login:
+    """What an index asks for."""
+    return Login(index=index, user=user[0], password=user[1])
 
 
 class Redirector(http.server.BaseHTTPRequestHandler):
@@ -503,7 +508,7 @@ def test_credentials_go_along_within_their_origin(source: str, tmp_path: Path) -
         made = Http(
             {"NETRC": str(tmp_path / "none"), **variables},
             connections=1,
-            credentials={origin(index.url): USER} if source == "index" else {},
+            logins=[login(index.index_url)] if source == "index" else [],
         )
         url = index.authenticated_index_url if source == "url" else index.index_url
         with made.get(f"{url}Demo.Pkg", headers) as answer:
@@ -537,12 +542,33 @@ def test_an_origin_that_is_led_to_gets_the_credentials_of_its_own(
             made = Http(
                 {"NETRC": str(tmp_path / "none")},
                 connections=1,
-                credentials={origin(index.url): USER, origin(here): ("other", "word")},
+                logins=[login(index.index_url), login(here, ("other", "word"))],
             )
             with made.get(here) as answer:
                 assert body(answer) == wheel.read_bytes()
             made.close()
             assert server.seen[0]["authorization"] != index.requests[0].headers["authorization"]
+
+
+def test_two_indexes_of_one_host_get_a_password_each(tmp_path: Path) -> None:
+    with redirecting("/again") as server:
+        host = f"http://127.0.0.1:{server.server_address[1]}"
+        logins = [login(f"{host}/{name}/simple", (name, "word")) for name in ("one", "two")]
+        made = Http({"NETRC": str(tmp_path / "none")}, connections=1, logins=logins)
+        sent = []
+        for path, index in [
+            ("one/simple/demo/", None),
+            ("two/simple/demo/", None),
+            ("two/files/demo.whl", None),
+            ("files/demo.whl", logins[0].index),
+            ("files/demo.whl", logins[1].index),
+        ]:
+            with pytest.raises(NetworkError), made.get(f"{host}/{path}", index=index, tries=1):
+                pass
+            sent.append(base64.b64decode(server.seen[0]["authorization"].split()[1]).decode())
+            server.seen.clear()
+        made.close()
+    assert sent == ["one:word", "two:word", "two:word", "one:word", "two:word"]
 
 
 def test_a_server_that_leads_in_circles_is_a_network_error(http_client: Http) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from provisioner.adapters.uv_settings import (
     has_default_index,
-    index_credentials,
+    index_logins,
     index_policies,
     insecure_hosts,
     link_mode,
@@ -27,7 +27,7 @@ from tests.simulators.index import IndexSimulator
 from tests.simulators.wheels import make_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
     from typing import Any
 
@@ -163,10 +163,17 @@ def test_settings_that_are_not_valid_are_left_to_uv(text: str, tmp_path: Path) -
     folder = write(tmp_path, {"area/project/uv.toml": text}, INDEX)
 
     assert not has_default_index({}, tmp_path, folder)
-    assert index_credentials({}, tmp_path, folder) == {}
+    assert index_logins({}, tmp_path, folder) == ()
 
 
-def test_credentials_belong_to_the_origin_of_their_index(tmp_path: Path) -> None:
+def found_logins(
+    variables: Mapping[str, str], home: Path, folder: Path
+) -> list[tuple[str, str, str]]:
+    """Index, user and password of each login."""
+    return [(it.index, it.user, it.password) for it in index_logins(variables, home, folder)]
+
+
+def test_credentials_belong_to_their_index(tmp_path: Path) -> None:
     text = (
         '[[index]]\nname = "own"\nurl = "https://a.test/simple"\n'
         '[[index]]\nurl = "https://someone:p%40ss@b.test:8443/simple"\n'
@@ -175,19 +182,19 @@ def test_credentials_belong_to_the_origin_of_their_index(tmp_path: Path) -> None
     folder = write(tmp_path, {"area/project/uv.toml": text}, INDEX)
     variables = {"UV_INDEX_OWN_USERNAME": "me", "UV_INDEX_OWN_PASSWORD": "secret"}
 
-    assert index_credentials(variables, tmp_path, folder) == {
-        "https://a.test:443": ("me", "secret"),
-        "https://b.test:8443": ("someone", "p@ss"),
-    }
+    assert found_logins(variables, tmp_path, folder) == [
+        ("https://a.test/simple", "me", "secret"),
+        ("https://b.test:8443/simple", "someone", "p@ss"),
+    ]
 
 
 def test_credentials_in_a_variable_are_found(tmp_path: Path) -> None:
     variables = {"UV_INDEX": "own=https://me:a=b@a.test/simple https://you:x@b.test/"}
 
-    assert index_credentials(variables, tmp_path, tmp_path) == {
-        "https://a.test:443": ("me", "a=b"),
-        "https://b.test:443": ("you", "x"),
-    }
+    assert found_logins(variables, tmp_path, tmp_path) == [
+        ("https://a.test/simple", "me", "a=b"),
+        ("https://b.test/", "you", "x"),
+    ]
 
 
 def test_settings_without_a_proxy_stay_the_users_own(tmp_path: Path) -> None:

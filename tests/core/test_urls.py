@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner.core.urls import (
-    credentials_in,
+    Login,
     file_name,
     is_below,
     is_open,
     is_remote,
     is_same_index,
+    login_for,
+    login_in,
     origin,
     plain,
     without_secrets,
@@ -104,28 +106,66 @@ def test_another_scheme_host_or_port_is_another_origin(other: str) -> None:
     assert origin(other) != origin("https://pypi.org/simple/")
 
 
+def login(index: str, user: str, password: str) -> Login:
+    """A login, in short."""
+    return Login(index=index, user=user, password=password)
+
+
 @pytest.mark.parametrize(
     ("url", "found"),
     [
-        ("https://index.test/simple/", {}),
-        ("", {}),
-        ("https://me:secret@index.test/simple/", {"https://index.test:443": ("me", "secret")}),
-        ("http://me:secret@index.test:8080/", {"http://index.test:8080": ("me", "secret")}),
-        ("https://token@index.test/", {"https://index.test:443": ("token", "")}),
-        ("https://:secret@index.test/", {"https://index.test:443": ("", "secret")}),
-        ("https://me%40x:p%3Aw%2F@index.test/", {"https://index.test:443": ("me@x", "p:w/")}),
+        ("https://index.test/simple/", None),
+        ("", None),
+        ("https://me:secret@index.test/a/", login("https://index.test/a/", "me", "secret")),
+        ("https://token@index.test/", login("https://index.test/", "token", "")),
+        ("https://:secret@index.test/", login("https://index.test/", "", "secret")),
+        ("https://me%40x:p%3Aw%2F@index.test/", login("https://index.test/", "me@x", "p:w/")),
     ],
 )
-def test_credentials_in_a_url_belong_to_its_origin(
-    url: str, found: dict[str, tuple[str, str]]
-) -> None:
-    assert credentials_in(url) == found
+def test_a_login_in_a_url_belongs_to_its_index(url: str, found: Login | None) -> None:
+    assert login_in(url) == found
 
 
 @given(WORDS, WORDS)
-def test_credentials_come_out_of_a_url_as_they_went_in(user: str, password: str) -> None:
+def test_a_login_comes_out_of_a_url_as_it_went_in(user: str, password: str) -> None:
     url = f"https://{quote(user, safe='')}:{quote(password, safe='')}@index.test/simple/"
-    assert credentials_in(url) == {origin("https://index.test"): (user, password)}
+    assert login_in(url) == login("https://index.test/simple/", user, password)
+
+
+A, AB = login("https://h.test/a/simple", "u", "of-a"), login("https://h.test/a/b/simple", "u", "b")
+OTHER = login("https://h.test:8443/c/simple", "u", "of-c")
+
+
+@pytest.mark.parametrize(
+    ("url", "index", "found"),
+    [
+        ("https://h.test/a/simple/demo/", None, A),
+        ("https://h.test/a/b/simple/demo/", None, AB),
+        ("https://h.test:443/a/b/simple/demo/", "https://h.test/a/simple", AB),
+        ("https://h.test/files/demo.whl", "https://h.test/a/simple/", A),
+        ("https://h.test/files/demo.whl", "https://h.test/a/b/simple", AB),
+        ("https://h.test/a/files/demo.whl", None, A),
+        ("https://h.test/a/b/files/demo.whl", None, AB),
+        ("https://h.test/a/b/files/demo.whl", "https://h.test/a/simple", A),
+        ("https://h.test/ab/simple/demo/", None, None),
+        ("https://h.test/files/demo.whl", None, None),
+        ("https://h.test/files/demo.whl", "https://h.test:8443/c/simple", None),
+        ("https://h.test:8443/files/demo.whl", None, OTHER),
+        ("https://h.test:8443/files/demo.whl", "https://h.test/a/simple", OTHER),
+        ("http://h.test/a/simple/demo/", "https://h.test/a/simple", None),
+        ("https://elsewhere.test/a/simple/demo/", "https://h.test/a/simple", None),
+    ],
+)
+def test_each_index_of_a_host_has_a_login_of_its_own(
+    url: str, index: str | None, found: Login | None
+) -> None:
+    assert login_for(url, (A, AB, OTHER), index) == found
+
+
+def test_the_strongest_login_of_an_index_counts() -> None:
+    old = login("https://h.test/a/simple/", "u", "old")
+    for url in ("https://h.test/a/simple/demo/", "https://h.test/a/x", "https://h.test/files/x"):
+        assert login_for(url, (A, old)) == A
 
 
 # Places
