@@ -111,6 +111,18 @@ def find_uv(variables: Mapping[str, str]) -> Path:
         raise ToolError(message, hint="`pip install uv`", code="uv-missing") from None
 
 
+def lock_command(variables: Mapping[str, str], *upgraded: str) -> str:
+    """What the user can type to bring `uv.lock` up to date, and some packages in it.
+
+    That is uv's own, which leaves the rest as it is, unless uv is gpuenv's alone.
+    """
+    import shutil
+
+    if not shutil.which("uv", path=variables.get("PATH")):
+        return "gpuenv lock --upgrade"
+    return " ".join(("uv lock", *(f"--upgrade-package {name}" for name in upgraded)))
+
+
 class Uv:
     """uv in one folder, with an environment that nothing of the user's can bend."""
 
@@ -212,10 +224,14 @@ class Uv:
         signs = ("needs to be updated", "error: No solution found when resolving dependencies")
         if found.returncode and any(sign in found.stderr for sign in signs):
             message = f"`{origin.name}` does not fit `pyproject.toml`"
+            why = (
+                "what the project needs, or the indexes or sources that it names, are not those "
+                "that the lock was made for"
+            )
             raise LockError(
                 message,
-                causes=("the project needs something that the lock does not name",),
-                hint="`uv lock` brings it up to date",
+                causes=(why,),
+                hint=f"`{lock_command(self._variables)}` brings it up to date",
                 code="lock-stale",
             )
         self._expect(found, f"uv could not read `{origin.name}`")

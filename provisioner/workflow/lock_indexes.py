@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from provisioner.adapters import uv_settings
 from provisioner.adapters.projects import uv_tables
+from provisioner.adapters.uv import lock_command
 from provisioner.core.file_names import package_of
 from provisioner.core.index_policy import subject_of
 from provisioner.core.packages import read_locked
@@ -59,8 +60,8 @@ def check_indexes(
     def hint(packages: Iterable[str]) -> str:
         if not locked.by_uv:
             return f"`gpuenv lock --upgrade` makes `{name}` anew"
-        words = "".join(f" --upgrade-package {name}" for name in dict.fromkeys(packages))
-        return f"if `pyproject.toml` is right, `uv lock{words}` locks it anew"
+        command = lock_command(world.variables, *dict.fromkeys(packages))
+        return f"if `pyproject.toml` is right, `{command}` locks it anew"
 
     refuse_misplaced(
         files,

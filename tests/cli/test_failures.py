@@ -293,6 +293,25 @@ def test_the_hint_for_a_stale_lock_helps(prepared: Prepared) -> None:
     assert done.code == 0, done.err
 
 
+def test_a_lock_for_other_sources_is_told_and_mended_where_uv_is_gpuenvs_own(
+    machine: Machine, app: Path, tmp_path: Path
+) -> None:
+    given = {"PATH": "/usr/bin:/bin"}
+    path = app / "pyproject.toml"
+    with IndexSimulator() as own:
+        own.publish(make_wheel(tmp_path / "own", "common", "1.0"))
+        named = f'\n[[tool.uv.index]]\nname = "own"\nurl = "{own.index_url}"\nexplicit = true\n'
+        sources = '\n[tool.uv.sources]\ncommon = { index = "own" }\n'
+        path.write_text(path.read_text(encoding="utf-8") + named + sources, encoding="utf-8")
+        stale = machine.gpuenv(app, "prepare", "--target", TARGET, given=given)
+        assert stale.code == 1
+        (cause,) = stale.message.causes
+        assert "sources" in cause
+        assert stale.message.hint == "`gpuenv lock --upgrade` brings it up to date"
+        mended = machine.gpuenv(app, "lock", "--upgrade", given=given)
+        assert mended.code == 0, mended.err
+
+
 def test_a_malformed_pyproject_is_1(prepared: Prepared) -> None:
     path = prepared.folder / "pyproject.toml"
     path.write_text("[project\n", encoding="utf-8")
