@@ -44,14 +44,14 @@ def state_of(world: World, options: Options) -> StateFolder:
 def store_of(world: World, options: Options) -> Store:
     """The store that is meant, over the stores below it; it need not be there yet.
 
-    Lower stores that cannot be used are told, and done without.
+    Lower stores that cannot be used are told once, and done without.
     """
     from provisioner.adapters.store import Store, default_root, lower_roots
 
     root = options.store or default_root(world.variables, world.home)
     lower, faults = lower_roots(world.variables, root)
     for fault in faults:
-        world.progress.note(fault)
+        world.note_once(fault)
     return Store(root, lower)
 
 

@@ -22,6 +22,7 @@ class World:
     `now` is in seconds since the epoch. `guard` is called before programs are started that
     have to end when this one is ended. `root` is where the files lie that tell of the driver
     and the GPUs: another one than `/` is another machine's, such as a host's at `/host`.
+    `told` is what was said already and is to be said once.
     """
 
     variables: Mapping[str, str]
@@ -31,6 +32,13 @@ class World:
     progress: Progress = field(default_factory=Quiet)
     guard: Callable[[], None] = lambda: None
     root: Path = Path("/")
+    told: set[str] = field(default_factory=set, compare=False, repr=False)
+
+    def note_once(self, text: str) -> None:
+        """Say something, unless it was said so before."""
+        if text not in self.told:
+            self.told.add(text)
+            self.progress.note(text)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -447,4 +447,5 @@ def test_lower_stores_that_cannot_be_used_are_told_and_done_without(tmp_path: Pa
         FilledStore(tmp_path).world, variables={"GPUENV_STORE_LOWER": named}, progress=notes
     )
     assert store_of(world, Options(store=root)).lower == (good,)
+    assert store_of(replace(world, folder=tmp_path), Options(store=root)).lower == (good,)
     assert notes.told == list(faults)
