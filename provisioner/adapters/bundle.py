@@ -122,7 +122,7 @@ class BundleReader:
         block = self._file.read(size)
         if len(block) < size:
             why = "it is cut off"
-            raise _damaged(why)
+            raise _damaged(why, hint="copy it again, whole")
         return block
 
 
@@ -157,5 +157,6 @@ def new_bundle(path: Path, *, replace: bool) -> Iterator[IO[bytes]]:
             staged.unlink()
 
 
-def _damaged(why: str) -> IntegrityError:
-    return IntegrityError("the bundle is damaged", causes=(why,), code="bundle-damaged")
+def _damaged(why: str, hint: str | None = None) -> IntegrityError:
+    message = "the bundle is damaged"
+    return IntegrityError(message, causes=(why,), hint=hint, code="bundle-damaged")

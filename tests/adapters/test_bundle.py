@@ -69,6 +69,8 @@ def test_what_is_cut_off_anywhere_is_damaged(
     with pytest.raises(IntegrityError) as caught:
         read(whole[:cut])
     assert caught.value.code == "bundle-damaged"
+    assert caught.value.causes == ("it is cut off",)
+    assert caught.value.hint == "copy it again, whole"
 
 
 @given(st.binary(max_size=3000).filter(any))
