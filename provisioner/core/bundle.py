@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from provisioner.core.blob_record import Origin
 from provisioner.core.digest import Digest
 from provisioner.core.first_seen import FirstSeen, first_seen_from_json
-from provisioner.core.pages import is_file
-from provisioner.core.project import normalise
-from provisioner.core.urls import file_name, is_remote, without_query, without_secrets
+from provisioner.core.urls import is_remote, without_query, without_secrets
 from provisioner.errors import GpuenvError, IntegrityError
 
 if TYPE_CHECKING:
@@ -200,26 +198,6 @@ def unknown_format(why: str) -> GpuenvError:
     """What is no bundle that this version can read."""
     message = "this is no bundle that can be imported"
     return GpuenvError(message, causes=(why,), code="bundle-format")
-
-
-def package_of(url: str) -> str | None:
-    """The package, normalised, that an index page, a file or its metadata is about."""
-    from packaging.utils import (
-        InvalidSdistFilename,
-        InvalidWheelFilename,
-        parse_sdist_filename,
-        parse_wheel_filename,
-    )
-
-    name = file_name(url.rstrip("/")).removesuffix(".metadata")
-    if not is_file(name):
-        return normalise(name) or None
-    try:
-        if name.endswith(".whl"):
-            return parse_wheel_filename(name)[0]
-        return parse_sdist_filename(name)[0]
-    except (InvalidSdistFilename, InvalidWheelFilename):
-        return None
 
 
 def _parse(data: Mapping[str, Any]) -> Manifest:

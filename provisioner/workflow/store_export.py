@@ -22,9 +22,9 @@ from provisioner.core.bundle import (
     BundledLock,
     BundledPage,
     Manifest,
-    package_of,
 )
 from provisioner.core.digest import Digest
+from provisioner.core.index_policy import subject_of
 from provisioner.core.reach import reachable
 from provisioner.core.requirements import lock_name
 from provisioner.core.sizes import size_text
@@ -301,13 +301,15 @@ def _pages(
 ) -> tuple[tuple[BundledPage, ...], dict[str, Path]]:
     """The kept pages of the packages that are exported, and where their bodies lie."""
     digests = {blob.digest for blob in blobs}
-    packages = {package_of(origin.url) for blob in blobs for origin in blob.origins} - {None}
+    packages = {subject_of(origin.url).package for blob in blobs for origin in blob.origins} - {
+        None
+    }
     found: dict[str, tuple[BundledPage, Path]] = {}
     for root in (store.root, *store.lower):
         for path, head in Inventory(root).pages():
             url = str(head.get("url")) if head else ""
             key = str(head.get("key") or url) if head else ""
-            about = head is not None and (every or package_of(url) in packages)
+            about = head is not None and (every or subject_of(url).package in packages)
             page = read_page(path) if about or (head and head.get("digest")) else None
             if page is None or hashlib.sha256(key.encode()).hexdigest() != path.stem:
                 continue

@@ -15,7 +15,6 @@ from provisioner.core.bundle import (
     BundledLock,
     BundledPage,
     Manifest,
-    package_of,
     read_manifest,
 )
 from provisioner.core.digest import Digest
@@ -197,19 +196,3 @@ def test_secrets_in_the_urls_of_a_bundle_are_not_taken_over() -> None:
     data["blobs"][0]["origins"][0]["url"] = "https://user:secret@index.test/demo.tar.gz?token=x"
     (origin,) = read_manifest(json.dumps(data).encode()).blobs[0].origins
     assert origin.url == "https://index.test/demo.tar.gz"
-
-
-@pytest.mark.parametrize(
-    ("url", "package"),
-    [
-        ("https://i.test/simple/Foo.Bar/", "foo-bar"),
-        ("https://i.test/simple/foo-bar", "foo-bar"),
-        ("https://f.test/ab/foo_bar-1.0-py3-none-any.whl", "foo-bar"),
-        ("https://f.test/ab/foo_bar-1.0-py3-none-any.whl.metadata", "foo-bar"),
-        ("https://f.test/ab/foo-bar-1.0.tar.gz", "foo-bar"),
-        ("https://f.test/ab/what.whl", None),
-        ("https://f.test/", None),
-    ],
-)
-def test_a_url_tells_its_package(url: str, package: str | None) -> None:
-    assert package_of(url) == package

@@ -174,3 +174,20 @@ def test_only_a_file_with_a_hash_is_immutable(
     assert hashed or "immutable" not in found.cache_control.lower()
     assert found.cache_control
     assert found.because
+
+
+@pytest.mark.parametrize(
+    ("url", "package"),
+    [
+        ("https://i.test/simple/Foo.Bar/", "foo-bar"),
+        ("https://i.test/simple/foo-bar", "foo-bar"),
+        ("https://f.test/ab/foo_bar-1.0-py3-none-any.whl", "foo-bar"),
+        ("https://f.test/ab/foo_bar-1.0-py3-none-any.whl.metadata", "foo-bar"),
+        ("https://f.test/ab/foo-bar-1.0.tar.gz", "foo-bar"),
+        ("https://f.test/ab/Foo.Bar-1.0-odd.whl", "foo-bar"),
+        ("https://f.test/ab/what.whl", None),
+        ("https://f.test/", None),
+    ],
+)
+def test_a_url_tells_its_package(url: str, package: str | None) -> None:
+    assert subject_of(url).package == package
