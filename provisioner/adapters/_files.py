@@ -34,6 +34,9 @@ READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 DAMAGED: Final = (AttributeError, KeyError, TypeError, ValueError)
 """What is raised where JSON of ours is not what it has to be."""
 
+SHORT_WAIT_SECONDS: Final = 600.0
+"""How long to wait for a lock that nobody holds for long."""
+
 _POLL_SECONDS: Final = 0.1
 _WITHOUT_LOCKS: Final = frozenset(
     {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}

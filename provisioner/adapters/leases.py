@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from provisioner.adapters._files import (
+    SHORT_WAIT_SECONDS,
     is_held,
     locked,
     remove_unheld,
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS: Final = 86_400
 """How long a lease of another host counts whose lock does not reach here, as on some NFS."""
-
-_SHORTLY: Final = 600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +56,7 @@ class Leases:
         """Use the store: what comes, or is taken, from now on stays until this ends."""
         path = self._folder / f"{os.urandom(8).hex()}.lock"
         # A collection that looks whether it is held holds it itself for an instant.
-        with where_possible(locked(path, wait_seconds=_SHORTLY, flock=self._flock)):
+        with where_possible(locked(path, wait_seconds=SHORT_WAIT_SECONDS, flock=self._flock)):
             try:
                 yield
             finally:
@@ -71,7 +70,11 @@ class Leases:
         `waiting` is told who removes something meanwhile.
         """
         lock = locked(
-            self._lock, wait_seconds=_SHORTLY, waiting=waiting, shared=True, flock=self._flock
+            self._lock,
+            wait_seconds=SHORT_WAIT_SECONDS,
+            waiting=waiting,
+            shared=True,
+            flock=self._flock,
         )
         with where_possible(lock):
             self._follow_the_clock()
@@ -80,7 +83,7 @@ class Leases:
     @contextmanager
     def removing(self) -> Iterator[None]:
         """Decide and remove while nobody takes anything, for a moment."""
-        with locked(self._lock, wait_seconds=_SHORTLY, flock=self._flock):
+        with locked(self._lock, wait_seconds=SHORT_WAIT_SECONDS, flock=self._flock):
             yield
 
     @contextmanager

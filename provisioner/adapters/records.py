@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.adapters._files import (
     DAMAGED,
+    SHORT_WAIT_SECONDS,
     locked,
     names_in,
     read_json,
@@ -30,13 +31,12 @@ if TYPE_CHECKING:
 
 _SUFFIX: Final = ".json"
 _EARLIER: Final = ".earlier"
-_SHORTLY: Final = 600.0
 
 
 @contextmanager
 def _alone(root: Path) -> Iterator[None]:
     """Read and change notes of a store while no other process changes any."""
-    with where_possible(locked(root / "notes.lock", wait_seconds=_SHORTLY)):
+    with where_possible(locked(root / "notes.lock", wait_seconds=SHORT_WAIT_SECONDS)):
         yield
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 JSON_PAGE: Final = "application/vnd.pypi.simple.v1+json"
 
+PAGE_BYTES: Final = 64 << 20
+"""What is larger is taken for no index page."""
+
 _FILE_ENDINGS: Final = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz", ".egg")
 _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=(\d+)")
 _FORBIDDEN = re.compile(r"(?:^|[\s,])no-(?:store|cache)(?:$|[\s,=])")

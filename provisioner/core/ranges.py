@@ -92,11 +92,6 @@ class Work:
     taken: Spans = ()
 
     @property
-    def is_complete(self) -> bool:
-        """Whether every byte is there."""
-        return total(self.done) == self.size
-
-    @property
     def left(self) -> int:
         """Bytes that are neither there nor being fetched."""
         return total(gaps(union((*self.done, *self.taken)), self.size))

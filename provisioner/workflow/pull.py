@@ -18,7 +18,7 @@ from provisioner.adapters.gateway import (
 from provisioner.adapters.store import StoredPage
 from provisioner.core.answers import strong_tag
 from provisioner.core.index_policy import SHIPPED, policy_for, subject_of
-from provisioner.core.pages import is_file, is_routed, named_files
+from provisioner.core.pages import PAGE_BYTES, is_file, is_routed, named_files
 from provisioner.core.sources import LockedReleases
 from provisioner.core.urls import file_name, without_secrets
 from provisioner.errors import GpuenvError, NetworkError, SpaceError
@@ -60,7 +60,6 @@ _NOT_MODIFIED: Final = 304
 _NOT_FOUND: Final = 404
 # Neither retried nor taken for "no such package" by a client.
 _FAILED: Final = 424
-_PAGE_BYTES: Final = 64 << 20
 # What is connecting does not see that it has to stop.
 _END_SECONDS: Final = 5.0
 
@@ -477,9 +476,9 @@ class Pull:
             body = bytearray()
             for block in answer.decoded:
                 body += block
-                if len(body) > _PAGE_BYTES:
+                if len(body) > PAGE_BYTES:
                     message = f"`{key}` is too large for an index page"
-                    raise NetworkError(message, causes=(f"more than {_PAGE_BYTES} bytes",))
+                    raise NetworkError(message, causes=(f"more than {PAGE_BYTES} bytes",))
             found = without_secrets(answer.url)
             if found != key:
                 # A client has to know where it was led, or relative links lead it astray.

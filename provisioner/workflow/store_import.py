@@ -17,6 +17,7 @@ from provisioner.adapters.roots import Pin, Pins
 from provisioner.adapters.store import StoredPage
 from provisioner.core.blob_record import BlobRecord
 from provisioner.core.bundle import MANIFEST, read_manifest, unknown_format
+from provisioner.core.pages import PAGE_BYTES
 from provisioner.core.sizes import size_text
 from provisioner.errors import IntegrityError, SpaceError, UsageError, said
 from provisioner.workflow.ledger import Ledger
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from provisioner.workflow.world import Options, World
 
 _MANIFEST_BYTES: Final = 64 << 20
-_PAGE_BYTES: Final = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -287,8 +287,8 @@ class _Taking:
 
     def _hashed(self, member: Member) -> tuple[str, bytes]:
         """The hash and the bytes of a small member."""
-        if member.size > _PAGE_BYTES:
-            why = f"`{member.name}` is too large: more than {_PAGE_BYTES} bytes"
+        if member.size > PAGE_BYTES:
+            why = f"`{member.name}` is too large: more than {PAGE_BYTES} bytes"
             raise _damaged(why)
         body = b"".join(self._reader.blocks())
         return hashlib.sha256(body).hexdigest(), body
