@@ -46,7 +46,7 @@ SHIPPED: Final = (
     ),
     Index(
         name="pypi",
-        url="https://pypi.org/",
+        url="https://pypi.org/simple/",
         cache_control=CacheControl(files=_FILES),
         origin=_SHIPPED,
     ),

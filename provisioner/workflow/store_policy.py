@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -23,16 +23,18 @@ from provisioner.core.urls import (
     without_query,
     without_secrets,
 )
-from provisioner.errors import GpuenvError, ProfileError, UsageError
+from provisioner.errors import GpuenvError, PolicyError, ProfileError, UsageError
 from provisioner.workflow.place import folder_of, store_of
 from provisioner.workflow.workshop import connect
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from provisioner.adapters.store import Store, StoredPage
     from provisioner.core.first_seen import FirstSeen
     from provisioner.core.index_policy import Policy, Subject
+    from provisioner.core.profile import Profile
     from provisioner.workflow.world import Options, World
 
 _CONNECT_SECONDS: Final = 5.0
@@ -147,7 +149,8 @@ def store_policy(world: World, options: Options, url: str) -> PolicyResult:
         raise ProfileError(message, hint="`gpuenv profiles` lists them")
     rules = (
         *uv_settings.index_policies(*where),
-        *(index for profile in (*chosen, *profiles) for index in profile.indexes),
+        *(index for profile in chosen for index in profile.indexes),
+        *_united(profiles),
         *SHIPPED,
     )
     store = store_of(world, options)
@@ -174,6 +177,15 @@ def store_policy(world: World, options: Options, url: str) -> PolicyResult:
             first_seen=_first_seen(store, found) if found else None,
         ),
     )
+
+
+def _united(profiles: Iterable[Profile]) -> Iterable[Index]:
+    """The indexes of profiles, each once with all that say the same of it."""
+    origins: dict[Index, list[str]] = {}
+    for profile in profiles:
+        for index in profile.indexes:
+            origins.setdefault(index, []).append(index.origin)
+    return (replace(index, origin=", ".join(said)) for index, said in origins.items())
 
 
 def _is_url(url: str) -> bool:
@@ -243,7 +255,8 @@ def _asked(
         with http.get(url, method="HEAD") as answer:
             status, headers = answer.status, answer.headers
     except GpuenvError as error:
-        words = "; ".join((error.message, *error.causes))
+        hint = (error.hint,) if isinstance(error, PolicyError) and error.hint else ()
+        words = "; ".join((error.message, *error.causes, *hint))
         return Header(known="unknown", words=f"nothing was kept, and asking failed: {words}")
     finally:
         http.close()

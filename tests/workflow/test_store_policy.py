@@ -145,6 +145,7 @@ def test_an_index_that_cannot_be_reached_is_part_of_the_explanation(user: Asking
     assert found.header.known == refused.header.known == "unknown"
     assert "asking failed" in (found.header.words or "")
     assert "without encryption" in (refused.header.words or "")
+    assert "UV_INSECURE_HOST=index.test" in (refused.header.words or "")
     assert "secret" not in render_policy(refused) + str(refused.to_json())
 
 
@@ -180,6 +181,21 @@ def test_the_rule_of_the_project_is_stronger_than_that_of_a_profile_and_than_our
     assert (own["index"], own["api"], own["files"]) == ("own", "max-age=5", None)
     assert str(user.folder / "uv.toml") in own["origin"]
     assert "secret" not in str(found.to_json()) + render_policy(found)
+
+
+def test_a_rule_that_several_profiles_have_is_told_with_all_of_them(user: Asking) -> None:
+    rule = user.ask("https://pypi.nvidia.com/tensorrt-cu12/", offline=True).to_json()["rule"]
+    assert all(f"profile `{name}`" in rule["origin"] for name in ("cu11", "cu12", "cu13"))
+    url = "https://download.pytorch.org/whl/cu126/torch/"
+    only = user.ask(url, offline=True).to_json()["rule"]
+    assert only["origin"].startswith("profile `cu126`")
+    assert only["origin"].count("profile `") == 1
+
+
+def test_the_index_of_pypi_is_told_as_people_name_it(user: Asking) -> None:
+    found = user.ask("https://pypi.org/simple/demo/", offline=True)
+    assert found.index is not None
+    assert found.index.url == "https://pypi.org/simple/"
 
 
 def test_a_file_that_came_with_a_hash_is_kept_for_good_and_told_with_it(
