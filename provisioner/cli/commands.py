@@ -149,6 +149,25 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
+def common_of_store(*used: str, **helps: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """As `common`, but help leaves out the options that mean nothing to a store.
+
+    They are taken even so, as everywhere. `used` are those that mean something to the command,
+    `helps` say what, where it is something else there.
+    """
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        called = common(function)
+        for option in getattr(called, "__click_params__", ()):
+            if isinstance(option, click.Option) and option.name:
+                option.hidden = option.name in _NOT_OF_STORES - {*used, *helps}
+                option.help = helps.get(option.name, option.help)
+        return called
+
+    return add
+
+
+_NOT_OF_STORES = frozenset({"project", "profile", "force", "target", "gpu_policy", "python"})
 _TAKE_TARGETS = frozenset({"select", "prepare"})
 
 _OPTIONS = (
@@ -162,7 +181,8 @@ _OPTIONS = (
         "--store",
         type=_PATH,
         metavar="DIR",
-        help="Where files and environments are kept [variable: GPUENV_STORE].",
+        help="Where files and environments are kept [variable: GPUENV_STORE; default: gpuenv in "
+        "the user's data folder, such as ~/.local/share].",
     ),
     click.option("--profile", metavar="NAME", help="Take this profile, if it fits."),
     click.option("--force", is_flag=True, help="Take the profile of --profile even so."),

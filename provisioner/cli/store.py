@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from provisioner.cli.commands import common, gpuenv
+from provisioner.cli.commands import common_of_store, gpuenv
 from provisioner.cli.store_policy import policy
 from provisioner.errors import UsageError
 
@@ -25,9 +25,9 @@ store.add_command(policy)
 
 
 @store.command("list")
-@common
+@common_of_store()
 def list_(session: Session) -> None:
-    """List the files: their size, where they came from, and who uses them."""
+    """List the files: size, where they came from, who uses them."""
     from provisioner.cli.render_store import render_list
     from provisioner.workflow.store_list import store_list
 
@@ -36,7 +36,7 @@ def list_(session: Session) -> None:
 
 
 @store.command()
-@common
+@common_of_store()
 def info(session: Session) -> None:
     """Show what takes how much of the disk, and for which project."""
     from provisioner.cli.render_store import render_info
@@ -49,9 +49,12 @@ def info(session: Session) -> None:
 @store.command()
 @click.option("--quick", is_flag=True, help="Hash only files that a stat shows to have changed.")
 @click.option("--repair", is_flag=True, help="Fetch again what is damaged.")
-@common
+@common_of_store()
 def verify(session: Session, *, quick: bool, repair: bool) -> None:
-    """Look for damaged, replaced, writable and missing files, by their hash."""
+    """Look for damaged, replaced, writable and missing files.
+
+    Each file is hashed, but for --quick.
+    """
     from provisioner.cli.render_store import render_verify
     from provisioner.workflow.store_verify import store_verify
 
@@ -69,7 +72,7 @@ def verify(session: Session, *, quick: bool, repair: bool) -> None:
 )
 @click.option("--max-age", metavar="AGE", help="Remove only what was not used for so long.")
 @click.option("--dry-run", is_flag=True, help="Show what would be removed.")
-@common
+@common_of_store()
 def gc(session: Session, *, max_size: str | None, max_age: str | None, dry_run: bool) -> None:
     """Remove what no project, generation, pin or running process uses.
 
@@ -92,9 +95,12 @@ def gc(session: Session, *, max_size: str | None, max_age: str | None, dry_run: 
 @store.command()
 @click.argument("wanted", metavar="[FILE|SHA256|DIR]...", nargs=-1)
 @click.option("--remove", is_flag=True, help="Keep it no longer.")
-@common
+@common_of_store()
 def pin(session: Session, wanted: tuple[str, ...], *, remove: bool) -> None:
-    """Keep files, or all that a project needs, whoever uses them; alone, list what is kept."""
+    """Keep files, or all that a project needs.
+
+    They are kept whoever uses them. Without a word, what is kept is listed.
+    """
     from provisioner.cli.render_store import render_pins
     from provisioner.workflow.store_pin import store_pin
 
@@ -107,14 +113,14 @@ def pin(session: Session, wanted: tuple[str, ...], *, remove: bool) -> None:
 @click.argument("words", metavar="[NAME|SHA256|DIR]...", nargs=-1)
 @click.option("--pin", "pins", metavar="NAME", multiple=True, help="Export what a pin keeps.")
 @click.option("--all", "every", is_flag=True, help="Export everything that is held.")
-@common
+@common_of_store("project", force="Replace an existing FILE.")
 def export(
     session: Session, *, bundle: Path, words: tuple[str, ...], pins: tuple[str, ...], every: bool
 ) -> None:
-    """Write a bundle for a machine without a network; `-` writes it to stdout.
+    """Write a bundle for a machine without a network.
 
     It has what the project at hand asked for last, with all that it takes to build it there,
-    or what is named. An existing FILE is replaced only with --force.
+    or what is named. `-` writes it to stdout. An existing FILE is replaced only with --force.
     """
     from provisioner.cli.render_store import render_export
     from provisioner.workflow.store_export import Chosen, store_export
@@ -138,11 +144,12 @@ def export(
 @store.command("import")
 @click.argument("bundle", metavar="FILE", type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--no-pin", is_flag=True, help="Let `store gc` take what no project uses.")
-@common
+@common_of_store()
 def import_(session: Session, *, bundle: Path, no_pin: bool) -> None:
-    """Take a bundle of `store export` into the store, every file verified; `-` reads stdin.
+    """Take a bundle of `store export` into the store.
 
-    What it has is kept until `store pin --remove` of the bundle's name.
+    Every file is verified; `-` reads stdin. What it has is kept until `store pin --remove` of the
+    bundle's name.
     """
     from provisioner.cli.render_store import render_import
     from provisioner.workflow.store_import import store_import
@@ -154,9 +161,12 @@ def import_(session: Session, *, bundle: Path, no_pin: bool) -> None:
 
 @store.command()
 @click.argument("names", metavar="FILE...", nargs=-1, required=True)
-@common
+@common_of_store()
 def forget(session: Session, names: tuple[str, ...]) -> None:
-    """Let a file name come with other bytes than those that it was first seen with."""
+    """Let a file name come with other bytes from now on.
+
+    Otherwise it may come only with those that it was first seen with.
+    """
     from provisioner.cli.render_store import render_forgotten
     from provisioner.workflow.store_pin import store_forget
 

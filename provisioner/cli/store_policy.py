@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from provisioner.cli.commands import common
+from provisioner.cli.commands import common_of_store
 
 if TYPE_CHECKING:
     from provisioner.cli.commands import Session
@@ -19,9 +19,9 @@ _KINDS = {"page": "index page", "metadata": "metadata", "file": "file"}
 
 @click.command()
 @click.argument("url")
-@common
+@common_of_store("project", profile="Let the rules of this profile count first.")
 def policy(session: Session, url: str) -> None:
-    """Show how long what a URL gives may be used again, by which rule, and why."""
+    """Show how long what a URL gives may be used again, and why."""
     from provisioner.workflow.store_policy import store_policy
 
     result = store_policy(session.world, session.options, url)

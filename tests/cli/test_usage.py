@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+import click
 import pytest
+
+from provisioner.cli.store import store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,6 +73,39 @@ def test_every_command_has_help_and_the_common_options(
     assert (done.code, done.err) == (0, "")
     for option in ("--project", "--store", "--profile", "--target", "--python", "--offline"):
         assert option in done.out
+
+
+OF_STORES = {"--store", "--offline", "--json", "--verbose", "--quiet"}
+
+
+@pytest.mark.parametrize("name", sorted(store.commands))
+def test_the_help_of_a_store_command_has_only_what_means_something_to_it(name: str) -> None:
+    further = {"export": {"--project", "--force"}, "policy": {"--project", "--profile"}}
+    command = store.commands[name]
+    lines = command.get_help(click.Context(command)).partition("Options:")[2].split()
+    named = {word.rstrip(",") for word in lines if word.startswith("--")}
+    others = {"--project", "--profile", "--force", "--target", "--gpu-policy", "--python"}
+    assert OF_STORES | further.get(name, set()) <= named
+    assert not (others - further.get(name, set())) & named
+
+
+def test_options_that_mean_nothing_to_a_store_are_taken(machine: Machine, tmp_path: Path) -> None:
+    words = ("--python", "3.12", "--gpu-policy", "any", "--target", "driver=none", "--force")
+    assert machine.gpuenv(tmp_path, "store", "list", *words).code == 0
+
+
+def test_the_help_of_export_says_what_force_replaces() -> None:
+    command = store.commands["export"]
+    text = " ".join(command.get_help(click.Context(command)).split())
+    assert "--force Replace an existing FILE." in text
+    assert "~/.local/share" in text
+
+
+def test_the_help_of_store_has_a_whole_sentence_for_each_command() -> None:
+    listed = store.get_help(click.Context(store, terminal_width=80)).partition("Commands:")[2]
+    lines = [line for line in listed.splitlines() if line.strip()]
+    assert len(lines) == len(store.commands)
+    assert [line for line in lines if not line.endswith(".") or line.endswith("...")] == []
 
 
 def test_the_help_names_every_command(machine: Machine, tmp_path: Path) -> None:
