@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.adapters.uv import SCRUBBED, Question, Turned, Uv, find_uv
+from provisioner.adapters.uv import SCRUBBED, Question, Turned, Uv, find_uv, lock_command
 from provisioner.errors import GpuenvError, LockError, SpaceError, ToolError
 from tests.simulators.environment import clean_environment, uv_binary
 from tests.simulators.index import IndexSimulator
@@ -185,8 +185,20 @@ def test_a_lock_that_does_not_fit_the_project_is_stale_and_stays(locked: Uv, pro
         locked.export(Turned(), lock)
 
     assert (caught.value.code, caught.value.exit_code) == ("lock-stale", 1)
-    assert "`uv lock`" in (caught.value.hint or "")
+    command = lock_command({"PATH": str(Path(sys.base_prefix) / "bin")})
+    assert f"`{command}`" in (caught.value.hint or "")
     assert lock.read_bytes() == before
+
+
+def test_a_lock_is_mended_by_the_users_uv_where_there_is_one(tmp_path: Path) -> None:
+    variables = {"PATH": str(tmp_path)}
+    assert lock_command(variables, "torch") == "gpuenv lock --upgrade"
+    (tmp_path / "uv").write_text("#!/bin/sh\n", encoding="utf-8")
+    (tmp_path / "uv").chmod(0o755)
+    assert lock_command(variables) == "uv lock"
+    assert lock_command(variables, "torch", "a") == (
+        "uv lock --upgrade-package torch --upgrade-package a"
+    )
 
 
 def test_an_invalid_project_is_not_taken_for_a_malformed_lock(locked: Uv, project: Path) -> None:
