@@ -111,9 +111,16 @@ class FirstSeenNames:
         for folder in (self._folder, *self._lower):
             found = _read(_seen_path(folder, index, name), first_seen_from_json)
             # Only to be sure that it is of this name, and was not put here by another hand.
-            if found and (found.index, found.name) == (index, name):
+            is_it = found and (found.index, found.name) == (index, name)
+            if found and is_it and self._counts(folder, found):
                 return found
         return None
+
+    def _counts(self, folder: Path, seen: FirstSeen) -> bool:
+        """Whether a note was not forgotten; one of a store below stays where it is."""
+        if folder == self._folder:
+            return True
+        return seen.digest.hex not in _earlier(_seen_path(self._folder, seen.index, seen.name))
 
     def was_right(self, index: str, name: str, digest: Digest) -> bool:
         """Whether a name had these bytes before it was forgotten."""
@@ -141,12 +148,20 @@ class FirstSeenNames:
         """Let a name be seen with other bytes once more; those that it had stay right."""
         path = _seen_path(self._folder, seen.index, seen.name)
         with _alone(self._root):
+            path.parent.mkdir(parents=True, exist_ok=True)
             known = dict.fromkeys((*_earlier(path), seen.digest.hex))
             write_whole(path.with_suffix(_EARLIER), "".join(f"{item}\n" for item in known))
             path.unlink(missing_ok=True)
 
+    def seen(self) -> Iterator[FirstSeen]:
+        """All that count and can be read, those of the store itself first."""
+        for folder in (self._folder, *self._lower):
+            for _, found in FirstSeenNames(folder.parent).every():
+                if found and self._counts(folder, found):
+                    yield found
+
     def every(self) -> Iterator[tuple[Path, FirstSeen | None]]:
-        """All of them, with None for one that cannot be read."""
+        """All of the store itself, with None for one that cannot be read."""
         for path in sorted(self._folder.glob("??/*.json")):
             if not path.name.startswith("."):
                 yield path, _read(path, first_seen_from_json)

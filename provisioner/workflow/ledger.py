@@ -16,13 +16,15 @@ from provisioner.core.urls import without_query
 from provisioner.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
     from pathlib import Path
 
     from provisioner.adapters.store import Store
     from provisioner.core.plan import LockedFile
 
 
+_LOCK: Final = "the lock"
+_CAME: Final = "what came now"
 _NEVER: Final[Stamp] = (0, 0, 0, 0)
 """The stamp of no file."""
 
@@ -126,10 +128,13 @@ class Ledger:
     def _waits(self, holder: str) -> None:
         self._note(f"waiting for {holder}, which removes files from the store")
 
-    def check(self, files: Iterable[LockedFile], *, mends: bool = False) -> None:
+    def check(
+        self, files: Iterable[LockedFile], *, mends: bool = False, locked: Container[Digest] = ()
+    ) -> None:
         """Refuse file names that were seen before with other bytes, and tell of damage.
 
-        What was damaged is no error where it `mends`: it is fetched anew then.
+        What was damaged is no error where it `mends`: it is fetched anew then. `locked` is what
+        a lock has named; an index has named the rest.
 
         Raises:
             IntegrityError: some were, or the store held some that are damaged.
@@ -143,7 +148,11 @@ class Ledger:
                 raise _damage(damaged, removed=removed)
             for name in damaged.values():
                 self._note(f"`{name}` was damaged in the store, and is fetched anew")
-        self.check_names((index_of(file), name_of(file), file.digest) for file in every)
+        for by, said in (
+            (_LOCK, [file for file in every if file.digest in locked]),
+            ("the index", [file for file in every if file.digest not in locked]),
+        ):
+            self.check_names(((index_of(file), name_of(file), file.digest) for file in said), by)
         for file in every:
             # Another index may name it too, or whoever fetched it was killed before the note.
             if file.digest in self._store:
@@ -151,8 +160,8 @@ class Ledger:
                 with unless_read_only():
                     self._note_name(file)
 
-    def check_names(self, named: Iterable[tuple[str, str, Digest]]) -> None:
-        """Refuse file names of indexes that were seen before with other bytes.
+    def check_names(self, named: Iterable[tuple[str, str, Digest]], by: str) -> None:
+        """Refuse file names of indexes that were seen before with other bytes; `by` has them.
 
         Raises:
             IntegrityError: some were.
@@ -165,7 +174,7 @@ class Ledger:
             and not self._names.was_right(index, name, digest)
         ]
         if changed:
-            raise _changed(changed)
+            raise _changed(changed, by)
 
     def arrived(self, file: LockedFile, *, hashed: bool) -> None:
         """Note that a blob has come; `hashed` where its hash was known before.
@@ -201,7 +210,7 @@ class Ledger:
         )
         first = self._names.keep(seen)
         if first.digest != file.digest:
-            raise _changed([(first, file.digest)])
+            raise _changed([(first, file.digest)], _CAME)
 
     def imported(self, digest: Digest, told: BlobRecord, names: Iterable[FirstSeen]) -> None:
         """Note what a bundle tells of a blob that is held now; with a stamp where it has come.
@@ -220,7 +229,7 @@ class Ledger:
         first = [self._names.keep(seen) for seen in names]
         other = [(seen, digest) for seen in first if seen.digest != digest]
         if other:
-            raise _changed(other)
+            raise _changed(other, _CAME)
 
     def built_with(self, sources: Iterable[Digest], needs: Iterable[Digest]) -> None:
         """Note what was used to build source distributions: they need it to be built again."""
@@ -251,19 +260,22 @@ def _damage(names: Mapping[Digest, str], *, removed: bool) -> IntegrityError:
     )
 
 
-def _changed(changed: Iterable[tuple[FirstSeen, Digest]]) -> IntegrityError:
-    """Names that were first seen with other bytes, and those that they have now."""
+def _changed(changed: Iterable[tuple[FirstSeen, Digest]], by: str) -> IntegrityError:
+    """Names that were first seen with other bytes, and who has which instead."""
     every = tuple(changed)
     names = " ".join(dict.fromkeys(first.name for first, _ in every))
+    anew = f"`gpuenv store forget {names}` lets it be seen anew"
+    trusted = f"if its publisher has replaced it and you trust the new one, {anew}"
     return IntegrityError(
-        "a file name has other bytes than when it was first seen",
+        "a file name stands for other bytes than when it was first seen",
         causes=tuple(
             f"`{first.name}` of {first.index} was seen on "
             f"{time.strftime('%Y-%m-%d', time.gmtime(first.seen))} with sha256 "
-            f"`{first.digest}`, now it has `{digest}`"
+            f"`{first.digest}`, {by} has `{digest}`"
             for first, digest in every
         ),
-        hint="if its publisher has replaced it and you trust the new one, "
-        f"`gpuenv store forget {names}` lets it be seen anew",
+        hint=f"look first whether the lock is as it was committed; {trusted}"
+        if by == _LOCK
+        else trusted,
         code="file-changed",
     )

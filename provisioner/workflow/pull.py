@@ -160,7 +160,8 @@ class Pull:
         Raises:
             GpuenvError: as `fetch`.
         """
-        self.ledger.check((*plan.missing, *plan.held), mends=not self.offline)
+        every = (*plan.missing, *plan.held)
+        self.ledger.check(every, mends=not self.offline, locked=self._locked)
         if plan.missing:
             if self.offline:
                 raise missing_offline(plan.missing, self.because)
@@ -325,7 +326,7 @@ class Pull:
     def _delivery(self, file: LockedFile, headers: Mapping[str, str]) -> Delivery | None:
         """A file on its way into the store; None for one that is there."""
         held = file.digest in self.ledger
-        self.ledger.check([file], mends=not self.offline)
+        self.ledger.check([file], mends=not self.offline, locked=self._locked)
         if held:
             self._progress.finished(file.digest.hex)
             return None

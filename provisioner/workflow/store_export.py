@@ -198,9 +198,8 @@ def _contents(world: World, options: Options, store: Store, chosen: Chosen) -> _
     }
     first_seen = {
         (seen.index, seen.name): seen
-        for root in reversed((store.root, *store.lower))
-        for _, seen in FirstSeenNames(root).every()
-        if seen and seen.digest in digests
+        for seen in reversed(tuple(FirstSeenNames(store.root, store.lower).seen()))
+        if seen.digest in digests
     }
     manifest = Manifest(
         name=name,

@@ -163,7 +163,8 @@ class _Taking:
             SpaceError: there is no room.
         """
         self._ledger.check_names(
-            (seen.index, seen.name, seen.digest) for seen in self._manifest.first_seen
+            ((seen.index, seen.name, seen.digest) for seen in self._manifest.first_seen),
+            "the bundle",
         )
         missing = [blob for blob in self._manifest.blobs if blob.digest not in self._store]
         needed, free = sum(blob.size for blob in missing), self._store.free_bytes()

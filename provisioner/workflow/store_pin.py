@@ -10,7 +10,7 @@ from provisioner.adapters.leases import Leases
 from provisioner.adapters.records import FirstSeenNames
 from provisioner.adapters.roots import Pin, Pins
 from provisioner.core.reach import reachable
-from provisioner.errors import GpuenvError, PolicyError
+from provisioner.errors import GpuenvError
 from provisioner.workflow.place import store_of
 from provisioner.workflow.survey import take_survey
 
@@ -100,36 +100,28 @@ def _meant(world: World, store: Store, wanted: Iterable[str], *, remove: bool) -
 def store_forget(world: World, options: Options, names: Iterable[str]) -> ForgetResult:
     """Forget which bytes file names had, so that a replaced file may come.
 
-    What they had stays right, for the projects that have it in their lock.
+    What they had stays right, for the projects that have it in their lock. What a store below
+    has seen is forgotten for the store itself.
 
     Raises:
         GpuenvError: a name was never seen.
-        PolicyError: a store below has seen it.
     """
     store = store_of(world, options)
     store.check()
-    kept = FirstSeenNames(store.root)
-    known = [seen for _, seen in kept.every() if seen is not None]
+    kept = FirstSeenNames(store.root, store.lower)
+    known = list(kept.seen())
     chosen: list[FirstSeen] = []
     for name in names:
         found = [seen for seen in known if seen.name == name]
         if not found:
-            _refuse_below(store, name)
             message = f"no file `{name}` was ever seen"
             raise GpuenvError(message, hint="`gpuenv store list` has the names", code="unknown")
         chosen += found
+    if chosen:
+        store.open()
     for seen in chosen:
         kept.forget(seen)
     return ForgetResult(forgotten=tuple(chosen))
-
-
-def _refuse_below(store: Store, name: str) -> None:
-    """Raises PolicyError where a store below has seen a name: that store is not ours to change."""
-    for root in store.lower:
-        if any(seen and seen.name == name for _, seen in FirstSeenNames(root).every()):
-            message = f"`{name}` was seen by the lower store `{root}`, which is only read"
-            hint = f"`gpuenv store forget {name} --store {root}` forgets it there"
-            raise PolicyError(message, hint=hint)
 
 
 def matching(world: World, survey: Survey, word: str, among: Collection[Digest]) -> Iterator[Pin]:

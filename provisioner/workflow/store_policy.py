@@ -202,8 +202,8 @@ def _is_at(place: str, index: Index) -> bool:
 def _found(store: Store, url: str) -> tuple[LockedFile | None, str | None]:
     """A file with the hash that the store knows of it, and how it knows its index."""
     place = without_query(url)
-    for _, seen in FirstSeenNames(store.root).every():
-        if seen and seen.url == place:
+    for seen in FirstSeenNames(store.root, store.lower).seen():
+        if seen.url == place:
             file = LockedFile(
                 name=seen.name, url=url, digest=seen.digest, size=None, index=seen.index
             )
@@ -217,7 +217,7 @@ def _found(store: Store, url: str) -> tuple[LockedFile | None, str | None]:
 
 
 def _first_seen(store: Store, file: LockedFile) -> FirstSeen | None:
-    return FirstSeenNames(store.root).read(index_of(file), name_of(file))
+    return FirstSeenNames(store.root, store.lower).read(index_of(file), name_of(file))
 
 
 def _kept(store: Store, url: str) -> StoredPage | None:

@@ -285,8 +285,9 @@ def test_a_file_that_its_index_has_replaced_is_refused(
     assert done.code == 4
     (cause,) = done.message.causes
     assert f"`{old}`" in cause
-    assert f"`{'ab' * 32}`" in cause
+    assert f"the lock has `{'ab' * 32}`" in cause
     assert done.message.hint is not None
+    assert done.message.hint.startswith("look first whether the lock is as it was committed; ")
     assert f"`gpuenv store forget {WHEELS['common']}`" in done.message.hint
 
 

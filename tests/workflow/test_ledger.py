@@ -284,6 +284,7 @@ def test_the_hint_names_every_file_that_has_changed(filled: FilledStore) -> None
         Ledger(filled.store).check([replace(file, digest=digest_of("c")) for file in files])
 
     assert len(caught.value.causes) == 2
+    assert all("`, the index has `" in cause for cause in caught.value.causes)
     assert "`gpuenv store forget a.whl b.whl`" in str(caught.value.hint)
 
 

@@ -16,7 +16,7 @@ from provisioner.adapters.roots import Pin, Pins
 from provisioner.adapters.store import Store, StoredPage, lower_roots
 from provisioner.core.digest import Digest
 from provisioner.core.plan import LockedFile, plan_fetch
-from provisioner.errors import IntegrityError, NetworkError, PolicyError
+from provisioner.errors import GpuenvError, IntegrityError, NetworkError
 from provisioner.workflow.ledger import Ledger
 from provisioner.workflow.place import store_of
 from provisioner.workflow.progress import Quiet
@@ -24,6 +24,7 @@ from provisioner.workflow.pull import Pull
 from provisioner.workflow.store_gc import store_gc
 from provisioner.workflow.store_list import store_info, store_list
 from provisioner.workflow.store_pin import store_forget
+from provisioner.workflow.store_policy import store_policy
 from provisioner.workflow.store_verify import store_verify
 from provisioner.workflow.world import Options
 from tests.simulators.index import IndexSimulator
@@ -256,9 +257,22 @@ def test_a_name_that_a_lower_store_has_seen_with_other_bytes_is_refused(
         assert caught.value.code == "file-changed"
         assert file.digest.hex in caught.value.causes[0]
         assert index.requests == []
-        with pytest.raises(PolicyError) as refused:
+        before = fingerprint(stack.lower.store.root)
+        url = file.url
+        offline = replace(stack.options, offline=True)
+        seen = store_policy(stack.world, offline, url).held.first_seen
+        assert seen is not None
+        assert seen.digest == file.digest
+
+        assert len(store_forget(stack.world, stack.options, [WHEEL]).forgotten) == 1
+
+        ledger = Ledger(stack.store)
+        ledger.check([other])
+        ledger.check([file])
+        assert store_policy(stack.world, offline, url).held.first_seen is None
+        with pytest.raises(GpuenvError, match="was ever seen"):
             store_forget(stack.world, stack.options, [WHEEL])
-        assert f"--store {stack.lower.store.root}" in str(refused.value.hint)
+        assert fingerprint(stack.lower.store.root) == before
 
 
 def test_a_name_seen_below_is_not_noted_again(stack: Stack) -> None:
