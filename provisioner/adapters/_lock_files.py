@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from provisioner.adapters._arrival import is_running, this_process
 from provisioner.core.journal import Owner, is_orphan
+from provisioner.errors import LockHeldError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,13 +53,21 @@ def lock_file(
     """Hold the lock on a file; `wait` is called with the holder's words until it is free.
 
     `holder` are this process's own words for itself. Whatever `wait` raises ends it.
+
+    Raises:
+        LockHeldError: on leaving, that somebody took this process for dead meanwhile.
     """
     mine: Path | None = None
     try:
         while True:
             mine = mine or _enter(folder_of(path), holder, shared=shared)
-            os.utime(mine)
-            others = _others(path, mine.stat().st_mtime, mine)
+            try:
+                os.utime(mine)
+                now = mine.stat().st_mtime
+            except FileNotFoundError:
+                mine = None  # This machine stood still, and was taken for dead.
+                continue
+            others = _others(path, now, mine)
             if not others:
                 break
             first = min(others)
@@ -68,6 +77,17 @@ def lock_file(
             wait(first.holder)
         with _refreshed(mine):
             yield
+        if not mine.exists():
+            message = f"the lock on `{path}` was lost"
+            raise LockHeldError(
+                message,
+                causes=(
+                    "this machine showed no sign of life for so long that another process took "
+                    "it for dead",
+                ),
+                hint="run the command again",
+                code="lock-lost",
+            )
     finally:
         if mine is not None:
             _leave(mine)

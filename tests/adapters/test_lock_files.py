@@ -172,6 +172,48 @@ def test_those_who_share_a_lock_do_not_wait_for_each_other(
         pass
 
 
+def lose(path: Path, flock: BrokenFlock, *, failing: bool = False) -> None:
+    """Hold a lock that another machine removes, since this one shows no sign of life."""
+    with locked(path, wait_seconds=0, flock=flock):
+        (mine,) = path.with_name(f".{path.name}.held").iterdir()
+        mine.unlink()
+        if failing:
+            message = "says more"
+            raise ValueError(message)
+
+
+def test_a_lock_that_was_lost_meanwhile_is_told_on_leaving(
+    tmp_path: Path, flock: BrokenFlock
+) -> None:
+    with pytest.raises(LockHeldError) as caught:
+        lose(tmp_path / "lock", flock)
+    assert caught.value.code == "lock-lost"
+    with pytest.raises(ValueError, match="more"):
+        lose(tmp_path / "lock", flock, failing=True)
+
+
+def test_whoever_waits_and_is_taken_for_dead_begins_again(
+    tmp_path: Path, flock: BrokenFlock
+) -> None:
+    path = tmp_path / "lock"
+    away = replace(this_process(), host="elsewhere", boot="another")
+    # Its name is the last one, so that whoever waits stays.
+    theirs = other(path, away, idle_seconds=0)
+    theirs = theirs.rename(theirs.with_name(f"x.{'f' * 16}"))
+    looks: list[int] = []
+
+    def meanwhile() -> None:
+        looks.append(1)
+        if len(looks) == 1:
+            for file in set(theirs.parent.iterdir()) - {theirs}:
+                file.unlink()
+        else:
+            theirs.unlink(missing_ok=True)
+
+    with locked(path, wait_seconds=60, meanwhile=meanwhile, flock=flock):
+        assert len(looks) > 1
+
+
 def test_whoever_waits_is_told_once_who_holds_a_lock_and_may_look_on(
     tmp_path: Path, flock: BrokenFlock
 ) -> None:
