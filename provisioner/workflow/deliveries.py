@@ -8,7 +8,7 @@ from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from provisioner.errors import GpuenvError, IntegrityError, NetworkError, SpaceError
+from provisioner.errors import GpuenvError, IntegrityError, NetworkError, PolicyError, SpaceError
 from provisioner.workflow.wanted import GIVEN_UP, STOPPED, stopped
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ class Deliveries:
         delivery.ends(error)
 
 
-_GRAVEST: Final = (SpaceError, IntegrityError, NetworkError, GpuenvError)
+_GRAVEST: Final = (SpaceError, IntegrityError, PolicyError, NetworkError, GpuenvError)
 
 
 def all_in_one(errors: Sequence[BaseException]) -> BaseException | None:
@@ -259,7 +259,8 @@ def all_in_one(errors: Sequence[BaseException]) -> BaseException | None:
     if not isinstance(first, GpuenvError):
         return first
     kind = next(kind for kind in _GRAVEST if isinstance(first, kind))
-    causes = dict.fromkeys((*first.causes, *(_in_words(error) for error in others)))
+    told_of = (words for error in others for words in _beside(first, error))
+    causes = dict.fromkeys((*first.causes, *told_of))
     causes.pop(first.message, None)
     return kind(first.message, causes=tuple(causes), hint=first.hint, code=first.code)
 
@@ -268,6 +269,13 @@ def _gravity(error: BaseException) -> float:
     ranks = (rank for rank, kind in enumerate(_GRAVEST) if isinstance(error, kind))
     # Who was refused says more than who was not asked for any more.
     return next(ranks, 0.5) + 0.1 * (getattr(error, "code", None) == GIVEN_UP)
+
+
+def _beside(first: GpuenvError, error: BaseException) -> tuple[str, ...]:
+    """An error as causes of another one, without what that says already."""
+    if isinstance(error, GpuenvError) and error.message == first.message and error.causes:
+        return error.causes
+    return (_in_words(error),)
 
 
 def _in_words(error: BaseException) -> str:

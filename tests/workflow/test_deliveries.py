@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from provisioner.adapters.store import Store
 from provisioner.core.digest import Digest
 from provisioner.core.plan import LockedFile
-from provisioner.errors import IntegrityError, NetworkError, SpaceError
+from provisioner.errors import IntegrityError, NetworkError, PolicyError, SpaceError
 from provisioner.workflow.deliveries import (
     FILES_AT_ONCE,
     HELD_BACK_BYTES,
@@ -227,3 +227,21 @@ def test_one_failure_is_told_as_it_is() -> None:
     assert all_in_one([stopped("b"), error]) is error
     assert all_in_one([]) is None
     assert isinstance(all_in_one([error, OSError("broken")]), OSError)
+
+
+def test_several_files_that_are_forbidden_are_forbidden_and_their_words_are_not_repeated() -> None:
+    message = "`x.test` may not be asked without encryption"
+    errors = [
+        PolicyError(
+            message, causes=(f"`http://x.test/{name}` is plain http",), code="insecure-host"
+        )
+        for name in "ab"
+    ]
+    told = all_in_one([NetworkError("could not fetch `c`"), *errors])
+    assert isinstance(told, PolicyError)
+    assert (told.exit_code, told.code, told.message) == (8, "insecure-host", message)
+    assert told.causes == (
+        "`http://x.test/a` is plain http",
+        "`http://x.test/b` is plain http",
+        "could not fetch `c`",
+    )
