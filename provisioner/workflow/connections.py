@@ -80,6 +80,11 @@ class Connections:
             self._use(host, 1)
             return True
 
+    def may_ask(self, url: str) -> bool:
+        """Whether the host may be asked for anything new, now."""
+        with self._changing:
+            return self._may_ask(self._host(url))
+
     def is_too_many(self, url: str) -> bool:
         """Whether a file that has further ones should end one."""
         with self._changing:
@@ -158,7 +163,10 @@ class Connections:
         self._measure_anew(host)
 
     def _is_free(self, host: _Host, limit: int) -> bool:
-        return host.used < limit and self._clock() >= host.not_before
+        return host.used < limit and self._may_ask(host)
+
+    def _may_ask(self, host: _Host) -> bool:
+        return self._clock() >= host.not_before
 
     def _use(self, host: _Host, change: int) -> None:
         if host.used == 0:

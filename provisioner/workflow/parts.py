@@ -140,10 +140,17 @@ class Parts:
     def _grow(self) -> None:
         """Open further connections, while there is work for them and they are worth it."""
         with self._changing:
-            if not self._running and self._connections.is_given_up(self._wanted.url):
-                self._error = self._error or self._refusal
+            if (
+                not self._running
+                and self._work().left
+                and self._connections.is_given_up(self._wanted.url)
+            ):
+                self._error = self._error or self._refusal or self._wanted.given_up()
             while (
-                self._error is None and self._work().left and time.monotonic() >= self._not_before
+                self._error is None
+                and self._work().left
+                and time.monotonic() >= self._not_before
+                and self._connections.may_ask(self._wanted.url)
             ):
                 if self._running:
                     if self._alone or not self._connections.further(self._wanted.url):
@@ -216,8 +223,11 @@ class Parts:
             self._taken = self._taken.give_back(part)
             self._refusals = 0
             self._rates.append(rate)
-            if self._ending or (
-                self._running > 1 and self._connections.is_too_many(self._wanted.url)
+            url = self._wanted.url
+            if (
+                self._ending
+                or not self._connections.may_ask(url)
+                or (self._running > 1 and self._connections.is_too_many(url))
             ):
                 return None
             following = self._next_part(rate)
@@ -300,7 +310,7 @@ class Parts:
             self._failures = 1 if grew else self._failures + 1
             self._failed_at = time.monotonic()
             wished = error.wished if isinstance(error, RefusedError) else None
-            self._pause(pause_seconds(self._failures, wished))
+            self._not_before = time.monotonic() + pause_seconds(self._failures, wished)
             self._received_then = self._told.received
             if self._failures >= TRIES:
                 self._error = error
@@ -312,12 +322,8 @@ class Parts:
             self._refusals += 1
             self._refused_at = time.monotonic()
         pause = busy_seconds(self._refusals, error.wished)
-        self._pause(pause)
         if self._connections.refused(self._wanted.url, error.status, pause):
             self._error = self._error or error
-
-    def _pause(self, seconds: float) -> None:
-        self._not_before = max(self._not_before, time.monotonic() + seconds)
 
     def _fatal(self, error: BaseException) -> None:
         with self._changing:

@@ -140,7 +140,10 @@ def test_a_host_that_had_enough_gets_fewer_and_a_pause(
     for _ in range(FIRST_CONNECTIONS):
         connections.release(URL)
     assert not at_once(connections)
+    assert not connections.may_ask(SAME)
+    assert connections.may_ask(OTHER)
     clock.now += 5.0
+    assert connections.may_ask(SAME)
     assert at_once(connections)
     assert fill(connections) == FIRST_CONNECTIONS // 2 - 1
 

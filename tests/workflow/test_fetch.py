@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
 import json
 import random
 import signal
@@ -21,18 +22,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.adapters._arrival import TAKEN
-from provisioner.adapters.http import TRIES, Http
+from provisioner.adapters.http import TRIES, Answer, Http
 from provisioner.adapters.store import Store
 from provisioner.core.allowance import MOST_CONNECTIONS
 from provisioner.core.digest import Digest
 from provisioner.core.plan import LockedFile, plan_fetch
-from provisioner.core.ranges import LARGEST_PART, SMALL_BYTES
+from provisioner.core.ranges import LARGEST_PART, SMALL_BYTES, Span
 from provisioner.core.slowness import SLOW_SECONDS
 from provisioner.errors import IntegrityError, NetworkError
+from provisioner.workflow.connections import Connections
 from provisioner.workflow.fetch import Fetcher
+from provisioner.workflow.parts import Parts
 from provisioner.workflow.progress import Quiet
 from provisioner.workflow.pull import Pull
-from provisioner.workflow.wanted import RefusedError, Wanted
+from provisioner.workflow.wanted import GIVEN_UP, RefusedError, Told, Wanted
 from tests.simulators.index import IndexSimulator
 from tests.simulators.wheels import make_wheel
 
@@ -526,6 +529,107 @@ def test_a_busy_server_is_asked_again_when_it_says(bench: Bench) -> None:
     # It was well again only after the shorter pauses that come without a word of it.
     assert [request.status for request in bench.index.requests].count(503) == 1
     assert bench.is_right()
+
+
+def test_connections_that_run_ask_for_nothing_while_their_server_wants_a_pause(
+    bench: Bench, tmp_path: Path
+) -> None:
+    (file,) = several(bench, tmp_path, ["huge"], size=4 * LARGE)
+    bench.index.throttle(SLOWLY)
+    with fetching(bench, [file]) as (fetch, pull):
+        until(lambda: bench.index.most_bodies_seen > 0)
+        bench.index.fail(file.name, 429, times=1, retry_after="30")
+        until(lambda: 429 in [request.status for request in bench.index.requests])
+        served = -1
+        while served < (served := bench.index.file_bytes_served(file.name)):
+            time.sleep(0.5)
+        pull.close()
+        with pytest.raises(NetworkError):
+            fetch.result(60)
+    assert [request.status for request in bench.index.requests].count(429) == 1
+
+
+def parts_of(bench: Bench, size: int, connections: Connections, answer: Answer, part: Span) -> None:
+    """Run `Parts` for a file of which nothing is there."""
+    client = Http({}, connections=8)
+    wanted = Wanted(name=NAME, url=answer.url, size=size, digest=bench.digest)
+    told = Told(bench.progress, wanted, bench.stopped)
+    tag = '"x"'
+    try:
+        with (
+            bench.store.claim(wanted.claim, lambda _: None),
+            bench.store.arriving(wanted.claim) as arrival,
+        ):
+            arrival.begin(validator=tag, size=size)
+            Parts(
+                wanted,
+                arrival,
+                http=client,
+                connections=connections,
+                headers={"if-range": tag},
+                size=size,
+                told=told,
+            ).run(answer, part)
+    finally:
+        client.close()
+
+
+def answer_with(url: str, blocks: Iterable[bytes]) -> Answer:
+    """What a server that closes after these bytes gives."""
+    return Answer(
+        status=206,
+        url=url,
+        headers={},
+        blocks=iter(blocks),
+        decoded=iter(()),
+        abort=lambda: None,
+    )
+
+
+def test_a_file_that_was_not_refused_itself_ends_with_its_host(bench: Bench) -> None:
+    connections, url = Connections(), bench.index.file_url(NAME)
+    for pause in (*repeat(0.0, TRIES - 1), 60.0):
+        connections.refused(url, 429, pause)
+    with pytest.raises(NetworkError) as caught:
+        parts_of(bench, LARGE, connections, answer_with(url, ()), Span(0, 1000))
+    assert caught.value.code == GIVEN_UP
+    assert bench.index.requests == []
+
+
+def test_a_server_that_brings_something_between_its_refusals_is_waited_for_no_longer_each_time(
+    bench: Bench,
+) -> None:
+    size, step, seen = 400_000, 100_000, list[str]()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            start = int(self.headers["range"].removeprefix("bytes=").split("-")[0])
+            seen.append("")
+            if len(seen) % 2:
+                self.send_response(429)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{start + step - 1}/{size}")
+            self.send_header("Content-Length", str(step))
+            self.send_header("ETag", '"x"')
+            self.end_headers()
+            self.wfile.write(bytes(step))
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+            """Keep quiet."""
+
+    notes: list[str] = []
+    connections = Connections(note=notes.append)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/{NAME}"
+        first = answer_with(url, [bytes(step)])
+        parts_of(bench, size, connections, first, Span(0, step))
+        server.shutdown()
+    assert len(notes) == 3
+    assert all("again in 1 s" in note for note in notes)
 
 
 def test_a_server_that_is_busy_with_another_file_is_asked_as_often_as_it_says(
