@@ -71,6 +71,7 @@ class Http:
         connections: int,
         logins: Iterable[Login] = (),
         insecure_hosts: Iterable[str] = (),
+        note: Callable[[str], None] = lambda _: None,
         system_certificates: bool = False,
         tries: int = TRIES,
         connect_seconds: float = CONNECT_SECONDS,
@@ -79,7 +80,8 @@ class Http:
         """`connections` are how many at once; `tries` and `connect_seconds` are per request.
 
         `logins` are those of indexes, the strongest first.
-        `insecure_hosts` may be asked without encryption. `system_certificates` are trusted
+        `insecure_hosts` may be asked without encryption. `note` is told, in words for people,
+        what they wait for, and what of theirs cannot be used. `system_certificates` are trusted
         instead of Mozilla's, where no variable names any.
         `stall_seconds` is how long a connection may be silent; there is no limit to the whole.
         """
@@ -96,6 +98,9 @@ class Http:
         self._making = threading.Lock()
         self._streams: WeakSet[Any] = WeakSet()
         self._closed = threading.Event()
+        self._aborted = threading.Event()
+        self._note = note
+        self._told_until: dict[str, float] = {}
 
     @contextmanager
     def get(
@@ -118,6 +123,7 @@ class Http:
             NetworkError: no answer came, or it broke off.
             PolicyError: it would go over a network without encryption.
         """
+        aborted = self._aborted  # Before the look at `_closed`, so that no `close` is missed.
         if self._closed.is_set():
             message = f"could not fetch `{without_secrets(url)}`"
             raise NetworkError(message, causes=("it was stopped",), code="unreachable")
@@ -129,7 +135,7 @@ class Http:
             request = client.build_request(
                 method, url, headers=passed, extensions={"trace": self._trace}
             )
-            response = self._send(client, request, index, tries or self._tries)
+            response = self._send(client, request, index, tries or self._tries, aborted)
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             raise unreachable(shown, error) from error
         try:
@@ -145,9 +151,11 @@ class Http:
             response.close()
 
     def abort(self) -> None:
-        """End every connection that is there now, also those that threads wait for."""
+        """End every request that is there now, also one whose thread waits for its server."""
         with self._making:
             streams = tuple(self._streams)
+            aborted, self._aborted = self._aborted, threading.Event()
+        aborted.set()
         for stream in streams:
             _abort(stream)
 
@@ -169,12 +177,17 @@ class Http:
                 stream.close()
 
     def _send(
-        self, client: httpx.Client, request: httpx.Request, index: str | None, tries: int
+        self,
+        client: httpx.Client,
+        request: httpx.Request,
+        index: str | None,
+        tries: int,
+        aborted: threading.Event,
     ) -> httpx.Response:
         """Send until an answer comes that is worth keeping, with growing pauses."""
         for attempt in range(1, tries + 1):
             last = attempt == tries
-            wished = None
+            wished, busy = None, 0
             try:
                 response = self._follow(client, request, index)
             except (httpx.TransportError, ssl.SSLError):
@@ -185,10 +198,26 @@ class Http:
                     return response
                 wished = pause_wished(response.headers, time.time())
                 response.close()
-            if self._closed.wait(pause_seconds(attempt, wished)):
+                busy = response.status_code if response.status_code in BUSY else 0
+            pause = pause_seconds(attempt, wished)
+            if busy:
+                self._tell_pause(origin(str(request.url)), busy, pause)
+            if aborted.wait(pause):
                 message = "it was stopped"
                 raise httpx.ReadError(message, request=request)
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
+
+    def _tell_pause(self, host: str, status: int, pause: float) -> None:
+        """Say that a host is waited for, once for all who wait for it."""
+        with self._making:
+            now = time.monotonic()
+            if now < self._told_until.get(host, 0.0):
+                return
+            self._told_until[host] = now + pause
+        self._note(
+            f"`{host}` answered with status {status}, "
+            f"and is asked again in {max(1, round(pause))} s"
+        )
 
     def _follow(
         self, client: httpx.Client, request: httpx.Request, index: str | None

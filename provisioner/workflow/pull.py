@@ -15,6 +15,7 @@ from provisioner.adapters.gateway import (
     FileAnswer,
     RelayAnswer,
 )
+from provisioner.adapters.http import RETRY_STATUS
 from provisioner.adapters.store import StoredPage
 from provisioner.core.answers import strong_tag
 from provisioner.core.index_policy import SHIPPED, policy_for, subject_of
@@ -454,8 +455,18 @@ class Pull:
             if spare is None:
                 raise
             return spare
-        unwell = isinstance(fetched, BodyAnswer) and fetched.status >= _SERVER_ERROR
-        return spare if unwell and spare else fetched
+        if not isinstance(fetched, BodyAnswer):
+            return fetched
+        if spare and (fetched.status >= _SERVER_ERROR or fetched.status in RETRY_STATUS):
+            return spare
+        if fetched.status in RETRY_STATUS:
+            # It was asked as often as it is worth: a client would only do so again.
+            message = f"could not fetch `{without_secrets(request.url)}`"
+            cause = f"the server answered with status {fetched.status}"
+            raise NetworkError(
+                message, causes=(cause,), hint="try again later", code="refused-by-server"
+            )
+        return fetched
 
     def _ask(self, request: Request, kept: StoredPage | None) -> StoredPage | BodyAnswer:
         """A page as it is now, or a refusal to pass on."""

@@ -51,6 +51,7 @@ def connect(  # noqa: PLR0913 - whose settings count, and three limits
             *uv_settings.insecure_hosts(*where),
             *pip.trusted_hosts(world.variables, world.home),
         ),
+        note=world.progress.note,
         system_certificates=uv_settings.wants_system_certificates(*where),
         tries=tries,
         connect_seconds=connect_seconds,

@@ -578,6 +578,29 @@ def test_a_server_that_leads_in_circles_is_a_network_error(http_client: Http) ->
             pytest.fail("there is no end to it")
 
 
+# Servers that are busy
+
+
+def test_a_pause_that_a_server_wishes_is_told_once_to_all_who_wait(tmp_path: Path) -> None:
+    notes: list[str] = []
+    with IndexSimulator() as index:
+        index.fail("/simple/", 429, retry_after="2")
+        made = Http({"NETRC": str(tmp_path / "none")}, connections=4, note=notes.append)
+
+        def ask() -> None:
+            with made.get(f"{index.url}/simple/", tries=2) as answer:
+                assert answer.status == 429
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        made.close()
+        host = f"http://127.0.0.1:{index.url.rpartition(':')[2]}"
+    assert notes == [f"`{host}` answered with status 429, and is asked again in 2 s"]
+
+
 # Plain http
 
 

@@ -11,6 +11,7 @@ import json
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ from provisioner.adapters.gateway import (
     RelayAnswer,
     Request,
 )
-from provisioner.adapters.http import Http
+from provisioner.adapters.http import TRIES, Http
 from provisioner.adapters.store import Store
 from provisioner.core.digest import Digest
 from provisioner.core.plan import FetchPlan, LockedFile, plan_fetch
@@ -459,7 +460,30 @@ def test_while_resolving_a_page_that_was_kept_is_not_enough(
         assert [type(error) for error in pull.failures] == [NetworkError]
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504])
+@pytest.mark.parametrize("status", [429, 503, 500])
+def test_an_index_that_only_fails_is_asked_no_more_by_the_client(
+    status: int, pull: Pull, index: IndexSimulator
+) -> None:
+    index.fail("/demo/", status)
+
+    assert got(pull, page_url(index, "demo"))[0] == 424
+    (error,) = pull.failures
+    assert (error.exit_code, error.causes) == (3, (f"the server answered with status {status}",))
+    assert len(index.requests) == TRIES
+
+
+def test_a_pull_that_is_closed_waits_for_no_busy_index(pull: Pull, index: IndexSimulator) -> None:
+    index.fail("/demo/", 429, retry_after="60")
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(got, pull, page_url(index, "demo"))
+        while not index.requests:
+            time.sleep(0.01)
+        pull.close()
+        # One that was on its way to wait ends, too.
+        assert answer.result(30)[0] == 424
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_while_building_an_index_that_only_fails_is_as_good_as_gone(
     status: int, pull: Pull, index: IndexSimulator, demo: Path
 ) -> None:
