@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import netrc
 import random
+import re
 import socket
 import ssl
 import threading
@@ -32,6 +33,9 @@ _STALL_SECONDS: Final = 30.0
 _LONGEST_PAUSE: Final = 60.0
 RETRY_STATUS: Final = BUSY | {500, 502, 504}
 _MOST_REDIRECTS: Final = 20
+# To read so little costs less than another connection does.
+_SMALL_BODY: Final = 64 << 10
+_LENGTH: Final = re.compile(r"\d{1,18}", re.ASCII)
 _BUNDLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
 """Where requests, curl and pip look, the first that is set; a file or a folder."""
 _SYSTEM_FILES: Final = (
@@ -92,7 +96,7 @@ class Http:
         self._insecure_hosts = tuple(insecure_hosts)
         self._system_certificates = system_certificates
         self._logins = tuple(logins)
-        self._netrc = _netrc(variables)
+        self._netrc = _netrc(variables, note)
         self._connections = connections
         self._client: httpx.Client | None = None
         self._making = threading.Lock()
@@ -197,7 +201,7 @@ class Http:
                 if response.status_code not in RETRY_STATUS or last:
                     return response
                 wished = pause_wished(response.headers, time.time())
-                response.close()
+                _leave(response)
                 busy = response.status_code if response.status_code in BUSY else 0
             pause = pause_seconds(attempt, wished)
             if busy:
@@ -233,7 +237,7 @@ class Http:
             following = response.next_request
             if following is None:
                 return response
-            response.close()
+            _leave(response)
             led, here = str(request.url), origin(str(following.url))
             if here != origin(led):
                 # httpx leaves them in place where only the scheme changes.
@@ -305,13 +309,22 @@ class _Credentials(httpx.Auth):
         yield request
 
 
-def _netrc(variables: Mapping[str, str]) -> netrc.netrc | None:
+def _netrc(variables: Mapping[str, str], note: Callable[[str], None]) -> netrc.netrc | None:
     """The user's netrc, if there is one that can be read."""
     file = variables.get("NETRC") or f"{variables.get('HOME', '')}/.netrc"
     try:
         return netrc.netrc(file)
-    except (OSError, netrc.NetrcParseError):
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        reason = said(error)
+    except UnicodeDecodeError:
+        reason = "it is not UTF-8"
+    except netrc.NetrcParseError as error:
+        # Not the error's text, which may have a password in it.
+        reason = f"line {error.lineno} is not of its form"
+    note(f"the passwords in `{file}` are not used: {reason}")
+    return None
 
 
 def _certificates(variables: Mapping[str, str], *, system: bool) -> ssl.SSLContext:
@@ -392,6 +405,16 @@ def pause_seconds(attempt: int, wished: float | None) -> float:
     own = 0.25 * 2.0**attempt
     least = own if wished is None else max(wished, own)
     return min(least, _LONGEST_PAUSE) * random.uniform(1.0, 1.25)  # noqa: S311 - no secret
+
+
+def _leave(response: httpx.Response) -> None:
+    """Be done with an answer, and keep its connection where little of the body is left."""
+    length = response.headers.get("content-length", "")
+    with suppress(httpx.HTTPError, httpx.StreamError):
+        if _LENGTH.fullmatch(length) and int(length) <= _SMALL_BODY:
+            for _ in response.iter_raw():
+                pass
+    response.close()
 
 
 def _abort(stream: Any) -> None:  # noqa: ANN401 - of httpcore, which names no type for it

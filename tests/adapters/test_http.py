@@ -308,15 +308,48 @@ def test_what_a_client_passed_along_is_stronger_than_netrc(tmp_path: Path) -> No
         assert index.requests[0].headers["authorization"] == "Basic b3duOm93bg=="
 
 
-def test_a_netrc_that_cannot_be_read_is_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"this is no netrc\n", "line 1 is not of its form"),
+        ("machine x login me password geheim\xe9".encode("latin-1"), "it is not UTF-8"),
+    ],
+)
+def test_a_netrc_that_cannot_be_read_is_none_and_it_is_told(
+    text: bytes, reason: str, tmp_path: Path
+) -> None:
     broken = tmp_path / "netrc"
-    broken.write_text("this is no netrc\n", encoding="utf-8")
-    with (
-        IndexSimulator() as index,
-        client(tmp_path, NETRC=str(broken)) as unknown,
-        unknown.get(index.index_url) as answer,
-    ):
-        assert answer.status == 200
+    broken.write_bytes(text)
+    notes: list[str] = []
+    with IndexSimulator() as index:
+        made = Http({"NETRC": str(broken)}, connections=1, note=notes.append)
+        with made.get(index.index_url) as answer:
+            assert answer.status == 200
+        made.close()
+    assert notes == [f"the passwords in `{broken}` are not used: {reason}"]
+
+
+def test_nothing_is_told_of_a_netrc_that_is_not_there(tmp_path: Path) -> None:
+    notes: list[str] = []
+    Http({"NETRC": str(tmp_path / "none")}, connections=1, note=notes.append).close()
+    assert notes == []
+
+
+@pytest.mark.parametrize(("user", "status"), [(USER[0], 200), ("another", 401)])
+@pytest.mark.parametrize("source", ["url", "index"])
+def test_netrc_has_the_password_of_a_user_whom_a_url_names(
+    user: str, status: int, source: str, tmp_path: Path
+) -> None:
+    with IndexSimulator(credentials=USER) as index:
+        made = Http(
+            {"NETRC": netrc(tmp_path, "127.0.0.1")},
+            connections=1,
+            logins=[login(index.index_url, (user, ""))] if source == "index" else [],
+        )
+        url = index.index_url.replace("://", f"://{user}@") if source == "url" else index.index_url
+        with made.get(url) as answer:
+            assert answer.status == status
+        made.close()
 
 
 @pytest.mark.parametrize("source", ["url", "netrc", "client"])
@@ -548,6 +581,34 @@ def test_an_origin_that_is_led_to_gets_the_credentials_of_its_own(
                 assert body(answer) == wheel.read_bytes()
             made.close()
             assert server.seen[0]["authorization"] != index.requests[0].headers["authorization"]
+
+
+def test_redirects_and_refusals_cost_no_connection(http_client: Http) -> None:
+    seen: list[object] = []
+    text = b"elsewhere"
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            seen.append(self.client_address)
+            self.send_response([302, 503, 200][len(seen) - 1])
+            self.send_header("Location", "/there")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+            """Keep quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        with http_client.get(f"http://127.0.0.1:{server.server_address[1]}/") as answer:
+            assert (answer.status, body(answer)) == (200, text)
+        http_client.close()
+        server.shutdown()
+    assert (len(seen), len(set(seen))) == (3, 1)
 
 
 def test_two_indexes_of_one_host_get_a_password_each(tmp_path: Path) -> None:
