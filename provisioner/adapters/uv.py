@@ -285,6 +285,25 @@ class Uv:
             words = ["pip", "install", "-q", "--no-deps", *inside, "-e", str(editable)]
             self._expect(self._run(words), "uv could not install the project")
 
+    def build_alone(
+        self, source: str, python: Path, folder: Path, *, only_metadata: bool = False
+    ) -> None:
+        """Build the source distribution at a URL as if nothing had ever been built.
+
+        Everything is made in `folder`, the cache too. `only_metadata` stops before anything is
+        compiled, where the build backend can tell a package's metadata without; where the
+        source distribution itself tells them, nothing is built at all.
+
+        Raises:
+            ToolError: uv fails.
+        """
+        words = ["pip", "install", "-q", "--no-deps", "--python", str(python)]
+        words += ["--dry-run"] if only_metadata else []
+        words += ["--target", str(folder / "built"), "-r", "-"]
+        more = {"UV_CACHE_DIR": str(folder / "cache"), "UV_NO_CACHE": "0"}
+        found = self._run(words, more, f"{source}\n")
+        self._expect(found, "uv could not build a source distribution")
+
     def _run(
         self, words: list[str], more: Mapping[str, str] | None = None, given: str | None = None
     ) -> subprocess.CompletedProcess[str]:

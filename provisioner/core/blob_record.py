@@ -34,13 +34,14 @@ class BlobRecord:
 
     `fetched` is in seconds since the epoch, None where it was not seen to arrive. `stamp` is
     the blob's as it was when its hash was last known to be right, None where that is not
-    known. `needs` are other blobs that were used to build this one, a source distribution.
+    known. `needs` are other blobs that were used to build this one, a source distribution,
+    None where that is not known.
     """
 
     origins: tuple[Origin, ...] = ()
     fetched: float | None = None
     stamp: Stamp | None = None
-    needs: frozenset[Digest] = frozenset()
+    needs: frozenset[Digest] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The written form."""
@@ -50,7 +51,7 @@ class BlobRecord:
             ],
             "fetched": self.fetched,
             "stamp": self.stamp,
-            "needs": sorted(item.hex for item in self.needs),
+            "needs": None if self.needs is None else sorted(item.hex for item in self.needs),
         }
 
 
@@ -60,8 +61,15 @@ def merged(record: BlobRecord, other: BlobRecord) -> BlobRecord:
         record,
         origins=tuple(dict.fromkeys((*record.origins, *other.origins))),
         fetched=other.fetched if record.fetched is None else record.fetched,
-        needs=record.needs | other.needs,
+        needs=either(record.needs, other.needs),
     )
+
+
+def either(
+    needs: frozenset[Digest] | None, other: frozenset[Digest] | None
+) -> frozenset[Digest] | None:
+    """What is needed by two accounts, of which each may know nothing."""
+    return other if needs is None else needs | (other or frozenset())
 
 
 def record_from_json(data: Mapping[str, Any]) -> BlobRecord:
@@ -75,6 +83,7 @@ def record_from_json(data: Mapping[str, Any]) -> BlobRecord:
         size, modified, inode, mode = stamp
         stamp = (int(size), int(modified), int(inode), int(mode))
     fetched = data["fetched"]
+    needs = data["needs"]
     return BlobRecord(
         origins=tuple(
             Origin(name=str(item["name"]), url=str(item["url"]), index=item["index"])
@@ -82,5 +91,5 @@ def record_from_json(data: Mapping[str, Any]) -> BlobRecord:
         ),
         fetched=None if fetched is None else float(fetched),
         stamp=stamp,
-        needs=frozenset(Digest.parse(text) for text in data["needs"]),
+        needs=None if needs is None else frozenset(Digest.parse(text) for text in needs),
     )

@@ -45,12 +45,15 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BundledBlob:
-    """A blob, what is known of it, and the projects, by name, that asked for it."""
+    """A blob, what is known of it, and the projects, by name, that asked for it.
+
+    `needs` is what a source distribution is built with, None where that is not known.
+    """
 
     digest: Digest
     size: int
     origins: tuple[Origin, ...] = ()
-    needs: frozenset[Digest] = frozenset()
+    needs: frozenset[Digest] | None = None
     projects: tuple[str, ...] = ()
 
     @property
@@ -140,7 +143,9 @@ class Manifest:
                         {"name": each.name, "url": each.url, "index": each.index}
                         for each in item.origins
                     ],
-                    "needs": sorted(each.hex for each in item.needs),
+                    "needs": None
+                    if item.needs is None
+                    else sorted(each.hex for each in item.needs),
                     "projects": sorted(item.projects),
                 }
                 for item in sorted(self.blobs, key=lambda item: item.digest)
@@ -225,7 +230,9 @@ def _parse(data: Mapping[str, Any]) -> Manifest:
                     )
                     for each in item["origins"]
                 ),
-                needs=frozenset(Digest.parse(each) for each in item["needs"]),
+                needs=None
+                if item["needs"] is None
+                else frozenset(Digest.parse(each) for each in item["needs"]),
                 projects=tuple(_shown(each) for each in item["projects"]),
             )
             for item in data["blobs"]

@@ -152,11 +152,14 @@ def _needed(workshop: Workshop, order: Order) -> frozenset[Digest]:
     """The blobs that an environment was made from, and those that it was built with.
 
     uv builds a source distribution once for all projects, so that what that took is noted
-    with the source distribution too.
+    with the source distribution too. One that uv did not ask for it had built before, and
+    where it took nothing its cache may have had that: then nobody knows.
     """
-    tools = workshop.pull.build_tools
-    sources = [file.digest for file in order.files if not file.name.endswith(".whl")]
-    workshop.pull.ledger.built_with(sources, tools)
+    pull = workshop.pull
+    tools = pull.build_tools
+    if tools:
+        sources = (file.digest for file in order.files if not file.name.endswith(".whl"))
+        pull.ledger.built_with(filter(pull.has_served, sources), tools)
     return frozenset({*(file.digest for file in order.files), *tools})
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.adapters._files import stamp_of, unless_read_only
 from provisioner.adapters.leases import Leases
 from provisioner.adapters.records import FirstSeenNames, Records
-from provisioner.core.blob_record import BlobRecord, Origin, Stamp, merged
+from provisioner.core.blob_record import BlobRecord, Origin, Stamp, either, merged
 from provisioner.core.digest import Digest
 from provisioner.core.first_seen import FirstSeen, index_of, name_of
 from provisioner.core.urls import without_query
@@ -232,12 +232,20 @@ class Ledger:
             raise _changed(other, _CAME)
 
     def built_with(self, sources: Iterable[Digest], needs: Iterable[Digest]) -> None:
-        """Note what was used to build source distributions: they need it to be built again."""
+        """Note what was used to build source distributions: they need it to be built again.
+
+        That it was nothing is worth a note too.
+        """
         used = frozenset(needs)
-        if not used:
-            return
         for source in sources:
-            self._records.change(source, lambda known: replace(known, needs=known.needs | used))
+            self._records.change(
+                source, lambda known: replace(known, needs=either(known.needs, used))
+            )
+
+    def knows_build(self, source: Digest) -> bool:
+        """Whether it was noted, here or below, what it takes to build a source distribution."""
+        noted = (records.read(source) for records in (self._records, *self._lower))
+        return any(record is not None and record.needs is not None for record in noted)
 
 
 def _with_origin(known: BlobRecord, file: LockedFile) -> BlobRecord:

@@ -157,7 +157,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
             workshop.pull.fetch(plan)
             why = (job.not_here,) if job.not_here else ()
             return replace(_result(job, workshop, plan), notes=(*written, *why))
-        prepared = _build(job, workshop, state, locks, plan)
+        prepared, is_known = _build(job, workshop, state, locks, plan)
         history = _activate(job, state.history, prepared)
         result = _with_active(_result(job, workshop, plan), states, history, prepared)
     states.write(
@@ -166,7 +166,8 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
             prepared=with_prepared(state.prepared, prepared.values()),
             target=state.target,
             last={
-                "request": request,
+                # What is not known yet is tried again.
+                "request": request if is_known else "",
                 "inputs": signatures(
                     input_files(job, [(_recipe(job, locked), locked) for locked in locks])
                 ),
@@ -217,13 +218,14 @@ def _locked(job: Job, workshop: Workshop) -> tuple[Job, tuple[Locked, ...], tupl
 
 def _build(
     job: Job, workshop: Workshop, state: State, locks: tuple[Locked, ...], plan: FetchPlan
-) -> dict[str, Prepared]:
+) -> tuple[dict[str, Prepared], bool]:
     """The environment of each profile: the one that is there, or a new one.
 
     What is missing is fetched meanwhile, in the order in which the environments are made,
-    and is there afterwards.
+    and is there afterwards. Also whether it is known what it takes to build everything.
     """
     from provisioner.core.plan import in_turns
+    from provisioner.workflow.build_needs import learn_builds
     from provisioner.workflow.environments import make, refuse_unwritable
 
     ready, orders = _orders(job, workshop.store, state, locks)
@@ -240,13 +242,15 @@ def _build(
                         workshop.pull.check()
                         job.world.progress.note(f"making the environment of `{order.profile}`")
                         made.append(make(job.world, workshop, uv, order))
+        files = (file for locked in locks for file in locked.contents.files)
+        is_known = learn_builds(job.world, workshop, job.interpreter.path or "", files)
     except BaseException as error:
         for item in made:
             discard(job.place.home / item.environment)
         if isinstance(error, ToolError):
             workshop.pull.blame_blobs(file for one in locks for file in one.contents.files)
         raise
-    return ready | {item.profile: item for item in made}
+    return ready | {item.profile: item for item in made}, is_known
 
 
 def _elsewhere(job: Job, store: Store, state: State) -> list[Path]:

@@ -101,6 +101,7 @@ class Pull:
         self._locked: set[Digest] = set()
         self._releases = LockedReleases()
         self._served: set[Digest] = set()
+        self._watched: set[Digest] = set()
         self._tools: list[LockedFile] = []
         self.on_build_tools: Callable[[tuple[LockedFile, ...]], None] = lambda _: None
         self._failures: dict[str, GpuenvError] = {}
@@ -128,6 +129,19 @@ class Pull:
         """What clients took while building that no lock names."""
         with self._counting:
             return frozenset(self._served - self._locked)
+
+    def has_served(self, digest: Digest) -> bool:
+        """Whether a client took a file while building: one that a cache of its own lacked."""
+        with self._counting:
+            return digest in self._served
+
+    @contextmanager
+    def watching(self) -> Iterator[set[Digest]]:
+        """All that clients take while building, from now on until its end."""
+        with self._counting:
+            watched: set[Digest] = set()
+            self._watched = watched
+        yield watched
 
     def route(self, indexes: Iterable[Index]) -> None:
         """Let packages that an index claims come only from it, and no others.
@@ -535,6 +549,7 @@ class Pull:
         with self._counting:
             is_new = digest not in self._served
             self._served.add(digest)
+            self._watched.add(digest)
             if file and is_new and digest not in self._locked:
                 self._tools.append(file)
                 self.on_build_tools(tuple(self._tools))

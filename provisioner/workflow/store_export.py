@@ -208,7 +208,7 @@ def _contents(world: World, options: Options, store: Store, chosen: Chosen) -> _
         pages=pages,
         locks=locks,
     )
-    notes = [*_unknown_builds(survey, blobs), *_outdated(place)]
+    notes = [*_unknown_builds(blobs), *_outdated(place)]
     return _Contents(manifest=manifest, paths=paths, notes=notes)
 
 
@@ -277,7 +277,7 @@ def _blob(world: World, store: Store, survey: Survey, digest: Digest) -> Bundled
         digest=digest,
         size=store.size(digest),
         origins=record.origins if record else (),
-        needs=record.needs if record else frozenset(),
+        needs=record.needs if record else None,
         projects=tuple(dict.fromkeys(_project_name(world, home) for home in planned)),
     )
 
@@ -346,14 +346,14 @@ def _locks(name: str, place: Place | None) -> tuple[tuple[BundledLock, ...], dic
     return tuple(locks), paths
 
 
-def _unknown_builds(survey: Survey, blobs: Iterable[BundledBlob]) -> Iterator[str]:
+def _unknown_builds(blobs: Iterable[BundledBlob]) -> Iterator[str]:
     """Source distributions of which nobody noted what it takes to build them."""
     for blob in blobs:
         is_source = not blob.name.endswith(".whl") and bool(blob.origins)
-        if is_source and blob.digest not in survey.needs:
+        if is_source and blob.needs is None:
             yield (
-                f"what it takes to build `{blob.name}` is not known: it was never built "
-                "with this store"
+                f"what it takes to build `{blob.name}` is not known, so that the bundle may lack "
+                "it: `gpuenv prepare` finds it out where there is a network"
             )
 
 

@@ -96,7 +96,7 @@ def test_of_two_changes_at_once_none_is_lost(tmp_path: Path) -> None:
     records = Records(tmp_path)
     second = threading.Thread(
         target=lambda: records.change(
-            DIGEST, lambda known: replace(known, needs=known.needs | {OTHER})
+            DIGEST, lambda known: replace(known, needs=(known.needs or frozenset()) | {OTHER})
         )
     )
 

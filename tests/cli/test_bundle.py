@@ -157,3 +157,26 @@ def test_a_project_that_was_never_prepared_has_no_bundle(machine: Machine, app: 
     assert done.code == 1
     assert done.message.error == f"nothing was ever prepared in `{app}`"
     assert not machine.store.exists()
+
+
+def test_a_bundle_is_whole_where_uv_had_built_everything_before(
+    machine: Machine, app: Path, other: Machine, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "app.tar"
+    elsewhere = {"GPUENV_STORE": str(tmp_path / "elsewhere")}
+    twin = copied(app, tmp_path / "twin" / "app")
+    before = machine.gpuenv(twin, "prepare", "--target", TARGET, given=elsewhere)
+    assert before.code == 0, before.err
+    prepared = machine.gpuenv(app, "prepare", "--target", TARGET)
+    assert prepared.code == 0, prepared.err
+
+    exported = machine.gpuenv(app, "store", "export", bundle, "--json").data
+
+    assert exported["notes"] == []
+    assert exported["blobs"]["files"] == len(LOCKED) + len(BUILD_WHEELS)
+    carried = copied(app, tmp_path / "carried" / "app")
+    assert other.gpuenv(tmp_path, "store", "import", bundle, network=False).code == 0
+    done = other.gpuenv(carried, "prepare", "--offline", "--target", TARGET, network=False)
+    assert done.code == 0, done.err
+    again = machine.gpuenv(app, "prepare", "--target", TARGET, "--json").data
+    assert again["nothing_to_do"]

@@ -81,7 +81,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
                 origins=st.lists(
                     st.builds(Origin, name=names, url=st.just("https://i.test/a")), max_size=2
                 ).map(tuple),
-                needs=st.frozensets(digests, max_size=2),
+                needs=st.none() | st.frozensets(digests, max_size=2),
                 projects=st.lists(names, max_size=2).map(lambda item: tuple(sorted(item))),
             ),
             max_size=4,

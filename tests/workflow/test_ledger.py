@@ -71,7 +71,7 @@ result = store_verify(filled.world, filled.options, quick=False, repair=sys.argv
 assert done
 record = Records(filled.store.root).read(digest)
 print([item.repaired for item in result.damage], filled.store.verify(digest))
-print([item.name for item in record.origins], len(record.needs), digest in filled.store)
+print([item.name for item in record.origins], len(record.needs or ()), digest in filled.store)
 """
 
 
@@ -107,6 +107,16 @@ def while_removing(filled: FilledStore, act: Callable[[], object], remove: Path)
         remove.unlink(missing_ok=True)
     thread.join(30)
     return told
+
+
+def test_that_a_build_needs_nothing_is_known_once_it_was_noted(filled: FilledStore) -> None:
+    source = filled.blob("demo-1.0.tar.gz")
+    ledger = Ledger(filled.store)
+    assert not ledger.knows_build(source)
+
+    ledger.built_with([source], [])
+
+    assert Ledger(filled.store).knows_build(source)
 
 
 def test_what_a_collection_is_removing_is_not_held(filled: FilledStore) -> None:
