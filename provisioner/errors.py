@@ -22,6 +22,8 @@ literals in backticks; `causes` are all of them, with both values of a mismatch.
 
 from __future__ import annotations
 
+from typing import Final
+
 
 class GpuenvError(Exception):
     """An error with a stable code, its causes and, where there is an act, a hint.
@@ -99,6 +101,13 @@ class IntegrityError(GpuenvError):
 
     exit_code = 4
     code = "integrity"
+
+
+STORE_FULL: Final = (
+    "free some space (`gpuenv store gc` may), or choose another folder with `--store`; what has "
+    "arrived is kept, and gone on with"
+)
+"""What to do where there is no room in the store."""
 
 
 class SpaceError(GpuenvError):

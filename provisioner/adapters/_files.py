@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.errors import LockHeldError, SpaceError, said
+from provisioner.errors import STORE_FULL, LockHeldError, SpaceError, said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,7 +139,7 @@ def no_space(error: OSError, path: Path) -> Exception:
     if error.errno not in NO_SPACE:
         return error
     message = f"no space left on the file system of `{path.parent}`"
-    return SpaceError(message, hint="free some space, or choose another folder with `--store`")
+    return SpaceError(message, hint=STORE_FULL)
 
 
 @contextmanager

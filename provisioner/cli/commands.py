@@ -292,12 +292,18 @@ def prepare(session: Session, **wishes: Any) -> None:  # noqa: ANN401 - flags
     from provisioner.cli.render import render_prepare, render_prepared_targets
     from provisioner.workflow.prepare import prepare as verb
     from provisioner.workflow.prepare import prepare_for_targets
+    from provisioner.workflow.prepared import PrepareResult
 
     if session.options.targets:
         several = prepare_for_targets(session.world, session.options, Wishes(**wishes))
         session.show(several.to_json(), render_prepared_targets(several))
         return
-    result = verb(session.world, session.options, Wishes(**wishes))
+    try:
+        result = verb(session.world, session.options, Wishes(**wishes))
+    except GpuenvError as error:
+        if error.data and "missing" in error.data and not (session.as_json or session.quiet):
+            click.echo(render_prepare(PrepareResult.from_json(error.data)))
+        raise
     session.show(result.to_json(), render_prepare(result))
 
 

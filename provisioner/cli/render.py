@@ -216,14 +216,12 @@ def render_prepare(result: PrepareResult) -> str:
             f"  fetch {name} ({size_text(size) if size is not None else 'size unknown'})"
             for name, size in result.missing
         ]
-        total = sum(size or 0 for _, size in result.missing)
         lines.append(
-            f"would fetch {files_text(len(result.missing), total)}, "
+            f"would fetch {_missing(result)}, "
             f"{_count(result.reused)} are held in {result.store}, "
             f"{size_text(result.free_bytes)} are free there"
         )
         lines += [_room(room) for room in result.room]
-        lines += _indented("no room", result.short)
         return "\n".join(lines)
     if result.nothing_to_do:
         lines.append(f"prepared are {', '.join(result.prepared)}; nothing to do")
@@ -244,12 +242,31 @@ def render_prepare(result: PrepareResult) -> str:
     return "\n".join(lines)
 
 
+def _missing(result: PrepareResult) -> str:
+    """The files that would be fetched, their bytes, and how many of these are there."""
+    sizes = [size for _, size in result.missing]
+    if not sizes:
+        return files_text(0)
+    facts = [_amount(sum(size or 0 for size in sizes), sizes.count(None))]
+    facts += [f"{size_text(result.arrived)} of it are there"] if result.arrived else []
+    return f"{files_text(len(sizes))} ({', '.join(facts)})"
+
+
+def _amount(size: int, unknown: int, about: str = "") -> str:
+    """Bytes, where they are a sum without those that are unknown."""
+    if not unknown:
+        return f"{about}{size_text(size)}"
+    return f"at least {size_text(size)}" if size else "an unknown number of bytes"
+
+
 def _room(room: Mapping[str, Any]) -> str:
     """What is needed and free on a file system."""
     kind = f" ({room['type']})" if room["type"] else ""
-    parts = [f"{size_text(need['bytes'])} {need['what']}" for need in room["needs"]]
+    needs = room["needs"]
+    parts = [f"{_amount(need['bytes'], need['unknown_sizes'])} {need['what']}" for need in needs]
+    unknown = sum(need["unknown_sizes"] for need in needs)
     text = (
-        f"  on {room['file_system']}{kind}: about {size_text(room['needed_bytes'])} "
+        f"  on {room['file_system']}{kind}: {_amount(room['needed_bytes'], unknown, 'about ')} "
         f"({', '.join(parts)}) of {size_text(room['free_bytes'])} free"
     )
     if room["free_inodes"] is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.core.sizes import size_text
-from provisioner.errors import SpaceError
+from provisioner.errors import STORE_FULL, SpaceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -69,6 +69,11 @@ class Parcel:
     is_wheel: bool = True
     unpacked: Unpacked | None = None
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nothing tells how large it is, unpacked."""
+        return self.unpacked is None and self.size is None
+
     def to_fetch(self) -> int:
         """Bytes that are still to come, as far as that is known."""
         return 0 if self.is_held else max(0, (self.size or 0) - self.arrived)
@@ -101,12 +106,14 @@ class Need:
     """What something takes in a folder: most likely, and at least.
 
     Only the least is refused for, since a guess must keep nobody from what would work.
+    `unknown` counts files of which no size is known: they are in neither.
     """
 
     what: str
     place: str
     likely: Amount
     least: Amount
+    unknown: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,6 +199,7 @@ class Room:
                     "folder": need.place,
                     "bytes": need.likely.bytes,
                     "inodes": need.likely.inodes,
+                    "unknown_sizes": need.unknown,
                 }
                 for need in self.needs
             ],
@@ -211,6 +219,7 @@ def to_fetch(place: str, parcels: Iterable[Parcel]) -> Need:
         place=place,
         likely=Amount(bytes=size, inodes=len(missing) * (1 + _RECORD_INODES)),
         least=Amount(bytes=size, inodes=len(missing)),
+        unknown=sum(parcel.size is None for parcel in missing),
     )
 
 
@@ -226,6 +235,7 @@ def to_unpack(place: str, parcels: Iterable[Parcel], *, is_empty: bool, compress
         place=place,
         likely=_all_of([parcel.likely() for parcel in wheels]),
         least=_all_of([parcel.least(compressing=compressing) for parcel in new]),
+        unknown=sum(parcel.is_unknown for parcel in wheels),
     )
 
 
@@ -234,6 +244,7 @@ def to_link(
 ) -> Need:
     """What environments take: the folders alone, or all of it where files are copied."""
     likely = least = NOTHING
+    unknown = 0
     for parcels in environments:
         wheels = [parcel for parcel in parcels if parcel.is_wheel]
         skeleton = Amount(inodes=_ENVIRONMENT_INODES)
@@ -242,8 +253,9 @@ def to_link(
         likely += skeleton + (_all_of(each) if copies else _folders_of(each))
         # Folders of several wheels may be the same one.
         least += skeleton + (Amount(bytes=_all_of(fewest).bytes) if copies else NOTHING)
+        unknown += sum(parcel.is_unknown for parcel in wheels) if copies else 0
     what = "to copy into environments" if copies else "to link into environments"
-    return Need(what=what, place=place, likely=likely, least=least)
+    return Need(what=what, place=place, likely=likely, least=least, unknown=unknown)
 
 
 def _all_of(unpacked: Iterable[Unpacked]) -> Amount:
@@ -283,7 +295,7 @@ def refuse_shortage(found: Iterable[Room], store: str) -> None:
     raise SpaceError(
         message,
         causes=tuple(cause for room in short for cause in room.shortages()),
-        hint="free some space, or choose another folder with `--store`"
+        hint=STORE_FULL
         if of_store
         else "free some space, or choose another cache for uv with `UV_CACHE_DIR`",
     )

@@ -19,6 +19,7 @@ from provisioner.core.sizes import size_text
 from provisioner.core.tags import markers
 from provisioner.core.urls import is_remote, origin, without_secrets
 from provisioner.errors import (
+    STORE_FULL,
     GpuenvError,
     LockError,
     NetworkError,
@@ -316,7 +317,7 @@ def _store(store: Store, plan: FetchPlan | None) -> list[Check]:
         known = all(file.size is not None for file in plan.missing)
         message += f", {size_text(needed) if known else 'an unknown number of bytes'} to fetch"
     if needed > free:
-        hint = "free some space, or choose another folder with `--store`"
+        hint = STORE_FULL
         return [_failed("store", SpaceError(message, hint=hint, code="no-space"))]
     low = free < _LOW_BYTES
     return [

@@ -96,14 +96,22 @@ class Order:
     files: tuple[LockedFile, ...] = ()
 
 
-def refuse_unwritable(store: Store, orders: Iterable[Order]) -> None:
-    """Refuse to make environments in a store that cannot be written to.
+def refuse_unwritable(
+    store: Store, orders: Iterable[Order], missing: Iterable[LockedFile] = ()
+) -> None:
+    """Refuse to make environments, and to fetch files, in a store that cannot be written to.
 
     Raises:
         GpuenvError: it cannot, and there are some to be made.
     """
     store.require_writable(
-        f"the environment of `{order.profile}` would have to be made in it" for order in orders
+        (
+            *(f"`{file.name}` would have to be fetched into it" for file in missing),
+            *(
+                f"the environment of `{order.profile}` would have to be made in it"
+                for order in orders
+            ),
+        )
     )
 
 

@@ -13,7 +13,7 @@ from provisioner.adapters.uv import find_uv
 from provisioner.core.history import of_folder, with_prepared
 from provisioner.core.target_json import target_to_json
 from provisioner.core.version import is_version
-from provisioner.errors import ToolError
+from provisioner.errors import GpuenvError, ToolError
 from provisioner.workflow.detect import HERE, counts, detect, named_target
 from provisioner.workflow.place import (
     folder_of,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from provisioner.core.history import History, Prepared
     from provisioner.core.host import Target
     from provisioner.core.plan import FetchPlan, LockedFile
-    from provisioner.core.room import Room
     from provisioner.workflow.environments import Order, Recipe
     from provisioner.workflow.job import Job
     from provisioner.workflow.locks import Locked
@@ -114,6 +113,8 @@ def prepare_for_targets(world: World, options: Options, wishes: Wishes) -> Prepa
 def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareResult:
     from provisioner.core.plan import plan_fetch
     from provisioner.core.room import refuse_shortage
+    from provisioner.workflow.environments import refuse_unwritable
+    from provisioner.workflow.room import look_for_room, sizes_to_fetch
     from provisioner.workflow.workshop import open_workshop
 
     before = states.read()
@@ -134,15 +135,27 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         job, locks, written = _locked(job, workshop)
         files = tuple(file for locked in locks for file in locked.contents.files)
         plan = plan_fetch(files, store if job.wishes.dry_run else workshop.pull.ledger)
-        room = _room(job, workshop, plan, state, locks)
+        only_fetched = job.wishes.fetch_only or job.not_here
+        ready, orders = ({}, []) if only_fetched else _orders(job, store, state, locks)
+        room = look_for_room(job.world, job.place.folder, workshop, plan, orders)
         if job.wishes.dry_run:
-            return replace(
+            sizes = sizes_to_fetch(store, plan)
+            told = replace(
                 _result(job, workshop, plan),
-                missing=tuple((file.name, file.size) for file in plan.missing),
+                missing=tuple((name, size) for name, size, _ in sizes),
+                arrived=sum(arrived for *_, arrived in sizes),
                 free_bytes=store.free_bytes(),
                 room=tuple(one.to_json() for one in room),
                 short=tuple(cause for one in room for cause in one.shortages()),
             )
+            try:
+                refuse_shortage(room, str(store.root))
+                refuse_unwritable(store, orders, plan.missing)
+            except GpuenvError as error:
+                # It ends as `prepare` would, and tells all the same.
+                error.data = told.to_json()
+                raise
+            return told
 
         def register(tools: tuple[LockedFile, ...] = ()) -> None:
             every = (*files, *tools)
@@ -153,11 +166,14 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         workshop.pull.on_build_tools = register
         refuse_shortage(room, str(store.root))
         workshop.pull.know(file for locked in locks for file in locked.contents.known)
-        if job.wishes.fetch_only or job.not_here:
+        if only_fetched:
             workshop.pull.fetch(plan)
             why = (job.not_here,) if job.not_here else ()
             return replace(_result(job, workshop, plan), notes=(*written, *why))
-        prepared, is_known = _build(job, workshop, state, locks, plan)
+        for root in sorted({path.parent.parent for path in _elsewhere(job, store, state)}):
+            job.world.progress.note(f"environments in the store `{root}` are not used for this one")
+        made, is_known = _build(job, workshop, orders, locks, plan)
+        prepared = ready | made
         history = _activate(job, state.history, prepared)
         result = _with_active(_result(job, workshop, plan), states, history, prepared)
     states.write(
@@ -217,9 +233,9 @@ def _locked(job: Job, workshop: Workshop) -> tuple[Job, tuple[Locked, ...], tupl
 
 
 def _build(
-    job: Job, workshop: Workshop, state: State, locks: tuple[Locked, ...], plan: FetchPlan
+    job: Job, workshop: Workshop, orders: list[Order], locks: tuple[Locked, ...], plan: FetchPlan
 ) -> tuple[dict[str, Prepared], bool]:
-    """The environment of each profile: the one that is there, or a new one.
+    """A new environment for each order, by profile.
 
     What is missing is fetched meanwhile, in the order in which the environments are made,
     and is there afterwards. Also whether it is known what it takes to build everything.
@@ -228,9 +244,6 @@ def _build(
     from provisioner.workflow.build_needs import learn_builds
     from provisioner.workflow.environments import make, refuse_unwritable
 
-    ready, orders = _orders(job, workshop.store, state, locks)
-    for root in sorted({path.parent.parent for path in _elsewhere(job, workshop.store, state)}):
-        job.world.progress.note(f"environments in the store `{root}` are not used for this one")
     made: list[Prepared] = []
     try:
         plan = in_turns(plan, [order.files for order in orders])
@@ -250,7 +263,7 @@ def _build(
         if isinstance(error, ToolError):
             workshop.pull.blame_blobs(file for one in locks for file in one.contents.files)
         raise
-    return ready | {item.profile: item for item in made}, is_known
+    return {item.profile: item for item in made}, is_known
 
 
 def _elsewhere(job: Job, store: Store, state: State) -> list[Path]:
@@ -386,17 +399,6 @@ def _count(store: Store, files: Iterable[LockedFile]) -> Count:
     """Held files, by their real sizes: not every index tells sizes."""
     sizes = [store.size(file.digest) for file in files]
     return Count(files=len(sizes), bytes=sum(sizes))
-
-
-def _room(
-    job: Job, workshop: Workshop, plan: FetchPlan, state: State, locks: tuple[Locked, ...]
-) -> tuple[Room, ...]:
-    """What is needed and free for what is missing, be it files or environments."""
-    from provisioner.workflow.room import look_for_room
-
-    only_fetched = job.wishes.fetch_only or job.not_here
-    orders = [] if only_fetched else _orders(job, workshop.store, state, locks)[1]
-    return look_for_room(job.world, job.place.folder, workshop, plan, orders)
 
 
 def _remembered(

@@ -18,8 +18,9 @@ class Count:
 class PrepareResult:
     """What `prepare` did. `active` is the active profile; paths are absolute.
 
-    `room` and `short` are told by `--dry-run`: what is needed and free on each file system,
-    and where that cannot do.
+    `missing`, `arrived` (bytes of those files that are there already), `room` and `short` are
+    told by `--dry-run`: what is to come, what is needed and free on each file system, and
+    where that cannot do.
     """
 
     profile: str
@@ -39,6 +40,7 @@ class PrepareResult:
     nothing_to_do: bool = False
     notes: tuple[str, ...] = ()
     missing: tuple[tuple[str, int | None], ...] = ()
+    arrived: int = 0
     free_bytes: int | None = None
     room: tuple[dict[str, Any], ...] = ()
     short: tuple[str, ...] = ()

@@ -20,6 +20,7 @@ from provisioner.adapters.store import StoredPage
 from provisioner.core.answers import strong_tag
 from provisioner.core.index_policy import SHIPPED, policy_for, subject_of
 from provisioner.core.pages import PAGE_BYTES, is_file, is_routed, named_files
+from provisioner.core.sizes import size_text
 from provisioner.core.sources import LockedReleases
 from provisioner.core.urls import file_name, without_secrets
 from provisioner.errors import GpuenvError, NetworkError, SpaceError
@@ -61,6 +62,10 @@ _NOT_MODIFIED: Final = 304
 _NOT_FOUND: Final = 404
 # Neither retried nor taken for "no such package" by a client.
 _FAILED: Final = 424
+_ONLINE: Final = (
+    "run `gpuenv prepare` once with a network, or `gpuenv store import` with a bundle from a "
+    "machine that has one"
+)
 # What is connecting does not see that it has to stop.
 _END_SECONDS: Final = 5.0
 
@@ -564,11 +569,11 @@ def missing_offline(files: Iterable[LockedFile], because: str) -> NetworkError:
     return NetworkError(
         f"the store lacks files, and {because}",
         causes=tuple(
-            f"`{file.name}` ({file.size if file.size is not None else 'unknown'} bytes, "
+            f"`{file.name}` ({'size unknown' if file.size is None else size_text(file.size)}, "
             f"sha256 {file.digest}) from {file.key}"
             for file in files
         ),
-        hint="run `gpuenv prepare` once with a network",
+        hint=_ONLINE,
         code="missing-offline",
     )
 
@@ -578,7 +583,7 @@ def not_kept(key: str, because: str) -> NetworkError:
     return NetworkError(
         f"the store lacks index pages or files, and {because}",
         causes=(f"`{key}`",),
-        hint="run `gpuenv prepare` once with a network",
+        hint=_ONLINE,
         code="missing-offline",
     )
 

@@ -63,6 +63,12 @@ def bytes_to_fetch(store: Store, plan: FetchPlan) -> int:
     return to_fetch(str(store.root), [_parcel(store, file) for file in plan.missing]).least.bytes
 
 
+def sizes_to_fetch(store: Store, plan: FetchPlan) -> tuple[tuple[str, int | None, int], ...]:
+    """Of each missing file its name, its size, where it is known, and bytes that are there."""
+    parcels = ((file, _parcel(store, file)) for file in plan.missing)
+    return tuple((file.name, parcel.size, parcel.arrived) for file, parcel in parcels)
+
+
 def _parcel(store: Store, file: LockedFile) -> Parcel:
     is_wheel = file.name.endswith(".whl")
     if file.digest in store:

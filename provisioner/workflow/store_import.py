@@ -19,7 +19,7 @@ from provisioner.core.blob_record import BlobRecord
 from provisioner.core.bundle import MANIFEST, read_manifest, unknown_format
 from provisioner.core.pages import PAGE_BYTES
 from provisioner.core.sizes import size_text
-from provisioner.errors import IntegrityError, SpaceError, UsageError, said
+from provisioner.errors import STORE_FULL, IntegrityError, SpaceError, UsageError, said
 from provisioner.workflow.ledger import Ledger
 from provisioner.workflow.place import store_of
 from provisioner.workflow.prepared import Count
@@ -173,7 +173,7 @@ class _Taking:
             raise SpaceError(
                 message,
                 causes=(f"needed are {size_text(needed)}, free are {size_text(free)}",),
-                hint="free some space, or choose another folder with `--store`",
+                hint=STORE_FULL,
             )
         files = f"{len(missing)} file{'' if len(missing) == 1 else 's'}"
         self._world.progress.note(f"importing {files} ({size_text(needed)})")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.core.ranges import SMALL_BYTES
+from provisioner.errors import STORE_FULL
 from tests.cli.machine import GPUENV, Machine, distributions, line_of
 from tests.cli.projects import SDISTS, TARGET, WHEELS, Project, publish_packages
 from tests.simulators.index import IndexSimulator
@@ -502,7 +503,7 @@ def test_a_full_disk_is_5_and_keeps_what_was_there(
         )
     assert done.code == 5, done.err
     assert "room" in done.message.error or "space" in done.message.error
-    assert done.message.hint == "free some space, or choose another folder with `--store`"
+    assert done.message.hint == STORE_FULL
     assert (tmp_path / "after").read_text() == (tmp_path / "before").read_text()
     if flavour == "pypi":
         assert own.gets("lean_cu13-1.0-py3-none-any.whl") == 0
@@ -518,13 +519,14 @@ def one_large_wheel(machine: Machine, tmp_path: Path, own: IndexSimulator) -> Pa
     return folder
 
 
+@pytest.mark.parametrize("more", ["", " --dry-run"])
 def test_where_uvs_cache_has_no_room_to_unpack_nothing_is_fetched(
-    machine: Machine, tmp_path: Path
+    machine: Machine, tmp_path: Path, more: str
 ) -> None:
     with IndexSimulator("pypi") as own:
         folder = one_large_wheel(machine, tmp_path, own)
         cache = machine.root / "uv-cache"
-        words = f"prepare --only --target {TARGET} -q"
+        words = f"prepare --only --target {TARGET} -q{more}"
         done = on_a_small_disk(machine, FULL, folder, f"eval $GPUENV_COMMAND {words}", where=cache)
     assert done.code == 5, done.err
     assert done.message.error == "there is no room for what is to be prepared"
@@ -569,6 +571,9 @@ def test_what_was_there_of_a_file_needs_no_room_again(machine: Machine, tmp_path
     assert room["type"] == "tmpfs"
     assert room["free_bytes"] < 2 * FULL
     assert 0 < room["needed_bytes"] <= FULL
+    (missing,) = [item for item in done.data["missing"] if item["name"] == name]
+    assert missing["bytes"] > FULL
+    assert done.data["arrived"] > 0
     assert done.data["short"] == []
 
 

@@ -250,8 +250,9 @@ def test_dry_run_prints_each_file_and_the_room_for_it(machine: Machine, app: Pat
     for name in LOCKED:
         assert f"fetch {name} " in done.out
     assert f"would fetch {len(LOCKED)} files" in done.out
+    assert f"would fetch {len(LOCKED)} files (an unknown number of bytes)" in done.out
     assert "are free there" in done.out
-    assert re.search(r"  on /\S* \(\w+\): about .* to unpack in uv's cache", done.out)
+    assert re.search(r"  on /\S* \(\w+\): .* to unpack in uv's cache", done.out)
 
 
 def test_a_manual_switch_is_kept_and_said(warm: Machine, app: Path) -> None:

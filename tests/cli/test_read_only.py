@@ -148,10 +148,12 @@ def test_a_missing_file_is_named_where_it_cannot_be_fetched(
         (machine.store / name).mkdir(parents=True)
     (machine.store / "VERSION").write_text("1\n", encoding="utf-8")
 
-    (done,) = read_only(machine, app, ("prepare", "--target", TARGET))
+    words = ("prepare", "--target", TARGET)
+    done, planned = read_only(machine, app, words, (*words, "--dry-run"))
 
     (error,) = done["errors"]
-    assert error["code"] == "store-read-only"
+    assert error["code"] == planned["errors"][0]["code"] == "store-read-only"
+    assert {item["name"] for item in planned["data"]["missing"]} == set(LOCKED)
     assert {cause.split("`")[1] for cause in error["causes"]} == set(LOCKED)
     assert not downloads(index)
 

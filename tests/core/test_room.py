@@ -18,7 +18,7 @@ from provisioner.core.room import (
     to_link,
     to_unpack,
 )
-from provisioner.errors import SpaceError
+from provisioner.errors import STORE_FULL, SpaceError
 
 MB = 1_000_000
 GB = 1000 * MB
@@ -153,7 +153,7 @@ def test_a_refusal_names_every_file_system_with_both_values() -> None:
         "`/1` (`ext4`): needed are at least 20 inodes, free are 10",
         "`/2` (`ext4`): needed are at least 4.0 GB to unpack in uv's cache, free are 3.0 GB",
     )
-    assert caught.value.hint == "free some space, or choose another folder with `--store`"
+    assert caught.value.hint == STORE_FULL
 
 
 def test_where_only_uvs_cache_is_full_the_hint_is_about_it() -> None:
