@@ -82,8 +82,10 @@ def lock_file(
             raise LockHeldError(
                 message,
                 causes=(
-                    "this machine showed no sign of life for so long that another process took "
-                    "it for dead",
+                    (
+                        "this machine showed no sign of life for so long that another process took "
+                        "it for dead"
+                    ),
                 ),
                 hint="run the command again",
                 code="lock-lost",
