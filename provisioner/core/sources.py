@@ -143,9 +143,9 @@ def refuse_misplaced(  # noqa: PLR0913 - what a lock has, and what is known of i
     `named` are the files that kept pages of a package name, of whichever index; it is asked
     where a file lies at another origin than its index, which is common. Then it is refused if
     its index names it with other bytes, unless it is `held`, or if it lies below another one of
-    `indexes` and its own is not known to name it. A file for which the lock records no index
-    has to lie at the origin of the pinned one, or to be named by it. `hint` is given the
-    packages.
+    `indexes`, or is named by it, and its own is not known to name it. A file for which the lock
+    records no index has to lie at the origin of the pinned one, or to be named by it. `hint` is
+    given the packages.
 
     Raises:
         PolicyError: with every file, and both indexes of each.
@@ -155,7 +155,9 @@ def refuse_misplaced(  # noqa: PLR0913 - what a lock has, and what is known of i
     every = tuple(indexes)
     for file in files:
         package = package_of(file.name) or ""
-        cause = _misplaced(file, pins.get(package, ()), named, held) or _astray(file, every, named)
+        cause = _misplaced(file, pins.get(package, ()), named, held) or _astray(
+            file, every, named, held
+        )
         if cause:
             causes.append(cause)
             packages.append(package)
@@ -198,32 +200,37 @@ def _astray(
     file: LockedFile,
     indexes: tuple[Index, ...],
     named: Callable[[LockedFile], Iterable[LockedFile]],
+    held: Container[Digest],
 ) -> str | None:
     """Why a file is from another index than the lock records for it, if it is.
 
-    It lies below that other one, and neither below its own nor where a page of it says.
+    It lies below that other one, and neither below its own nor where a page of it says; or a
+    page of that other one names it, and one of its own has the release without it.
     """
     own, package = file.index, package_of(file.name)
     if own is None or is_below(file.url, own) or origin(file.url) in _LINKED.get(origin(own), ()):
         return None
-    other = next(
-        (
-            index
-            for index in indexes
-            if not (is_same_index(index.url, own) or is_below(own, index.url))
-            and (not index.packages or index.claims(package))
-            and _lies_in(file.url, index.url, own)
-        ),
-        None,
-    )
+    others = [
+        index
+        for index in indexes
+        if not (is_same_index(index.url, own) or is_below(own, index.url))
+        and (not index.packages or index.claims(package))
+    ]
+    other = next((index for index in others if _lies_in(file.url, index.url, own)), None)
+    if not others or (other is None and (file.digest in held or _has_at_home(own, file))):
+        return None
+    known = tuple(named(file))
+    of_own = [item for item in known if is_same_index(item.index or "", own)]
+    if any(item.digest == file.digest for item in of_own):
+        return None
+    if any(release_of(item.name) == release_of(file.name) for item in of_own):
+        naming = [item.index or "" for item in known if item.key == file.key]
+        named_by = (i for i in others if any(is_same_index(url, i.url) for url in naming))
+        other = other or next(named_by, None)
     if other is None:
         return None
-    if any(
-        item.digest == file.digest and is_same_index(item.index or "", own) for item in named(file)
-    ):
-        return None
     return (
-        f"`{file.name}` lies in {without_secrets(other.url)}, at {file.key}, "
+        f"`{file.name}` is from {without_secrets(other.url)}, at {file.key}, "
         f"the lock says {without_secrets(own)}"
     )
 

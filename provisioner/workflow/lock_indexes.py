@@ -54,8 +54,12 @@ def check_indexes(
     elif made_from(locked.text, str(locked.path)) is not None:
         pins = profile_pins(files, locked.profile.indexes)
 
+    @cache
+    def kept(package: str | None) -> tuple[LockedFile, ...]:
+        return tuple(_kept(store, {package}))
+
     def named(file: LockedFile) -> Iterable[LockedFile]:
-        return _kept(store, {package_of(file.name)})
+        return kept(package_of(file.name))
 
     def hint(packages: Iterable[str]) -> str:
         if not locked.by_uv:

@@ -309,6 +309,20 @@ def test_a_file_in_another_index_is_taken_where_a_page_of_its_own_names_it() -> 
     assert refusal(file, {}, replace(file, index=B), indexes=configured(A, B)) is not None
 
 
+def test_a_file_that_only_another_index_names_is_refused_where_its_own_has_the_release() -> None:
+    name = "torch-1.0-cp311-cp311-linux_x86_64.whl"
+    file = replace(locked(url=f"https://files.test/{name}"), name=name)
+    theirs, own = replace(file, index=B), locked(digest=OTHER)
+    other_version = replace(own, name="torch-2.0-py3-none-any.whl")
+    indexes = configured(A, B)
+    assert refusal(file, {}, theirs, own, indexes=indexes) is not None
+    assert refusal(file, {}, theirs, own, indexes=indexes, held=frozenset({ONE})) is None
+    assert refusal(file, {}, theirs, own, indexes=configured(A)) is None
+    assert refusal(file, {}, theirs, other_version, indexes=indexes) is None
+    assert refusal(file, {}, theirs, indexes=indexes) is None
+    assert refusal(file, {}, theirs, own, replace(file, index=A), indexes=indexes) is None
+
+
 @pytest.mark.parametrize(
     ("own", "url", "other"),
     [
