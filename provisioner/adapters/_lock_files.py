@@ -81,12 +81,7 @@ def lock_file(
             message = f"the lock on `{path}` was lost"
             raise LockHeldError(
                 message,
-                causes=(
-                    (
-                        "this machine showed no sign of life for so long that another process took "
-                        "it for dead"
-                    ),
-                ),
+                causes=("this process showed no sign of life for long, and was taken for dead",),
                 hint="run the command again",
                 code="lock-lost",
             )

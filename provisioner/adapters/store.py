@@ -68,6 +68,16 @@ class Store:
         """Whether this user may add to the store itself."""
         return os.access(self.root, os.W_OK | os.X_OK)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a store, and not just nothing, a file, or any folder."""
+        return (self.root / "VERSION").is_file()
+
+    @property
+    def absence(self) -> str:
+        """In words, that there is none."""
+        return f"there is no store `{self.root}`"
+
     def require_writable(self, what: Iterable[str]) -> None:
         """Refuse what cannot be written to a store that is there; `what` are the causes.
 
@@ -125,6 +135,10 @@ class Store:
         if not writing:
             return
         folder = next(path for path in (self.root, *self.root.parents) if path.exists())
+        if folder == self.root and folder.is_dir() and not self.is_writable:
+            message = f"the store `{self.root}` cannot be written to"
+            hint = "whoever may write to it can do that, or `--store` names another one"
+            raise GpuenvError(message, hint=hint, code="store-read-only")
         if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
             message = f"cannot open the store `{self.root}`"
             raise GpuenvError(

@@ -75,8 +75,9 @@ def render_verify(result: VerifyResult) -> str:
     """`store verify`."""
     hashed = f", hashed {files_text(result.hashed, result.size)}"
     lines = [f"verified {files_text(result.checked)}{hashed}"]
-    lines += [f"  {item.message}{'; repaired' if item.repaired else ''}" for item in result.damage]
-    lines += [f"  {note}{'; removed' if result.notes_repaired else ''}" for note in result.notes]
+    # What is still damaged is told as the failure.
+    lines += [f"  {item.message}; repaired" for item in result.damage if item.repaired]
+    lines += [f"  {note}; removed" for note in result.notes if result.notes_repaired]
     if not (result.damage or result.notes):
         lines.append("nothing is damaged")
     if result.absent:
@@ -146,7 +147,11 @@ def _pin(pin: Pin) -> str:
 
 
 def _usage(used: Usage) -> str:
-    shared = f", {size_text(used.shared)} of them shared with others" if used.shared else ""
+    shared = (
+        f", {size_text(used.shared)} of them have other links, as in uv's cache"
+        if used.shared
+        else ""
+    )
     return f"{files_text(used.files, used.bytes)}{shared}"
 
 

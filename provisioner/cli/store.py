@@ -104,6 +104,9 @@ def pin(session: Session, wanted: tuple[str, ...], *, remove: bool) -> None:
     from provisioner.cli.render_store import render_pins
     from provisioner.workflow.store_pin import store_pin
 
+    if remove and not wanted:
+        message = "`--remove` needs the names of what is to be kept no longer"
+        raise UsageError(message, hint="`gpuenv store pin` lists the pins")
     result = store_pin(session.world, session.options, wanted, remove=remove)
     session.show(result.to_json(), render_pins(result))
 
@@ -133,9 +136,12 @@ def export(
         result = store_export(session.world, session.options, chosen, bundle)
         session.show(result.to_json(), render_export(result))
         return
-    if session.as_json or sys.stdout.isatty():
+    if session.as_json:
         message = "a bundle on stdout leaves no room for anything else there"
-        raise UsageError(message, hint="name a file, or lead stdout into one without `--json`")
+        raise UsageError(message, hint="name a file, or leave out `--json`")
+    if sys.stdout.isatty():
+        message = "a bundle is not for a terminal"
+        raise UsageError(message, hint="name a file, or lead stdout into a file or command")
     result = store_export(session.world, session.options, chosen, sys.stdout.buffer)
     if not session.quiet:
         click.echo(render_export(result), err=True)

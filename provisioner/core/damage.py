@@ -18,7 +18,7 @@ _WORDS: dict[Fault, str] = {
     "missing": "is gone, and is still needed",
     "replaced": "is no regular file",
     "truncated": "is shorter than it was",
-    "wrong-hash": "has no longer its hash",
+    "wrong-hash": "no longer has its hash",
     "writable": "can be written to",
     "unreadable": "cannot be read",
 }

@@ -55,6 +55,12 @@ def store_of(world: World, options: Options) -> Store:
     return Store(root, lower)
 
 
+def tell_of_absence(world: World, store: Store) -> None:
+    """Say that there is no store, where nothing is told of one."""
+    if not store.is_there:
+        world.progress.note(store.absence)
+
+
 def tell_of_locks(world: World, *folders: Path) -> None:
     """Say once of each file system that locks do not work there.
 

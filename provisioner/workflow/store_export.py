@@ -108,6 +108,10 @@ def store_export(
     modified = _modified(world)
     store = store_of(world, options)
     store.check(writing=False)
+    # What was named, or asked for by a project, cannot be there either, and that says more.
+    if not (store.is_there or store.lower) and (chosen.every or store.root.exists()):
+        hint = "`gpuenv prepare` makes one, `--store` and `GPUENV_STORE` name another one"
+        raise GpuenvError(store.absence, hint=hint, code="no-store")
     world.guard()
     leases = Leases(store.root)
     with leases.working() if store.root.is_dir() else nullcontext():
@@ -118,8 +122,6 @@ def store_export(
             # From now on a collection leaves them.
             for blob in manifest.blobs:
                 records.touch(blob.digest)
-        files = f"{len(manifest.blobs)} file{'' if len(manifest.blobs) == 1 else 's'}"
-        world.progress.note(f"exporting {files} ({size_text(manifest.size)})")
         if isinstance(target, Path):
             with new_bundle(target, replace=options.force) as file:
                 size = _write(world, contents, file, modified)
@@ -137,6 +139,9 @@ def store_export(
 
 
 def _write(world: World, contents: _Contents, file: IO[bytes], modified: int) -> int:
+    manifest = contents.manifest
+    files = f"{len(manifest.blobs)} file{'' if len(manifest.blobs) == 1 else 's'}"
+    world.progress.note(f"exporting {files} ({size_text(manifest.size)})")
     writer = BundleWriter(file, modified)
     text = contents.manifest.text().encode()
     writer.add(MANIFEST, len(text), [text])
@@ -167,7 +172,7 @@ def _verified(path: Path, member: Member) -> Iterator[bytes]:
         if member.kind != "blobs":
             message = f"`{member.name}` has changed while it was exported"
             raise GpuenvError(message, hint="run the command again", code="changed")
-        message = f"`{member.name}` has no longer its hash"
+        message = f"`{member.name}` no longer has its hash"
         raise IntegrityError(
             message,
             causes=(f"expected sha256 `{member.digest}`, got `{hasher.hexdigest()}`",),

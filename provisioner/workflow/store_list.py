@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from provisioner.adapters.inventory import Usage, usage
-from provisioner.workflow.place import store_of
+from provisioner.adapters.inventory import Inventory, Usage, usage
+from provisioner.workflow.place import store_of, tell_of_absence
 from provisioner.workflow.survey import take_survey
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ def store_list(world: World, options: Options) -> ListResult:
     """
     store = store_of(world, options)
     store.check(writing=False)
+    tell_of_absence(world, store)
     survey = take_survey(store.root, store.lower)
     users, pinned = survey.users(), survey.pinned()
     sizes = {digest: (blob.size, blob.used, None) for digest, blob in survey.held.items()}
@@ -172,18 +173,21 @@ def store_info(world: World, options: Options) -> InfoResult:
     """
     store = store_of(world, options)
     store.check(writing=False)
+    tell_of_absence(world, store)
     survey = take_survey(store.root, store.lower)
     needed, below = survey.needed, survey.found_below
-    folders = {
-        "blobs": "blobs",
-        "environments": "envs",
-        "pages": "pages",
-        "partial": "partial",
-        "trash": "trash",
+    # Not the locks of what has arrived.
+    arriving = [path for part in Inventory(store.root).parts() for path in part.paths]
+    parts = {
+        "blobs": [store.root / "blobs"],
+        "environments": [store.root / "envs"],
+        "pages": [store.root / "pages"],
+        "partial": arriving,
+        "trash": [store.root / "trash"],
     }
     return InfoResult(
         store=str(store.root),
-        parts={name: usage([store.root / folder]) for name, folder in folders.items()},
+        parts={name: usage(paths) for name, paths in parts.items()},
         total=usage([store.root]),
         unneeded=_blobs(store, survey.held.keys() - needed),
         free=store.free_bytes(),

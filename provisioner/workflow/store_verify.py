@@ -18,7 +18,7 @@ from provisioner.core.damage import Damage, Fault, fault_of
 from provisioner.core.pages import named_files
 from provisioner.core.plan import FetchPlan, LockedFile
 from provisioner.errors import GpuenvError, IntegrityError, SpaceError, said
-from provisioner.workflow.place import store_of
+from provisioner.workflow.place import store_of, tell_of_absence
 from provisioner.workflow.survey import take_survey
 
 if TYPE_CHECKING:
@@ -56,16 +56,21 @@ class VerifyResult:
         notes = () if self.notes_repaired else self.notes
         if not (left or notes):
             return None
-        lost = any(item.lost for item in left)
+        if any(item.lost for item in left):
+            hint = "`gpuenv prepare` in the projects that need what is lost fetches it again"
+        elif any(item.fault != "writable" for item in left):
+            hint = "`gpuenv store verify --repair` fetches again what is damaged"
+        elif left:
+            hint = "`gpuenv store verify --repair` takes the permission to write away"
+        else:
+            hint = "`gpuenv store verify --repair` removes notes that cannot be read"
         return IntegrityError(
             "the store is damaged",
             causes=(
                 *(f"{item.message}{f'; lost: {item.lost}' if item.lost else ''}" for item in left),
                 *notes,
             ),
-            hint="`gpuenv prepare` in the projects that need what is lost fetches it again"
-            if lost
-            else "`gpuenv store verify --repair` fetches again what is damaged",
+            hint=hint,
             code="store-damaged",
             data=self.to_json(),
         )
@@ -145,6 +150,7 @@ def store_verify(world: World, options: Options, *, quick: bool, repair: bool) -
     """
     store = store_of(world, options)
     store.check(writing=repair)
+    tell_of_absence(world, store)
     survey = take_survey(store.root, store.lower)
     every = tuple(_every(store, survey))
     suspects = [item for item in every if not quick or _differs(item)]
@@ -279,7 +285,7 @@ def _damaged_notes(root: Path, survey: Survey) -> Iterator[tuple[Path, str]]:
             continue
         # Its name ends with the beginning of its hash.
         if not found.startswith(path.suffix.removeprefix(".")):
-            yield path, f"`{path}` has no longer its hash"
+            yield path, f"`{path}` no longer has its hash"
 
 
 def _repair(

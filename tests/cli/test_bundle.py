@@ -134,6 +134,7 @@ def test_a_bundle_that_is_there_is_replaced_only_by_force(
     ("words", "code", "error"),
     [
         (("export", "-", "--json"), 2, "a bundle on stdout leaves no room for anything else there"),
+        (("pin", "--remove"), 2, "`--remove` needs the names of what is to be kept no longer"),
         (("export", "x.tar", "common*", "--all"), 2, "`--all` leaves nothing to be named"),
         (("export", "x.tar", "no-such"), 1, "the store has no file or project `no-such`"),
         (("export", "x.tar", "--pin", "no-such"), 1, "nothing that is pinned is called `no-such`"),
@@ -148,6 +149,7 @@ def test_what_cannot_be_done_is_said(
     done = first_prepare.gpuenv("store", *words)
 
     assert (done.code, done.message.error) == (code, error)
+    assert "exporting" not in done.err
     assert not Path(first_prepare.folder, "x.tar").exists()
 
 

@@ -46,6 +46,7 @@ def test_list_names_every_file_with_its_origin_and_users(
         assert file["urls"] == [index.file_url(name)]
         assert file["projects"] == [str(app)]
         assert file["fetched"] > 0
+    assert machine.gpuenv(app, "store", "info", "--json").data["partial"]["files"] == 0
     text = machine.gpuenv(app, "store", "list").out
     assert f"{WHEELS['cu13']}  (3" in text
     assert f"  used by: {app}\n" in text
@@ -255,6 +256,8 @@ def test_verify_is_4_with_damage_and_repair_mends_it(
     blob.write_bytes(b"\0" + blob.read_bytes()[1:])
     index.reset_log()
 
+    told = machine.gpuenv(app, "store", "verify")
+    assert (told.out + told.err).count(f"`{WHEELS['cu13']}` no longer has its hash") == 1
     done = machine.gpuenv(app, "store", "verify", "--json")
     assert (done.code, done.envelope["status"]) == (4, "error")
     (damaged,) = done.envelope["data"]["damaged"]
@@ -289,6 +292,22 @@ def test_a_file_that_its_index_has_replaced_is_refused(
     assert done.message.hint is not None
     assert done.message.hint.startswith("look first whether the lock is as it was committed; ")
     assert f"`gpuenv store forget {WHEELS['common']}`" in done.message.hint
+
+
+@pytest.mark.parametrize("command", ["list", "info", "verify", "export"])
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_is_no_store_is_told(
+    machine: Machine, tmp_path: Path, command: str, kind: str
+) -> None:
+    path = tmp_path / "other"
+    path.write_text("x", encoding="utf-8") if kind == "file" else path.mkdir()
+    words = ["bundle.tar"] if command == "export" else []
+
+    done = machine.gpuenv(tmp_path, "store", command, *words, "--store", path)
+
+    assert done.code == (1 if command == "export" else 0)
+    assert f"there is no store `{path}`" in done.err
+    assert not (tmp_path / "bundle.tar").exists()
 
 
 @pytest.mark.parametrize("command", ["list", "info", "verify", "gc", "pin"])

@@ -377,7 +377,7 @@ def test_verify_names_the_lower_store_and_repair_fetches_into_the_upper_one(
             found = store_verify(stack.world, stack.options, quick=quick, repair=False)
             (item,) = found.damage
             assert (item.fault, item.below) == ("wrong-hash", root)
-            assert f"`{WHEEL}` in the lower store `{root}` has no longer its hash" in item.message
+            assert f"`{WHEEL}` in the lower store `{root}` no longer has its hash" in item.message
 
         mended = store_verify(stack.world, stack.options, quick=False, repair=True)
         assert mended.failure() is None

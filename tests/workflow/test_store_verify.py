@@ -158,6 +158,8 @@ def test_damage_is_found_and_only_that_file_is_fetched_again(
     assert (failure.exit_code, failure.code) == (4, "store-damaged")
     assert WHEELS[1] in failure.causes[0]
     assert failure.data == found.to_json()
+    does = "takes the permission to write away" if fault == "writable" else "fetches again"
+    assert does in str(failure.hint)
 
     mended = verify(filled, repair=True)
     assert [(item.fault, item.repaired) for item in mended.damage] == [(fault, True)]
