@@ -280,9 +280,15 @@ class _Attempt:
         return self._told.received - self._before if self._arrival.validator else 0
 
     def discard(self, reason: GpuenvError) -> None:
-        """Keep nothing of what is there, and tell why."""
+        """Keep nothing of what is there, and tell why.
+
+        Where nothing is there, a server that marks no versions is nothing to tell of.
+        """
+        if self._arrival.done:
+            self._told.starts_over("; ".join(reason.causes))
+        elif reason.causes != (_UNMARKED,):
+            self._told.asks_anew("; ".join(reason.causes))
         self._arrival.discard()
-        self._told.starts_over("; ".join(reason.causes))
 
     def _first_part(self) -> Span | None:
         """What to ask for first; None for all of a file that is small for sure."""

@@ -154,6 +154,10 @@ class Told:
         """What had arrived is of no use."""
         self._progress.note(f"`{self._name}` starts over: {reason}")
 
+    def asks_anew(self, reason: str) -> None:
+        """An answer was of no use, and nothing had arrived."""
+        self._progress.note(f"`{self._name}` is asked for anew: {reason}")
+
     def stopped(self) -> NetworkError:
         """Everything is to stop."""
         return stopped(self._name)
