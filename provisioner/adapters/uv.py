@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from provisioner.errors import LockError, SpaceError, ToolError
+from provisioner.errors import IntegrityError, LockError, SpaceError, ToolError
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Mapping
 
     from provisioner.core.interpreter import Interpreter
+
+OTHER_HASH: Final = "uv-other-hash"
+"""The code where uv has other bytes than a lock names."""
 
 SCRUBBED: Final = frozenset(
     {
@@ -333,7 +336,29 @@ class Uv:
                 causes=_words(found.stderr),
                 hint="free some space and run the command again; what was fetched is kept",
             )
+        if other := _other_hash(found.stderr):
+            message = f"`{other}` has the wrong hash"
+            raise IntegrityError(
+                message,
+                causes=_words(found.stderr),
+                hint="the lock names other bytes than uv has, from its cache or the index; "
+                "if the lock is right, `uv cache clean` makes uv fetch them again",
+                code=OTHER_HASH,
+            )
         raise ToolError(message, causes=_words(found.stderr), code="uv-failed")
+
+
+def is_of_uv(error: BaseException) -> bool:
+    """Whether uv, or what it ran, has failed, for a reason that may lie in what it was given."""
+    return isinstance(error, ToolError) or getattr(error, "code", None) == OTHER_HASH
+
+
+def _other_hash(text: str) -> str | None:
+    """The package whose bytes uv found to have another hash than the lock says."""
+    import re
+
+    found = re.search(r"Hash mismatch for `([^`]+)`", re.sub(_COLOUR, "", text))
+    return found[1] if found else None
 
 
 def _words(text: str) -> tuple[str, ...]:

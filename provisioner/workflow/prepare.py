@@ -13,7 +13,7 @@ from provisioner.adapters.uv import find_uv
 from provisioner.core.history import of_folder, with_prepared
 from provisioner.core.target_json import target_to_json
 from provisioner.core.version import is_version
-from provisioner.errors import GpuenvError, ToolError
+from provisioner.errors import GpuenvError
 from provisioner.workflow.detect import HERE, counts, detect, named_target
 from provisioner.workflow.place import (
     folder_of,
@@ -260,7 +260,9 @@ def _build(
     except BaseException as error:
         for item in made:
             discard(job.place.home / item.environment)
-        if isinstance(error, ToolError):
+        from provisioner.adapters.uv import is_of_uv
+
+        if is_of_uv(error):
             workshop.pull.blame_blobs(file for one in locks for file in one.contents.files)
         raise
     return {item.profile: item for item in made}, is_known

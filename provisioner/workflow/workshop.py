@@ -9,9 +9,9 @@ from provisioner.adapters import git, pip, uv_settings
 from provisioner.adapters.certificates import CertificateAuthority
 from provisioner.adapters.gateway import BYPASSES, Gateway
 from provisioner.adapters.http import CONNECT_SECONDS, TRIES, Http
-from provisioner.adapters.uv import Uv, find_uv
+from provisioner.adapters.uv import Uv, find_uv, is_of_uv
 from provisioner.core.urls import login_in
-from provisioner.errors import GpuenvError, LockError, ToolError
+from provisioner.errors import GpuenvError, LockError
 from provisioner.workflow.pull import Pull
 
 if TYPE_CHECKING:
@@ -195,8 +195,8 @@ class Workshop:
                 variables["UV_CONFIG_FILE"] = str(file)
             try:
                 yield Uv(self._program, self._folder, variables, self._python)
-            except ToolError:
+            except GpuenvError as error:
                 # What kept us from answering says more than what uv made of it.
-                if self.pull.failures:
+                if self.pull.failures and is_of_uv(error):
                     raise self.pull.failures[0] from None
                 raise

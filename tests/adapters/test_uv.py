@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.adapters.uv import SCRUBBED, Question, Turned, Uv, find_uv, lock_command
-from provisioner.errors import GpuenvError, LockError, SpaceError, ToolError
+from provisioner.adapters.uv import (
+    OTHER_HASH,
+    SCRUBBED,
+    Question,
+    Turned,
+    Uv,
+    find_uv,
+    lock_command,
+)
+from provisioner.errors import GpuenvError, IntegrityError, LockError, SpaceError, ToolError
 from tests.simulators.environment import clean_environment, uv_binary
 from tests.simulators.index import IndexSimulator
 from tests.simulators.wheels import make_wheel
@@ -255,6 +263,24 @@ def test_an_environment_that_uv_cannot_make_is_told_in_uvs_words(
 
     assert caught.value.code == "uv-failed"
     assert any("404" in cause for cause in caught.value.causes)
+
+
+def test_bytes_that_are_not_those_of_the_lock_are_told_as_such(
+    locked: Uv, project: Path, tmp_path: Path
+) -> None:
+    locked.sync_project(Turned(), tmp_path / "warm", Path(sys.executable))
+    lock = project / "uv.lock"
+    text = lock.read_text(encoding="utf-8")
+    (line,) = [line for line in text.splitlines() if "base-1.0-py3" in line]
+    digest = line.partition("sha256:")[2].partition('"')[0]
+    lock.write_text(text.replace(digest, "0" * 64), encoding="utf-8")
+
+    with pytest.raises(IntegrityError) as caught:
+        locked.sync_project(Turned(), tmp_path / "env", Path(sys.executable))
+
+    assert (caught.value.exit_code, caught.value.code) == (4, OTHER_HASH)
+    assert caught.value.message == "`base==1.0` has the wrong hash"
+    assert any("0" * 64 in cause for cause in caught.value.causes)
 
 
 def question(given: str, old: str | None = None, *, upgrade: bool = False) -> Question:
