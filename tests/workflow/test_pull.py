@@ -33,6 +33,7 @@ from provisioner.adapters.store import Store
 from provisioner.core.digest import Digest
 from provisioner.core.plan import FetchPlan, LockedFile, plan_fetch
 from provisioner.core.profile import CacheControl, Index
+from provisioner.core.urls import Login
 from provisioner.errors import IntegrityError, NetworkError
 from provisioner.workflow.progress import Quiet
 from provisioner.workflow.pull import Pull
@@ -1187,6 +1188,23 @@ def test_a_failure_is_forgotten_once_the_client_got_the_file(
         allowed = {"authorization": basic("someone:secret")}
         assert got(pull, file.url, allowed)[2] == demo.read_bytes()
         assert pull.failures == ()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_file_is_asked_for_with_the_password_of_the_index_that_is_recorded_for_it(
+    method: str, store: Store, demo: Path, tmp_path: Path
+) -> None:
+    users = ("one", "two")
+    with IndexSimulator() as index:
+        file = locked(index, index.publish(demo))
+        logins = [Login(index=f"{index.url}/{user}", user=user, password="x") for user in users]  # noqa: S106 - a test's
+        client = Http({"NETRC": str(tmp_path / "none")}, connections=4, logins=logins)
+        pull = Pull(store, client, (), Quiet(), offline=False)
+        pull.resolving = True
+        pull.know([replace(file, index=f"{index.url}/two")])
+        got(pull, file.url, method=method)
+        client.close()
+        assert [item.headers["authorization"] for item in index.requests] == [basic("two:x")]
 
 
 def test_a_failure_of_another_file_is_not_forgotten(
