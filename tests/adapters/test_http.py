@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -551,6 +551,62 @@ def test_credentials_go_along_within_their_origin(source: str, tmp_path: Path) -
             )
         made.close()
         assert [request.status for request in index.requests] == [301, 200]
+
+
+def test_what_a_client_passed_along_is_not_for_another_scheme(tmp_path: Path) -> None:
+    """A proxy lets both schemes have their own ports, where httpx sees one origin."""
+
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers["authorization"])
+            self.send_response(302)
+            self.send_header("Location", there)
+            self.end_headers()
+
+        def do_CONNECT(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            port = int(index.url.rpartition(":")[2])
+            with socket.create_connection(("127.0.0.1", port)) as inner:
+                ways = [(self.connection, inner), (inner, self.connection)]
+                threads = [threading.Thread(target=hand_on, args=way) for way in ways]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+            """Keep quiet."""
+
+    seen: list[str | None] = []
+    there = "https://localhost/nothing/"
+    with IndexSimulator(tls=True) as index, served_by(Proxy) as url:
+        variables = {"http_proxy": url, "https_proxy": url, "SSL_CERT_FILE": str(index.ca_path)}
+        with (
+            client(tmp_path, **variables) as behind,
+            behind.get("http://localhost/", {"authorization": f"Basic {encoded()}"}) as answer,
+        ):
+            assert (answer.status, answer.url) == (404, there)
+        assert seen == [f"Basic {encoded()}"]
+        assert ["authorization" in item.headers for item in index.requests] == [False]
+
+
+def hand_on(source: socket.socket, into: socket.socket) -> None:
+    """Hand on what comes, until its end."""
+    with suppress(OSError):
+        while block := source.recv(1 << 16):
+            into.sendall(block)
+        into.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def served_by(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A server, while the context lasts; its URL."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
 
 
 def test_another_port_of_a_host_that_netrc_knows_gets_nothing(tmp_path: Path) -> None:
