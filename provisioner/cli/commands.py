@@ -294,6 +294,9 @@ def prepare(session: Session, **wishes: Any) -> None:  # noqa: ANN401 - flags
     from provisioner.workflow.prepare import prepare_for_targets
     from provisioner.workflow.prepared import PrepareResult
 
+    if wishes["only"] and wishes["every"]:
+        message = "`--only` and `--all` exclude each other"
+        raise UsageError(message)
     if session.options.targets:
         several = prepare_for_targets(session.world, session.options, Wishes(**wishes))
         session.show(several.to_json(), render_prepared_targets(several))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from rich.console import Console, RenderableType
-    from rich.progress import Progress as Bars
+    from rich.progress import Progress as AnyBars
     from rich.progress import Task, TaskID
 
     from provisioner.core.tally import Arriving, Tally
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _WHEEL_PARTS: Final = 4
 _SHORT_SECONDS: Final = 1.0
 _BAR_WIDTH: Final = 24
+_INTERRUPT_WIDTH: Final = 2
 
 
 def beats() -> Iterable[float]:
@@ -156,7 +157,7 @@ class Terminal(_Counting):
     ) -> None:
         self._console = console
         self._clock = clock
-        self._bars: Bars | None = None
+        self._bars: AnyBars | None = None
         self._tasks: dict[str, TaskID] = {}
         self._total: TaskID | None = None
         self._drawing = threading.Lock()
@@ -259,20 +260,21 @@ class Terminal(_Counting):
         file = tally.files.get(task.fields.get("key", ""))
         return (file.pace.rate(now), file.left(now)) if file else (None, None)
 
-    def _open(self) -> Bars:
+    def _open(self) -> AnyBars:
         if self._bars is None:
             from rich.console import Console
-            from rich.progress import (
-                BarColumn,
-                DownloadColumn,
-                Progress,
-                ProgressColumn,
-                TextColumn,
-            )
+            from rich.padding import Padding
+            from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn
             from rich.table import Column
             from rich.text import Text
 
             pace = self._pace
+
+            class NameColumn(ProgressColumn):
+                """What a bar is of; the one column that is shortened where all are too wide."""
+
+                def render(self, task: Task) -> Text:
+                    return Text(task.description, no_wrap=True, overflow="ellipsis")
 
             class PaceColumn(ProgressColumn):
                 """How fast what is received now comes, and how long the rest takes."""
@@ -283,11 +285,17 @@ class Terminal(_Counting):
                     parts += [] if left is None else [f"{time_text(left)} left"]
                     return Text(" ".join(parts))
 
-            self._bars = Progress(
-                TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-                BarColumn(_BAR_WIDTH),
-                DownloadColumn(),
-                PaceColumn(),
+            class Bars(Progress):
+                """Bars that leave room for the `^C` of a terminal, which is no line of its own."""
+
+                def get_renderables(self) -> Iterable[RenderableType]:
+                    yield Padding(self.make_tasks_table(self.tasks), (0, _INTERRUPT_WIDTH, 0, 0))
+
+            self._bars = Bars(
+                NameColumn(),
+                BarColumn(_BAR_WIDTH, table_column=Column(no_wrap=True)),
+                DownloadColumn(table_column=Column(no_wrap=True)),
+                PaceColumn(table_column=Column(no_wrap=True)),
                 console=self._console or Console(file=sys.stderr),
                 transient=True,
             )

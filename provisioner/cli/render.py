@@ -229,7 +229,7 @@ def render_prepare(result: PrepareResult) -> str:
         done = "prepared" if result.environment else "fetched only, for"
         lines.append(f"{done} {', '.join(result.prepared)}")
     lines.append(
-        f"fetched {_count(result.fetched)}, reused {_count(result.reused)}; store: {result.store}"
+        f"fetched {_fetched(result)}, reused {_count(result.reused)}; store: {result.store}"
     )
     lines += list(result.notes)
     if result.active:
@@ -240,6 +240,14 @@ def render_prepare(result: PrepareResult) -> str:
     if result.kept:
         lines.append(f"\nhint: `gpuenv switch {result.profile}` activates the choice")
     return "\n".join(lines)
+
+
+def _fetched(result: PrepareResult) -> str:
+    """What was fetched: more than what locks name, where something had to be built."""
+    text = _count(result.fetched)
+    if not result.build_files:
+        return text
+    return f"{text.removesuffix(')')}, {result.build_files} of them to build with)"
 
 
 def _missing(result: PrepareResult) -> str:

@@ -389,6 +389,7 @@ def _result(job: Job, workshop: Workshop, plan: FetchPlan) -> PrepareResult:
             ),
         ),
         fetched=Count(files=len(fetched), bytes=sum(fetched.values())),
+        build_files=len(workshop.pull.build_tools & fetched.keys()),
         reused=_count(workshop.store, reused),
         store=str(workshop.store.root),
         environment=None,

@@ -18,6 +18,8 @@ class Count:
 class PrepareResult:
     """What `prepare` did. `active` is the active profile; paths are absolute.
 
+    `build_files` is how many of the fetched files were only built with.
+
     `missing`, `arrived` (bytes of those files that are there already), `room` and `short` are
     told by `--dry-run`: what is to come, what is needed and free on each file system, and
     where that cannot do.
@@ -35,6 +37,7 @@ class PrepareResult:
     environment: str | None
     active: str | None
     generation: int | None
+    build_files: int = 0
     link: str | None = None
     kept: bool = False
     nothing_to_do: bool = False

@@ -80,6 +80,7 @@ def nothing_to_do(
     return replace(
         result,
         fetched=Count(),
+        build_files=0,
         active=active.profile,
         generation=current.number,
         kept=active.profile != result.profile,

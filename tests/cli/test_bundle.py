@@ -171,6 +171,8 @@ def test_a_bundle_is_whole_where_uv_had_built_everything_before(
     assert before.code == 0, before.err
     prepared = machine.gpuenv(app, "prepare", "--target", TARGET)
     assert prepared.code == 0, prepared.err
+    for done in (before, prepared):
+        assert f", {len(BUILD_WHEELS)} of them to build with), reused 0 files" in done.out
 
     exported = machine.gpuenv(app, "store", "export", bundle, "--json").data
 

@@ -144,10 +144,27 @@ def test_a_terminal_shows_what_was_there_as_done_and_the_pace_of_what_comes() ->
     terminal.close()
 
 
-def drawn(terminal: Terminal) -> dict[str, str]:
+def test_where_a_terminal_is_narrow_the_name_is_shortened() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, legacy_windows=False)
+    now = [0.0]
+    terminal = Terminal(console, clock=lambda: now[0])
+    terminal.planned({"a": 100_000_000, "b": 100_000_000})
+    terminal.started("a", f"{'a-source-of-a-long-name' * 3}-1.0.tar.gz", 100_000_000)
+    now[0] = 2.0
+    terminal.advanced("a", 10_000_000)
+    total, one = (line.rstrip() for line in drawn(terminal, width=80).values())
+    terminal.close()
+
+    assert total.endswith("5.0 MB/s 0:38 left")
+    assert one.endswith("5.0 MB/s 0:18 left")
+    assert "…" in one
+    assert max(len(total), len(one)) <= 78
+
+
+def drawn(terminal: Terminal, width: int = 100) -> dict[str, str]:
     """The bars as they are drawn now, by the words they begin with."""
     paper = io.StringIO()
-    Console(file=paper, width=100).print(terminal.picture())
+    Console(file=paper, width=width).print(terminal.picture())
     lines = [re.split(r" {2,}|━", line)[0].strip() for line in paper.getvalue().splitlines()]
     names = ["total" if name.endswith(" files") else name for name in lines if name]
     return dict(zip(names, paper.getvalue().splitlines(), strict=False))

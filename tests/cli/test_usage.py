@@ -36,6 +36,7 @@ COMMANDS = (
         (("prepare", "--forc"), "`--forc`"),
         (("prepare", "unexpected"), "`unexpected`"),
         (("prepare", "--target"), "`--target`"),
+        (("prepare", "--only", "--all"), "`--all`"),
         (("switch",), "`PROFILE`"),
         (("rollback", "many"), "`many`"),
         (("run",), "`COMMAND"),
