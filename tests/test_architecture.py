@@ -214,3 +214,12 @@ def test_a_prepare_that_has_nothing_to_do_does_without_packaging() -> None:
     loaded = "import provisioner.workflow.prepare, sys; sys.exit('packaging' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", loaded], check=False).returncode == 0
+
+
+def test_a_switch_does_without_what_chooses_a_profile() -> None:
+    loaded = (
+        "import provisioner.cli.store, provisioner.cli.render, provisioner.workflow.switch, sys; "
+        "sys.exit('provisioner.core.judge' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", loaded], check=False).returncode == 0

@@ -6,7 +6,6 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from provisioner.core.select import OUT_OF_QUESTION
 from provisioner.core.sizes import size_text
 
 if TYPE_CHECKING:
@@ -159,6 +158,8 @@ def render_candidates(data: dict[str, Any]) -> list[str]:
 
     `data` is that of `select --json`, which an error has too.
     """
+    from provisioner.core.select import OUT_OF_QUESTION
+
     candidates = data.get("candidates", [])
     other = [
         item["profile"]
