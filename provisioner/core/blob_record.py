@@ -14,6 +14,7 @@ Stamp = tuple[int, int, int, int]
 """Size, modification time in nanoseconds, inode and permissions of a file."""
 
 WRITE_BITS: Final = 0o222
+_LATEST: Final = 1e12  # Seconds since 1970, which is beyond the year 30,000.
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +84,10 @@ def record_from_json(data: Mapping[str, Any]) -> BlobRecord:
         size, modified, inode, mode = stamp
         stamp = (int(size), int(modified), int(inode), int(mode))
     fetched = data["fetched"]
+    # Also what is no number at all, as NaN is written, is no date.
+    if fetched is not None and not 0 <= fetched <= _LATEST:
+        message = f"`{fetched}` is no date"
+        raise ValueError(message)
     needs = data["needs"]
     return BlobRecord(
         origins=tuple(

@@ -6,7 +6,7 @@ import json
 import stat
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from provisioner.core.blob_record import BlobRecord, Origin, record_from_json
@@ -38,6 +38,8 @@ def test_a_record_comes_back_as_it_was_written(record: BlobRecord) -> None:
     key=st.sampled_from(["origins", "fetched", "stamp", "needs"]),
     value=st.none() | st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=3),
 )
+@example(key="fetched", value="nan")
+@example(key="fetched", value=10**400)
 def test_a_record_is_read_or_refused_whatever_stands_in_it(key: str, value: object) -> None:
     data = BlobRecord(stamp=(1, 2, 3, 4)).to_json() | {key: value}
     try:
