@@ -326,11 +326,10 @@ def is_exclusive(path: Path) -> bool:
     except BlockingIOError:
         return True
     except OSError:
-        return False
-    else:
-        return False
+        pass
     finally:
         os.close(descriptor)
+    return False
 
 
 class _Patience:

@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from provisioner.adapters._files import (
@@ -114,30 +114,30 @@ class Leases:
 
     def alive(self, now: float) -> tuple[Lease, ...]:
         """The leases of processes that run; those of others are only left over."""
-        found = []
-        for path in self._folder.glob("*.lock"):
-            try:
-                since = path.stat().st_mtime
-                holder = path.read_text(encoding="utf-8", errors="replace")
-            except FileNotFoundError:
-                continue
-            if is_held(path, self._flock) or (
-                _is_elsewhere(holder) and now - since < GRACE_SECONDS
-            ):
-                found.append(Lease(holder=holder or "another process", since=since))
+        found = [
+            lease
+            for path, lease in self._every()
+            if is_held(path, self._flock) or _may_run_elsewhere(lease, now)
+        ]
+        found = [replace(lease, holder=lease.holder or "another process") for lease in found]
         return tuple(sorted(found, key=lambda item: item.since))
 
     def clear(self, now: float) -> None:
         """Remove the leases of processes that have ended."""
-        for path in self._folder.glob("*.lock"):
-            try:
-                holder = path.read_text(encoding="utf-8", errors="replace")
-                since = path.stat().st_mtime
-            except FileNotFoundError:
-                continue
-            if not (_is_elsewhere(holder) and now - since < GRACE_SECONDS):
+        for path, lease in self._every():
+            if not _may_run_elsewhere(lease, now):
                 remove_unheld(path, self._flock)
 
+    def _every(self) -> Iterator[tuple[Path, Lease]]:
+        """All that are there, with the holder's own words, which may be none yet."""
+        for path in self._folder.glob("*.lock"):
+            with suppress(FileNotFoundError):
+                since = path.stat().st_mtime
+                holder = path.read_text(encoding="utf-8", errors="replace")
+                yield path, Lease(holder=holder, since=since)
 
-def _is_elsewhere(holder: str) -> bool:
-    return bool(holder) and f" on {os.uname().nodename} " not in holder
+
+def _may_run_elsewhere(lease: Lease, now: float) -> bool:
+    """Whether a process of another host, whose lock may not reach here, may still run."""
+    elsewhere = bool(lease.holder) and f" on {os.uname().nodename} " not in lease.holder
+    return elsewhere and now - lease.since < GRACE_SECONDS

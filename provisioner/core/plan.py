@@ -67,16 +67,6 @@ class FetchPlan:
     missing: tuple[LockedFile, ...]
     held: tuple[LockedFile, ...]
 
-    @property
-    def missing_bytes(self) -> int:
-        """Bytes to fetch, as far as the locks give sizes."""
-        return total_bytes(self.missing)
-
-
-def total_bytes(files: Iterable[LockedFile]) -> int:
-    """The sum of the known sizes, in bytes."""
-    return sum(file.size or 0 for file in files)
-
 
 def read_lock(text: str, interpreter: Interpreter, platform: Platform, origin: str) -> LockedSet:
     """Read a PEP 751 lock and choose the files for a target.

@@ -173,13 +173,6 @@ class Room:
             )
         return tuple(found)
 
-    def is_tight(self) -> bool:
-        """Whether it is likely that there is not enough, if not for sure."""
-        inodes = self.system.free_inodes
-        return self.likely.bytes > self.system.free_bytes or (
-            inodes is not None and self.likely.inodes > inodes
-        )
-
     def _bytes(self) -> str:
         parts = [
             f"{size_text(need.least.bytes)} {need.what}" for need in self.needs if need.least.bytes

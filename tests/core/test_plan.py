@@ -17,7 +17,6 @@ from provisioner.core.plan import (
     in_turns,
     plan_fetch,
     read_lock,
-    total_bytes,
 )
 from provisioner.errors import LockError
 from tests.core.examples import LINUX
@@ -243,15 +242,6 @@ def test_every_digest_is_planned_once_whatever_names_it_has(
 def test_the_greatest_file_is_fetched_first(files: list[LockedFile]) -> None:
     sizes = [item.size or 0 for item in plan_fetch(files, frozenset()).missing]
     assert sizes == sorted(sizes, reverse=True)
-
-
-@given(FILES, HELD)
-def test_missing_bytes_are_the_known_sizes_of_what_is_missing(
-    files: list[LockedFile], held: frozenset[Digest]
-) -> None:
-    plan = plan_fetch(files, held)
-    everything = plan_fetch(files, frozenset())
-    assert plan.missing_bytes == everything.missing_bytes - total_bytes(plan.held)
 
 
 @given(FILES, HELD, st.lists(st.lists(st.integers(0, 30), max_size=5), max_size=4))
