@@ -48,16 +48,29 @@ class LockedFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Substitution:
+    """A stub source distribution, which a lock names, and the wheel that it stands for.
+
+    All that the build of a stub does is to fetch that wheel from another index.
+    """
+
+    stub: LockedFile
+    wheel: LockedFile
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LockedSet:
     """What a lock means for one target: files from indexes, and folders of this machine.
 
     `known` are all files that it names with a SHA-256, for other targets too: an installer's
-    settings may make it take another one.
+    settings may make it take another one. `substitutions` are the wheels that stub source
+    distributions among `files` stand for.
     """
 
     files: tuple[LockedFile, ...]
     folders: tuple[str, ...] = ()
     known: tuple[LockedFile, ...] = ()
+    substitutions: tuple[Substitution, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
