@@ -11,93 +11,50 @@ import base64
 import hmac
 import http.server
 import os
-import re
 import secrets
 import socket
 import socketserver
 import ssl
 import tempfile
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, Self
 
 from provisioner import __version__
-from provisioner.core import index_policy
+from provisioner.adapters._origin import (
+    ArrivingAnswer,
+    BodyAnswer,
+    FileAnswer,
+    Origin,
+    RelayAnswer,
+    Reply,
+    Request,
+)
+from provisioner.core.entity import file_head, file_headers
+from provisioner.core.index_policy import IMMUTABLE
+
+__all__ = [
+    "BYPASSES",
+    "IMMUTABLE",
+    "ArrivingAnswer",
+    "Authority",
+    "BodyAnswer",
+    "FileAnswer",
+    "Gateway",
+    "Origin",
+    "RelayAnswer",
+    "Reply",
+    "Request",
+]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Mapping
     from types import TracebackType
-
-IMMUTABLE: Final = index_policy.IMMUTABLE
 
 _BLOCK_BYTES: Final = 1 << 18
 _USER: Final = "gpuenv"
 # How long leaving the context may take.
 _POLL_SECONDS: Final = 0.02
-_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """What a client asks for: an absolute URL, and headers in lower case."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileAnswer:
-    """A file of the store; `tag` is its hash. Those of a known hash never change."""
-
-    path: Path
-    tag: str
-    cache_control: str = IMMUTABLE
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ArrivingAnswer:
-    """A file of a known hash and size that is still arriving.
-
-    Each of `stops` is the offset up to which `file` may be sent, the last one its size. An
-    exception, or an end before that, breaks the connection off.
-    """
-
-    file: BinaryIO
-    size: int
-    stops: Iterator[int]
-    tag: str
-    cache_control: str = IMMUTABLE
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BodyAnswer:
-    """A small answer that is in memory."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RelayAnswer:
-    """An answer that is passed on as it arrives, and not kept."""
-
-    status: int
-    headers: Mapping[str, str]
-    blocks: Iterator[bytes]
-
-
-Reply = FileAnswer | ArrivingAnswer | BodyAnswer | RelayAnswer
-
-
-class Origin(Protocol):
-    """Whoever knows the answers. Called from many threads at once."""
-
-    def answer(self, request: Request) -> AbstractContextManager[Reply]:
-        """Answer one request; never raises."""
 
 
 class Authority(Protocol):
@@ -276,31 +233,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return False
 
     def _file(self, answer: FileAnswer) -> None:
+        asked = {name.lower(): value for name, value in self.headers.items()}
         with answer.path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            tag = f'"{answer.tag}"'
-            if self.headers.get("If-None-Match") == tag:
-                self._head(304, {"ETag": tag, "Cache-Control": answer.cache_control})
-                return
-            headers = _file_headers(answer)
-            part = None
-            if self.command == "GET" and self.headers.get("If-Range", tag) == tag:
-                part = _part(self.headers.get("Range"), size)
-            if part == ():
-                self._head(416, {"Content-Range": f"bytes */{size}", "Content-Length": "0"})
-                return
-            first, last = part or (0, size - 1)
-            if part:
-                headers["Content-Range"] = f"bytes {first}-{last}/{size}"
-            headers["Content-Length"] = str(last - first + 1)
-            self._head(206 if part else 200, headers)
-            if self.command == "GET":
-                self._copy(file, first, last - first + 1)
+            head = file_head(
+                self.command,
+                asked,
+                tag=answer.tag,
+                size=os.fstat(file.fileno()).st_size,
+                cache_control=answer.cache_control,
+            )
+            self._head(head.status, head.headers)
+            if head.count:
+                self._copy(file, head.first, head.count)
 
     def _arriving(self, answer: ArrivingAnswer) -> None:
         # The length is promised: until all has been sent, only breaking off tells.
         ends_anyway, self.close_connection = self.close_connection, True
-        self._head(200, {**_file_headers(answer), "Content-Length": str(answer.size)})
+        self._head(
+            200,
+            {**file_headers(answer.tag, answer.cache_control), "Content-Length": str(answer.size)},
+        )
         at = 0
         try:
             for stop in answer.stops:
@@ -354,15 +306,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.flush()
 
 
-def _file_headers(answer: FileAnswer | ArrivingAnswer) -> dict[str, str]:
-    return {
-        "Content-Type": "application/octet-stream",
-        "ETag": f'"{answer.tag}"',
-        "Accept-Ranges": "bytes",
-        "Cache-Control": answer.cache_control,
-    }
-
-
 def _cut_off(file: BinaryIO) -> OSError:
     message = f"`{file.name}` was cut off while it was sent"
     return OSError(message)
@@ -371,18 +314,3 @@ def _cut_off(file: BinaryIO) -> OSError:
 _NOT_RELAYED: Final = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "date", "server", "proxy-authenticate"}
 )
-
-
-def _part(header: str | None, size: int) -> tuple[int, int] | tuple[()] | None:
-    """The first and last byte of a single range; () is out of bounds, None the whole file."""
-    found = _RANGE.fullmatch(header.strip()) if header else None
-    if not found or found[0] == "bytes=-":
-        return None
-    if not found[1]:
-        count = min(int(found[2]), size)
-        return (size - count, size - 1) if count else ()
-    first = int(found[1])
-    last = int(found[2]) if found[2] else size - 1
-    if found[2] and last < first:
-        return None  # Not a valid range, and to be ignored (RFC 9110, section 14.1.1).
-    return (first, min(last, size - 1)) if first < size else ()

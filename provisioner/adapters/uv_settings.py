@@ -185,6 +185,34 @@ def index_urls(variables: Mapping[str, str], home: Path, folder: Path) -> tuple[
     return tuple(dict.fromkeys(url for _, url in _indexes(variables, home, folder)))
 
 
+def search_order(variables: Mapping[str, str], home: Path, folder: Path) -> tuple[str, ...]:
+    """The indexes in which uv looks for any package, in this order, without its own default.
+
+    Explicit and flat ones are left out; that which takes PyPI's place comes last (uv's
+    documentation, "Package indexes").
+    """
+    first = [
+        url
+        for variable in ("UV_INDEX", "UV_EXTRA_INDEX_URL")
+        for _, url in _of_variables({variable: variables.get(variable, "")})
+    ]
+    default = [
+        url
+        for variable in ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
+        for _, url in _of_variables({variable: variables.get(variable, "")})
+    ]
+    for settings in _all_settings(variables, home, folder):
+        for item in _list(settings, "index"):
+            if not (isinstance(item, dict) and isinstance(item.get("url"), str)):
+                continue
+            if item.get("explicit") is not True and item.get("format", "simple") == "simple":
+                (default if item.get("default") is True else first).append(item["url"])
+        first += [url for url in _list(settings, "extra-index-url") if isinstance(url, str)]
+        if isinstance(url := settings.get("index-url"), str):
+            default.append(url)
+    return tuple(dict.fromkeys((*first, *default[:1])))
+
+
 def index_policies(variables: Mapping[str, str], home: Path, folder: Path) -> tuple[Index, ...]:
     """The indexes of settings files that say how long their answers hold, the strongest first.
 

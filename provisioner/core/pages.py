@@ -1,21 +1,23 @@
-"""Index pages: how long they may be reused, and the hashes of the files that they name."""
+"""Index pages: how long they may be reused, and the files that they list."""
 
 from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import parse_qsl, urldefrag, urljoin, urlsplit
 
 from provisioner.core.digest import Digest
 from provisioner.core.first_seen import index_of_page
 from provisioner.core.plan import LockedFile
 from provisioner.core.project import normalise
+from provisioner.core.simple_index import HTML_PAGE, ListedFile
 from provisioner.core.urls import file_name, is_below
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from provisioner.core.profile import Index
 
@@ -60,70 +62,126 @@ def is_routed(url: str, indexes: Iterable[Index]) -> bool:
 
 
 def named_files(body: bytes, headers: Mapping[str, str], url: str) -> tuple[LockedFile, ...]:
-    """The files with a SHA-256 that an index page names (PEP 503, PEP 691).
+    """The files with a SHA-256 that an index page names; those of `listed_files`."""
+    index = index_of_page(url)
+    return tuple(
+        LockedFile(name=file.name, url=file.url, digest=file.digest, size=file.size, index=index)
+        for file in listed_files(body, headers, url)
+        if file.digest
+    )
 
-    What cannot be read names none: a client will say what is wrong with the page.
+
+def listed_files(body: bytes, headers: Mapping[str, str], url: str) -> tuple[ListedFile, ...]:
+    """All files that a project's page lists, with absolute URLs (PEP 503, PEP 691).
+
+    What cannot be read lists none: a client will say what is wrong with the page.
     """
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == JSON_PAGE:
-        return _from_json(body, url)
-    if kind in {"text/html", "application/vnd.pypi.simple.v1+html"}:
-        return _from_html(body, url)
+        return tuple(_from_json(body, url))
+    if kind in {"text/html", HTML_PAGE}:
+        return tuple(_from_html(body, url))
     return ()
 
 
-def _from_json(body: bytes, url: str) -> tuple[LockedFile, ...]:
+def _from_json(body: bytes, url: str) -> Iterator[ListedFile]:
     try:
-        listed = json.loads(body)["files"]
-        return tuple(
-            made
-            for item in listed
-            if (made := _file(urljoin(url, item["url"]), item["hashes"].get("sha256"), item, url))
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return ()
+        data = json.loads(body)
+    except ValueError:
+        return
+    items = data.get("files") if isinstance(data, dict) else None
+    for item in items if isinstance(items, list) else []:
+        # One that cannot be read does not hide the others.
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
+            target = urldefrag(urljoin(url, item["url"])).url
+            yield _listed(target, item["hashes"].get("sha256"), _Told(item))
 
 
-def _from_html(body: bytes, url: str) -> tuple[LockedFile, ...]:
+def _from_html(body: bytes, url: str) -> Iterator[ListedFile]:
     parser = _Links()
     parser.feed(body.decode("utf-8", "replace"))
-    files = []
     for link in parser.links:
-        try:
-            target, fragment = urldefrag(urljoin(urljoin(url, parser.base or ""), link))
-        except ValueError:
-            continue  # One link that is no URL does not hide the others.
-        made = _file(target, dict(parse_qsl(fragment)).get("sha256"), {}, url)
-        files += [made] if made else []
-    return tuple(files)
+        with suppress(ValueError):
+            target, fragment = urldefrag(
+                urljoin(urljoin(url, parser.base or ""), link.get("href") or "")
+            )
+            yield _listed(target, dict(parse_qsl(fragment)).get("sha256"), _told_by(link))
 
 
-def _file(url: str, sha256: str | None, item: Mapping[str, object], page: str) -> LockedFile | None:
-    if sha256 is None:
+class _Told(NamedTuple):
+    """What a page says of a file, under the keys of PEP 691."""
+
+    item: Mapping[str, object]
+
+    def text(self, key: str) -> str | None:
+        """A text; None for what is none."""
+        value = self.item.get(key)
+        return value if isinstance(value, str) else None
+
+    @property
+    def size(self) -> int | None:
+        """The size in bytes."""
+        value = self.item.get("size")
+        return value if isinstance(value, int) and value >= 0 else None
+
+    @property
+    def yanked(self) -> str | None:
+        """Why it is yanked, empty where no reason is given."""
+        value = self.item.get("yanked")
+        return value if isinstance(value, str) and value else "" if value else None
+
+    @property
+    def metadata(self) -> Digest | None:
+        """The hash of its metadata, by either name (PEP 714)."""
+        for key in ("core-metadata", "data-dist-info-metadata"):
+            value = self.item.get(key)
+            if isinstance(value, dict) and (digest := _digest(value.get("sha256"))):
+                return digest
         return None
-    try:
-        digest = Digest.parse(sha256)
-    except ValueError:
-        return None
-    size = item.get("size")
-    return LockedFile(
+
+
+def _told_by(link: Mapping[str, str | None]) -> _Told:
+    """What the attributes of a link say (PEP 503, 592, 714)."""
+    item: dict[str, object] = {"requires-python": link.get("data-requires-python")}
+    if "data-yanked" in link:
+        item["yanked"] = link["data-yanked"] or True
+    for key in ("core-metadata", "dist-info-metadata"):
+        name, _, digits = (link.get(f"data-{key}") or "").partition("=")
+        if name == "sha256":
+            item.setdefault("core-metadata", {"sha256": digits})
+    return _Told(item)
+
+
+def _listed(url: str, sha256: object, told: _Told) -> ListedFile:
+    return ListedFile(
         name=file_name(url),
         url=url,
-        digest=digest,
-        size=size if isinstance(size, int) else None,
-        index=index_of_page(page),
+        digest=_digest(sha256),
+        size=told.size,
+        uploaded=told.text("upload-time"),
+        requires_python=told.text("requires-python"),
+        yanked=told.yanked,
+        metadata=told.metadata,
     )
+
+
+def _digest(text: object) -> Digest | None:
+    try:
+        return Digest.parse(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
 
 
 class _Links(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
-        self.links: list[str] = []
+        self.links: list[dict[str, str | None]] = []
         self.base: str | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        href = dict(attrs).get("href")
+        found = dict(attrs)
+        href = found.get("href")
         if tag == "a" and href:
-            self.links.append(href)
+            self.links.append(found)
         elif tag == "base" and href and self.base is None:
             self.base = href

@@ -114,6 +114,28 @@ def project_pins(
     return {package: found for package, found in pins.items() if package not in free}
 
 
+def source_indexes(
+    tables: Iterable[Mapping[str, Any]], named: Mapping[str, str]
+) -> dict[str, tuple[str, ...]]:
+    """Every index that `tool.uv.sources` names for a package, whatever turns it on.
+
+    The arguments are those of `project_pins`; by normalised name.
+    """
+    every = tuple(tables)
+    if any(table.get("no-sources") is True for table in every):
+        return {}
+    urls = {**_index_urls(every), **named}
+    found = {
+        package: tuple(
+            dict.fromkeys(
+                url for source in sources if is_remote(url := urls.get(source.index or "", ""))
+            )
+        )
+        for package, sources in _sources(every).items()
+    }
+    return {package: indexes for package, indexes in found.items() if indexes}
+
+
 def profile_pins(
     files: Iterable[LockedFile], indexes: Iterable[Index]
 ) -> dict[str, tuple[Pin, ...]]:

@@ -90,7 +90,7 @@ def is_open(url: str, allowed: Iterable[str]) -> bool:
     except ValueError:
         return False
     host = parts.hostname or ""
-    if parts.scheme != "http" or _is_loopback(host):
+    if parts.scheme != "http" or is_loopback(host):
         return False
     return not any(_means(text.strip(), host, port) for text in allowed)
 
@@ -106,7 +106,18 @@ def _means(allowed: str, host: str, port: int) -> bool:
     return parts.scheme == "http" and parts.hostname == host and only in {None, port}
 
 
-def _is_loopback(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether a host is given as an IP address, and not by a name."""
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
     """Addresses that never leave the machine (RFC 6890), and the name that stands for them."""
     import ipaddress
 
