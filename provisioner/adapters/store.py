@@ -268,6 +268,13 @@ class Store:
                     if matches(str(head["url"])) and (page := read_page(path)):
                         yield page
 
+    def page_urls(self) -> Iterator[str]:
+        """The URLs of everything kept, some of them more than once."""
+        for root in (self.root, *self.lower):
+            for path in (root / "pages").glob("[!.]*.json"):
+                with suppress(AttributeError, KeyError, TypeError, ValueError):
+                    yield str(read_json(path)["url"])
+
     def keep_page(self, key: str, page: StoredPage) -> None:
         """Keep an answer, where the store can be written to."""
         with unless_read_only():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from provisioner.core.archives import info_folders
 from provisioner.core.room import Unpacked
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_METADATA_BYTES: Final = 8 << 20
 
 
 def unpacked(wheel: Path) -> Unpacked | None:
@@ -27,3 +30,19 @@ def unpacked(wheel: Path) -> Unpacked | None:
     return Unpacked(
         bytes=sum(item.file_size for item in files), files=len(files), folders=len(folders)
     )
+
+
+def metadata_of(wheel: Path) -> bytes | None:
+    """The file `METADATA` of a wheel; None where it has none that can be read."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            folders = info_folders(archive.namelist())
+            if len(folders) != 1:
+                return None
+            with archive.open(f"{folders[0]}/METADATA") as file:
+                found = file.read(_METADATA_BYTES + 1)
+    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile):
+        return None
+    return found if len(found) <= _METADATA_BYTES else None

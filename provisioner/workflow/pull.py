@@ -99,6 +99,7 @@ class Pull:
         self._known: dict[str, LockedFile] = {}
         self._counting = threading.Lock()
         self._stopped = threading.Event()
+        self._is_closed = False
         self._routes: tuple[Index, ...] = ()
         self.resolving = False
         self.fetched: dict[Digest, int] = {}
@@ -188,6 +189,7 @@ class Pull:
             self.store.require_writable(map(_comes_into_it, plan.missing))
             self._progress.planned({file.digest.hex: file.size for file in plan.missing})
         self._stopped.clear()
+        self._is_closed = False
         try:
             self._deliveries.plan(plan.missing)
             try:
@@ -223,6 +225,7 @@ class Pull:
 
     def close(self) -> None:
         """Stop what is under way."""
+        self._is_closed = True
         self._stop()
         self._deliveries.cancel()
         self._deliveries.join(_END_SECONDS)
@@ -264,6 +267,43 @@ class Pull:
                     # A client that came back with credentials got what it wanted.
                     self._failures.pop(request.url, None)
             yield reply
+
+    @contextmanager
+    def file(self, request: Request, file: LockedFile | None = None) -> Iterator[Reply]:
+        """A file, of a known hash or not, for a package index over the store.
+
+        Raises:
+            GpuenvError: it cannot be had.
+        """
+        key = without_secrets(request.url)
+        self._go_on()
+        # Whoever goes on with a file that broke off is going to take all of it.
+        looks = request.method == "HEAD" or "range" in request.headers
+        if looks and "if-range" not in request.headers and not self._holds(file, key):
+            given = self._relay(request)
+        elif file:
+            given = self._hashed_file(request, file)
+        else:
+            given = self._unplanned_file(request, key)
+        with given as reply:
+            yield reply
+
+    def ask(self, request: Request, kept: StoredPage | None) -> StoredPage | BodyAnswer:
+        """A page as it is now: the kept one, if it is still the same, or a refusal.
+
+        Raises:
+            NetworkError: the index cannot be reached.
+        """
+        return self._ask(request, kept)
+
+    def seconds_left(self, page: StoredPage) -> float:
+        """For how long a kept page does without asking, by the policy of its index."""
+        return self._policy(page).lifetime - self._age(page)
+
+    def _go_on(self) -> None:
+        """Begin anew after a full disk has stopped all, once nothing is under way."""
+        if self._stopped.is_set() and not self._is_closed and not self._deliveries.under_way:
+            self._stopped.clear()
 
     def _failed(self, request: Request, raised: Exception) -> GpuenvError:
         """Note why a client does not get what it asked for."""

@@ -1,0 +1,272 @@
+"""A long-lived server of an `Origin`'s answers, in one process, on uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner import __version__
+from provisioner.adapters._origin import ArrivingAnswer, BodyAnswer, FileAnswer, Request
+from provisioner.core.entity import file_head, file_headers
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Iterator,
+        Mapping,
+        MutableMapping,
+    )
+    from typing import BinaryIO
+
+    from provisioner.adapters._origin import Origin, RelayAnswer, Reply
+    from provisioner.core.access import Access, Refusal
+
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+
+SERVER: Final = f"gpuenv/{__version__}"
+
+_HEAD_BYTES: Final = 32 << 10
+# Read from the page cache: smaller pieces cost more calls than they save memory.
+_BLOCK_BYTES: Final = 1 << 20
+# Whoever waits for a file that arrives takes a thread for that long.
+_THREADS: Final = 256
+_READERS: Final = 4
+_KEEP_ALIVE_SECONDS: Final = 60
+_NOT_RELAYED: Final = frozenset(
+    {"connection", "keep-alive", "transfer-encoding", "date", "server", "proxy-authenticate"}
+)
+
+
+class Application:
+    """An ASGI application (HTTP only) that lets in whom `access` lets in.
+
+    Whatever blocks is done in threads. `failed` is told of faults that nobody foresaw, and
+    `told` is given a line for every request, without anything secret.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        access: Access,
+        failed: Callable[[str], None],
+        told: Callable[[str], None] | None = None,
+    ) -> None:
+        self._origin = origin
+        self._access = access
+        self._failed = failed
+        self._told = told
+        self._waiting = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
+        self._reading = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
+
+    def close(self) -> None:
+        """Wait for the threads; what they wait for has to have been ended."""
+        for pool in (self._waiting, self._reading):
+            pool.shutdown(cancel_futures=True)
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        path = scope["raw_path"].decode("latin-1")
+        exchange = _Exchange(scope["method"], headers, send, self._reading)
+        try:
+            if refusal := self._access.refusal(scope["method"], headers):
+                await exchange.refuse(refusal)
+            else:
+                request = Request(method=scope["method"], url=path, headers=headers)
+                async with self._answering(request) as reply, exchange.watching(receive):
+                    await self._pass_on(exchange, reply)
+        except _BrokenOffError:
+            pass  # The origin has told why; the server sees that the answer has no end.
+        except Exception as error:
+            self._failed(f"{type(error).__name__}: {error}")
+            raise
+        if self._told:
+            self._told(f"{scope['method']} {ascii(path)[1:-1]} {exchange.status} {exchange.sent}")
+
+    @asynccontextmanager
+    async def _answering(self, request: Request) -> AsyncIterator[Reply]:
+        answer = self._origin.answer(request)
+        reply = await self._call(answer.__enter__)
+        try:
+            yield reply
+        finally:
+            await self._call(answer.__exit__, None, None, None)
+
+    async def _call(self, function: Callable[..., Any], *given: object) -> Any:  # noqa: ANN401
+        return await asyncio.get_running_loop().run_in_executor(self._waiting, function, *given)
+
+    async def _pass_on(self, exchange: _Exchange, reply: Reply) -> None:
+        if isinstance(reply, BodyAnswer):
+            await exchange.body(reply)
+        elif isinstance(reply, FileAnswer):
+            await exchange.file(reply)
+        elif isinstance(reply, ArrivingAnswer):
+            await exchange.arriving(reply, self._each(reply.stops))
+        else:
+            await exchange.relay(reply, self._each(reply.blocks))
+
+    async def _each(self, items: Iterator[Any]) -> AsyncIterator[Any]:
+        """The items of an iterator that blocks."""
+        try:
+            while (item := await self._call(next, items, None)) is not None:
+                yield item
+        except Exception as error:
+            raise _BrokenOffError from error
+
+
+class _BrokenOffError(Exception):
+    """What is being sent has no end."""
+
+
+class _Exchange:
+    """One answer on its way. It ends early where the client has gone.
+
+    An answer that ends before its length is broken off by the server.
+    """
+
+    def __init__(
+        self, method: str, asked: Mapping[str, str], send: Send, readers: ThreadPoolExecutor
+    ) -> None:
+        self._method = method
+        self._asked = asked
+        self._send = send
+        self._readers = readers
+        self._gone = False
+        self.status = 0
+        self.sent = 0
+
+    @asynccontextmanager
+    async def watching(self, receive: Receive) -> AsyncIterator[None]:
+        """Notice while answering that the client goes away."""
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self._gone = True
+
+        task = asyncio.create_task(watch())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Say no."""
+        headers = {"Content-Type": "text/plain; charset=utf-8", **refusal.headers}
+        body = f"{refusal.words}\n".encode()
+        await self.body(BodyAnswer(status=refusal.status, headers=headers, body=body))
+
+    async def body(self, answer: BodyAnswer) -> None:
+        """Send what is in memory."""
+        has_body = answer.status != 304  # noqa: PLR2004 - Not Modified
+        length = {"Content-Length": str(len(answer.body))} if has_body else {}
+        await self._head(answer.status, {**answer.headers, **length})
+        await self._end(answer.body if self._method == "GET" and has_body else b"")
+
+    async def file(self, answer: FileAnswer) -> None:
+        """Send a file of the store, or a part of it."""
+        async with AsyncExitStack() as stack:
+            file = stack.enter_context(answer.path.open("rb"))
+            head = file_head(
+                self._method,
+                self._asked,
+                tag=answer.tag,
+                size=os.fstat(file.fileno()).st_size,
+                cache_control=answer.cache_control,
+            )
+            await self._head(head.status, head.headers)
+            if await self._part(file, head.first, head.count):
+                await self._end()
+
+    async def arriving(self, answer: ArrivingAnswer, stops: AsyncIterator[int]) -> None:
+        """Send a file as far as it may be sent, until it is there."""
+        headers = file_headers(answer.tag, answer.cache_control)
+        await self._head(200, {**headers, "Content-Length": str(answer.size)})
+        at = 0
+        async for stop in stops:
+            if not await self._part(answer.file, at, stop - at):
+                return
+            at = stop
+        if at == answer.size:
+            await self._end()
+
+    async def relay(self, answer: RelayAnswer, blocks: AsyncIterator[bytes]) -> None:
+        """Pass an answer on as it arrives."""
+        headers = {k: v for k, v in answer.headers.items() if k not in _NOT_RELAYED}
+        await self._head(answer.status, headers)
+        if self._method == "GET":
+            async for block in blocks:
+                if self._gone:
+                    return
+                await self._block(block)
+        if self.sent == int(headers.get("content-length", self.sent)) or self._method == "HEAD":
+            await self._end()
+
+    async def _part(self, file: BinaryIO, first: int, count: int) -> bool:
+        """Send bytes of a file; whether all of them went."""
+        loop, number = asyncio.get_running_loop(), file.fileno()
+        while count and not self._gone:
+            size = min(count, _BLOCK_BYTES)
+            block = await loop.run_in_executor(self._readers, os.pread, number, size, first)
+            if not block:
+                return False  # It was cut off meanwhile.
+            first, count = first + len(block), count - len(block)
+            await self._block(block)
+        return not count
+
+    async def _head(self, status: int, headers: Mapping[str, str]) -> None:
+        self.status = status
+        listed = [
+            (name.lower().encode("latin-1"), value.encode("latin-1"))
+            for name, value in headers.items()
+        ]
+        await self._send({"type": "http.response.start", "status": status, "headers": listed})
+
+    async def _block(self, block: bytes) -> None:
+        self.sent += len(block)
+        await self._send({"type": "http.response.body", "body": block, "more_body": True})
+
+    async def _end(self, block: bytes = b"") -> None:
+        self.sent += len(block)
+        await self._send({"type": "http.response.body", "body": block, "more_body": False})
+
+
+def run(application: Application, listener: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM, which are then raised again for whoever handles them.
+
+    What is being sent at that moment is broken off.
+    """
+    import uvicorn
+
+    # What it would say to standard error the application tells, or nobody has to know.
+    logger = logging.getLogger("uvicorn")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    config = uvicorn.Config(
+        application,
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        headers=[("server", SERVER)],
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=0,
+        h11_max_incomplete_event_size=_HEAD_BYTES,
+    )
+    uvicorn.Server(config).run(sockets=[listener])

@@ -1,0 +1,125 @@
+"""The address of a `gpuenv serve`: the socket that it listens on, and how others find it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from provisioner.adapters._files import read_json, unless_read_only, write_whole
+from provisioner.core.urls import is_loopback
+from provisioner.errors import GpuenvError, said
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_LOOK_SECONDS: Final = 2.0
+_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked for, not bound
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listener:
+    """A socket that clients can connect to already."""
+
+    socket: socket.socket
+    host: str
+    address: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return is_loopback(self.address)
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether every address of this machine reaches it."""
+        return self.address in _WILDCARDS
+
+    @property
+    def names(self) -> frozenset[str]:
+        """By which names clients may know it."""
+        own = (
+            set() if self.is_loopback else {socket.gethostname().lower(), socket.getfqdn().lower()}
+        )
+        return frozenset({"localhost", self.host.lower(), self.address, *own} - _WILDCARDS.keys())
+
+    @property
+    def origin(self) -> str:
+        """The scheme, host and port for clients of this machine."""
+        host = _WILDCARDS.get(self.address, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[Listener]:
+    """Listen on a port, any free one for 0.
+
+    Raises:
+        GpuenvError: that is not possible.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        made = socket.create_server(address[:2], family=family, backlog=512)
+    except (OSError, OverflowError) as error:
+        words = said(error) if isinstance(error, OSError) else str(error)
+        message = f"cannot listen on `{host}`, port {port}"
+        raise GpuenvError(
+            message,
+            causes=(words,),
+            hint="another program, or another `gpuenv serve`, may have the port; `--port 0` takes "
+            "a free one",
+            code="cannot-listen",
+        ) from error
+    with made:
+        found = made.getsockname()
+        yield Listener(socket=made, host=host, address=found[0], port=found[1])
+
+
+@contextmanager
+def announced(root: Path, url: str) -> Iterator[None]:
+    """Let others find the server of a store while it runs."""
+    path = _path(root)
+    with unless_read_only():
+        write_whole(path, json.dumps({"url": url}))
+    try:
+        yield
+    finally:
+        # Another one of the same store may have taken its place.
+        with unless_read_only(), suppress(ValueError):
+            if read_json(path) == {"url": url}:
+                path.unlink(missing_ok=True)
+
+
+def find_server(root: Path) -> str | None:
+    """The URL of the index that a server of a store has now; None where none answers."""
+    try:
+        url = str(read_json(_path(root))["url"])
+        return url if _answers(url) else None
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _answers(url: str) -> bool:
+    """Whether it is one of ours: the file may be left over, and the port another program's."""
+    import http.client
+
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_LOOK_SECONDS)
+    try:
+        connection.request("HEAD", "/")
+        return connection.getresponse().headers.get("Server", "").startswith("gpuenv/")
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _path(root: Path) -> Path:
+    return root / "serve.json"

@@ -1,0 +1,53 @@
+"""`gpuenv env`: the variables that point clients at a package index of ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from provisioner.adapters.serving import find_server
+from provisioner.core.urls import is_loopback, is_remote, without_secrets
+from provisioner.errors import GpuenvError, UsageError
+from provisioner.workflow.place import store_of
+
+if TYPE_CHECKING:
+    from provisioner.workflow.world import Options, World
+
+
+def serve_variables(
+    world: World, options: Options, *, url: str | None, token: str | None, uv: bool
+) -> dict[str, str]:
+    """What points pip, and stub builds, at `gpuenv serve`; uv too, on request.
+
+    A project's `uv.lock` records the index, so that uv would write it anew; after `prepare`
+    uv needs nothing.
+
+    Raises:
+        UsageError: the URL is none.
+        GpuenvError: no URL was named, and nothing serves the store.
+    """
+    if url is not None and not (is_remote(url) and urlsplit(url).hostname):
+        message = f"`{without_secrets(url)}` is not an http or https URL"
+        raise UsageError(message, hint="`gpuenv env --url http://127.0.0.1:8199/simple/`")
+    store = store_of(world, options)
+    found = url or find_server(store.root)
+    if found is None:
+        message = f"nothing serves the store `{store.root}`"
+        raise GpuenvError(
+            message,
+            hint="`gpuenv serve` does, or name a server with `--url`",
+            code="not-serving",
+        )
+    index = found if token is None else _with_token(found, token)
+    made = {"PIP_INDEX_URL": index, "WHEEL_STUB_PIP_INDEX_URL": index}
+    parts = urlsplit(found)
+    host = parts.hostname or ""
+    if parts.scheme == "http" and not is_loopback(host):
+        made["PIP_TRUSTED_HOST"] = host  # pip passes over others without encryption.
+    return made | ({"UV_DEFAULT_INDEX": index} if uv else {})
+
+
+def _with_token(url: str, token: str) -> str:
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"gpuenv:{quote(token, safe='')}@{host}"))

@@ -1,0 +1,607 @@
+"""The store as a package index: pages and files by URLs of its own, fetched where missing."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from provisioner.adapters._origin import (
+    ArrivingAnswer,
+    BodyAnswer,
+    FileAnswer,
+    RelayAnswer,
+    Request,
+)
+from provisioner.adapters.http import RETRY_STATUS
+from provisioner.adapters.leases import Leases
+from provisioner.adapters.records import Records
+from provisioner.adapters.wheels import metadata_of
+from provisioner.core import served
+from provisioner.core.accept import page_type
+from provisioner.core.digest import Digest
+from provisioner.core.entity import is_named
+from provisioner.core.file_names import package_of, release_of
+from provisioner.core.first_seen import index_of_page
+from provisioner.core.index_policy import IMMUTABLE, REVALIDATE, subject_of
+from provisioner.core.pages import JSON_PAGE, listed_files
+from provisioner.core.plan import LockedFile
+from provisioner.core.simple_index import (
+    ListedFile,
+    html_page,
+    html_root,
+    json_page,
+    json_root,
+)
+from provisioner.core.urls import origin, plain, without_secrets
+from provisioner.errors import GpuenvError, IntegrityError, NetworkError
+from provisioner.workflow.pull import not_kept
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from provisioner.adapters._origin import Reply
+    from provisioner.adapters.store import StoredPage
+    from provisioner.core.routes import Routes
+    from provisioner.workflow.pull import Pull
+
+ACCEPT: Final = (
+    "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, "
+    "text/html;q=0.01"
+)
+"""As uv asks, so that the pages that it was given while building do here too."""
+
+# What is in memory is compared with the store so often, which others may have filled.
+_LOOK_SECONDS: Final = 30.0
+# How long an index that could not be reached is not asked again.
+_DOWN_SECONDS: Final = 30.0
+# What listings in memory may take, and about how much a file in one does.
+_MEMORY_BYTES: Final = 64 << 20
+_FILE_BYTES: Final = 2500
+_MOST_MOVES: Final = 5
+_OK: Final = 200
+_NOT_MODIFIED: Final = 304
+_NOT_FOUND: Final = 404
+_ABSENT: Final = frozenset({404, 410})
+_SERVER_ERROR: Final = 500
+# Neither retried nor taken for "no such package" by a client.
+_FAILED: Final = 424
+
+
+class Listing:
+    """The files of a project: as its pages have them, and as clients are told.
+
+    Its pages are written when they are first asked for, in each form once.
+    """
+
+    def __init__(
+        self, project: str, files: Iterable[tuple[ListedFile, ListedFile, str | None]]
+    ) -> None:
+        """`files` are as upstream lists them, as they are served, and the index of each."""
+        every = tuple(files)
+        self.project = project
+        self._served = tuple(given for _, given, _ in every)
+        self._known = {(file.name, file.digest): (file, index) for file, _, index in every}
+
+    def find(self, name: str, digest: Digest | None) -> tuple[ListedFile, str | None] | None:
+        """A file as upstream lists it, and its index."""
+        return self._known.get((name, digest))
+
+    @cached_property
+    def html(self) -> _Page:
+        """The page as HTML."""
+        return _Page(html_page(self.project, self._served))
+
+    @cached_property
+    def json(self) -> _Page:
+        """The page as JSON."""
+        releases = {found[1] for file in self._served if (found := release_of(file.name))}
+        return _Page(json_page(self.project, self._served, sorted(releases)))
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it takes."""
+        return _FILE_BYTES * (len(self._served) + 1)
+
+
+class _Page:
+    """A page that was written, and its hash."""
+
+    def __init__(self, text: str) -> None:
+        self.body = text.encode()
+        self.tag = f'"{hashlib.sha256(self.body).hexdigest()}"'
+
+    def answer(self, request: Request, kind: str) -> BodyAnswer:
+        """Answer with it, or with word that the client has it."""
+        headers = {"etag": self.tag, "cache-control": REVALIDATE, "vary": "Accept"}
+        if is_named(self.tag, request.headers.get("if-none-match")):
+            return BodyAnswer(status=_NOT_MODIFIED, headers=headers, body=b"")
+        shown = f"{kind}; charset=utf-8" if kind == "text/html" else kind
+        return BodyAnswer(status=_OK, headers={**headers, "content-type": shown}, body=self.body)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Known:
+    """A listing in memory, None where there is no such project; good until a moment."""
+
+    listing: Listing | None
+    until: float
+
+
+class PackageIndex:
+    """The `Origin` of `gpuenv serve`; its requests have paths for URLs.
+
+    Answers the same whoever asks, and keeps no more in memory the longer it runs.
+    """
+
+    def __init__(
+        self,
+        pull: Pull,
+        routes: Routes,
+        note: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`note` is told what is worth a line; `clock` is in seconds."""
+        pull.resolving = True  # A look at a file does not fetch it.
+        self._pull = pull
+        self._store = pull.store
+        self._routes = routes
+        self._note = note
+        self._clock = clock
+        self._leases = Leases(pull.store.root)
+        self._memory = _Memory()
+        self._turns = _Turns()
+        self._down: dict[str, float] = {}
+        self._held = _Held(pull.store.root, *pull.store.lower)
+        self._held_until = 0.0
+
+    @contextmanager
+    def answer(self, request: Request) -> Iterator[Reply]:
+        """Answer a client."""
+        with ExitStack() as stack:
+            try:
+                reply = stack.enter_context(self._reply(request))
+            except GpuenvError as error:
+                self._tell(error)
+                reply = _text(_FAILED, _words(error))
+            yield reply
+
+    @contextmanager
+    def _reply(self, request: Request) -> Iterator[Reply]:
+        place = served.place_of(request.url.partition("?")[0])
+        if isinstance(place, served.Moved):
+            yield BodyAnswer(status=301, headers={"location": place.path}, body=b"")
+        elif isinstance(place, served.File) and place.is_metadata:
+            yield self._metadata(request, place)
+        elif isinstance(place, served.File):
+            with self._leases.working(), self._file(request, place) as reply:
+                yield reply
+        elif place is None:
+            yield _text(_NOT_FOUND, "there is nothing by this name")
+        else:
+            yield self._index_page(request, place)
+
+    def _tell(self, error: GpuenvError) -> None:
+        self._note(f"error: {_words(error)}")
+
+    # Pages
+
+    def _index_page(self, request: Request, place: served.Root | served.Project) -> BodyAnswer:
+        kind = page_type(request.headers.get("accept"))
+        if kind is None:
+            return _text(406, f"pages are text/html and {JSON_PAGE}")
+        if isinstance(place, served.Root):
+            names = self._names()
+            page = _Page(json_root(names) if kind == JSON_PAGE else html_root(names))
+        else:
+            listing = self._listing(place.name)
+            if listing is None:
+                return _text(_NOT_FOUND, f"no index has `{place.name}`")
+            page = listing.json if kind == JSON_PAGE else listing.html
+        return page.answer(request, kind)
+
+    def _names(self) -> list[str]:
+        """The projects that the store knows of."""
+        kept = (subject_of(url) for url in self._store.page_urls())
+        roots = {plain(index) for index in self._routes.indexes}
+        names = {
+            subject.package
+            for subject in kept
+            if subject.kind == "page" and plain(subject.url) not in roots
+        }
+        return sorted(filter(None, names | self._of_blobs().keys()))
+
+    def _listing(self, project: str) -> Listing | None:
+        """The files of a project as they are now; None where no index has it.
+
+        Raises:
+            NetworkError: that cannot be told.
+        """
+        known = self._memory.get(project)
+        if known is None or known.until <= self._clock():
+            with self._turns.of(project):
+                known = self._memory.get(project)
+                if known is None or known.until <= self._clock():
+                    known = self._renewed(project)
+                    self._memory.put(project, known)
+        return known.listing
+
+    def _renewed(self, project: str) -> _Known:
+        try:
+            pages = self._pages(project)
+        except NetworkError as error:
+            held = self._of_blobs().get(project)
+            if held is None:
+                raise
+            if not self._pull.offline:
+                self._note(f"listing what is held of `{project}` alone: {_words(error)}")
+            listing = self._listing_of(project, [(file, None) for file in held])
+            return _Known(listing=listing, until=self._clock() + _LOOK_SECONDS)
+        files = {
+            file.name: (file, index_of_page(page.url))
+            for page in reversed(pages)
+            for file in listed_files(page.body, page.headers, page.url)
+            if served.may_be_served(file.name)
+        }
+        lasts = min((self._seconds_left(page) for page in pages), default=_LOOK_SECONDS)
+        return _Known(
+            listing=self._listing_of(project, files.values()) if pages else None,
+            until=self._clock() + min(max(0.0, lasts), _LOOK_SECONDS),
+        )
+
+    def _seconds_left(self, page: StoredPage) -> float:
+        """A kept page that cannot be asked for anew does for a while."""
+        is_all = self._pull.offline or self._is_down(page.url)
+        return _LOOK_SECONDS if is_all else self._pull.seconds_left(page)
+
+    def _listing_of(self, project: str, files: Iterable[tuple[ListedFile, str | None]]) -> Listing:
+        return Listing(
+            project,
+            sorted(
+                ((file, self._as_served(project, file), index) for file, index in files),
+                key=lambda item: item[0].name,
+            ),
+        )
+
+    def _as_served(self, project: str, file: ListedFile) -> ListedFile:
+        """A file with our URL, and with what a blob tells that its page does not."""
+        size, metadata = file.size, file.metadata
+        if file.digest and (size is None or metadata is None):
+            size = size if size is not None else self._store.size(file.digest) or None
+            metadata = metadata or self._own_metadata_hash(file.name, file.digest)
+        return replace(file, url=served.file_url(project, file), size=size, metadata=metadata)
+
+    def _own_metadata_hash(self, name: str, digest: Digest) -> Digest | None:
+        body = self._own_metadata(name, digest)
+        return None if body is None else Digest(hashlib.sha256(body).hexdigest())
+
+    def _own_metadata(self, name: str, digest: Digest) -> bytes | None:
+        """The metadata of a wheel that is held."""
+        if not name.endswith(".whl") or digest not in self._store:
+            return None
+        return metadata_of(self._store.blob(digest))
+
+    def _pages(self, project: str) -> tuple[StoredPage, ...]:
+        """The pages that list a project's files, the strongest first; none if no index has it.
+
+        Raises:
+            NetworkError: an index that may have it cannot be reached, and nothing was kept.
+        """
+        route = self._routes.of(project)
+        found: list[StoredPage] = []
+        failure: NetworkError | None = None
+        for index in route.indexes:
+            url = f"{index.rstrip('/')}/{project}/"
+            try:
+                # Behind one that cannot be asked only what was kept says that it had none.
+                page = self._page(url, only_kept=failure is not None and not route.together)
+            except NetworkError as error:
+                failure = failure or error
+                continue
+            if page is not None:
+                found.append(page)
+                if not route.together:
+                    break
+        if failure and (route.together or not found):
+            raise failure
+        return tuple(found)
+
+    def _page(self, url: str, *, only_kept: bool = False, moves: int = 0) -> StoredPage | None:
+        """A page of an index, as fresh as its policy demands; None where there is none.
+
+        One that was kept does where the index cannot be reached.
+        """
+        key = without_secrets(url)
+        name = f"{key}\n{ACCEPT}"
+        page = kept = self._store.page(name)
+        fresh = kept is not None and self._pull.seconds_left(kept) > 0
+        if not fresh:
+            if only_kept or self._pull.offline or self._is_down(url):
+                page = self._in_any_form(key)
+            else:
+                page = self._asked(url, name, kept)
+        if page is None or "location" not in page.headers:
+            return page
+        if moves == _MOST_MOVES:
+            message = f"`{key}` leads from one place to another without an end"
+            raise NetworkError(message, code="too-many-redirects")
+        return self._page(page.headers["location"], only_kept=only_kept, moves=moves + 1)
+
+    def _asked(self, url: str, name: str, kept: StoredPage | None) -> StoredPage | None:
+        """A page as its index has it now, else as it was kept."""
+        try:
+            request = Request(method="GET", url=url, headers={"accept": ACCEPT})
+            found = self._pull.ask(request, kept)
+            if isinstance(found, BodyAnswer) and found.status not in _ABSENT:
+                raise _refused(url, found.status)
+        except NetworkError as error:
+            first = not self._is_down(url)
+            if error.code != _REFUSED:
+                self._down[origin(url)] = self._clock() + _DOWN_SECONDS
+            spare = self._in_any_form(without_secrets(url), error)
+            if first:
+                self._note(f"pages that were kept do instead: {_words(error)}")
+            return spare
+        if isinstance(found, BodyAnswer):
+            return None
+        self._down.pop(origin(url), None)
+        if found is not kept:
+            self._store.keep_page(name, found)
+        return found
+
+    def _in_any_form(self, key: str, error: NetworkError | None = None) -> StoredPage:
+        """What was kept last under a URL, whoever asked for it.
+
+        Raises:
+            NetworkError: nothing was; `error`, if there is one.
+        """
+        pages = (page for page in self._store.pages_of(lambda url: url == key) if not page.digest)
+        found = max(pages, key=lambda page: page.stored, default=None)
+        if found is None:
+            raise error or not_kept(key, self._because)
+        return found
+
+    @property
+    def _because(self) -> str:
+        return self._pull.because if self._pull.offline else "its index cannot be reached"
+
+    def _is_down(self, url: str) -> bool:
+        return self._down.get(origin(url), 0.0) > self._clock()
+
+    # Files
+
+    @contextmanager
+    def _file(self, request: Request, place: served.File) -> Iterator[Reply]:
+        found = self._find(place)
+        with ExitStack() as stack:
+            reply: Reply
+            if found is not None and found[0].url:
+                reply = stack.enter_context(self._of_upstream(request, *found))
+            elif digest := self._held_blob(place):
+                reply = FileAnswer(
+                    path=self._store.blob(digest), tag=digest.hex, cache_control=IMMUTABLE
+                )
+            else:
+                reply = _text(_NOT_FOUND, f"no page of `{place.project}` lists `{place.name}`")
+            yield reply
+
+    @contextmanager
+    def _of_upstream(
+        self, request: Request, file: ListedFile, index: str | None
+    ) -> Iterator[Reply]:
+        asked = Request(method=request.method, url=file.url, headers=_passed(request.headers))
+        named = None
+        if file.digest:
+            named = LockedFile(
+                name=file.name, url=file.url, digest=file.digest, size=file.size, index=index
+            )
+        with self._pull.file(asked, named) as reply:
+            if isinstance(reply, ArrivingAnswer):
+                yield replace(reply, stops=self._told(reply.stops))
+            elif isinstance(reply, RelayAnswer):
+                yield _not_to_keep(reply)
+            else:
+                yield reply
+
+    def _told(self, stops: Iterator[int]) -> Iterator[int]:
+        """The same, and what ends them early is told."""
+        try:
+            yield from stops
+        except GpuenvError as error:
+            self._tell(error)
+            raise
+        finally:
+            self._pull.forget_failures()
+
+    def _find(self, place: served.File) -> tuple[ListedFile, str | None] | None:
+        """A file as a page lists it: the one in memory, then a kept one, then that of now."""
+        known = self._memory.get(place.project)
+        if known and known.listing and (found := known.listing.find(place.name, place.digest)):
+            return found
+        try:
+            listing = self._listing(place.project)
+        except NetworkError:
+            if self._held_blob(place):
+                return None
+            raise
+        return listing.find(place.name, place.digest) if listing else None
+
+    def _held_blob(self, place: served.File) -> Digest | None:
+        """The blob that came under this name for this project, if it is held."""
+        every = self._of_blobs().get(place.project, ())
+        known = any((file.name, file.digest) == (place.name, place.digest) for file in every)
+        return place.digest if known and place.digest in self._pull.ledger else None
+
+    def _of_blobs(self) -> Mapping[str, tuple[ListedFile, ...]]:
+        """The files that are held, by project; looked for now and then."""
+        if self._clock() >= self._held_until:
+            self._held.look()
+            self._held_until = self._clock() + _LOOK_SECONDS
+        return self._held.files
+
+    # Metadata
+
+    def _metadata(self, request: Request, place: served.File) -> BodyAnswer:
+        if not place.name.endswith(".whl"):
+            return _text(_NOT_FOUND, "only wheels have metadata of their own")
+        found = self._find(place)
+        expected = found[0].metadata if found else None
+        if place.digest and (found or self._held_blob(place)):
+            own = self._own_metadata(place.name, place.digest)
+            if own is not None and expected in {None, _hash(own)}:
+                return _metadata_answer(request, own)
+        if found is None or expected is None:
+            return _text(_NOT_FOUND, f"there is no metadata of `{place.name}`")
+        return _metadata_answer(request, self._upstream_metadata(found[0], expected))
+
+    def _upstream_metadata(self, file: ListedFile, expected: Digest) -> bytes:
+        """What lies beside a file on its index, with the hash that its page names."""
+        url = f"{file.url}{served.METADATA}"
+        name = f"{without_secrets(url)}\n"
+        kept = self._store.page(name)
+        if kept and _hash(kept.body) == expected:
+            return kept.body
+        if self._pull.offline:
+            raise not_kept(without_secrets(url), self._because)
+        found = self._pull.ask(Request(method="GET", url=url, headers={}), None)
+        if isinstance(found, BodyAnswer):
+            raise _refused(url, found.status)
+        if _hash(found.body) != expected:
+            message = f"the metadata of `{file.name}` have the wrong hash"
+            cause = f"expected sha256 `{expected}`, got `{_hash(found.body)}`"
+            raise IntegrityError(message, causes=(cause,), code="wrong-hash")
+        self._store.keep_page(name, found)
+        return found.body
+
+
+class _Held:
+    """The files that are held, by what the records of their blobs say."""
+
+    def __init__(self, *roots: Path) -> None:
+        self._records = tuple(map(Records, roots))
+        self.files: Mapping[str, tuple[ListedFile, ...]] = {}
+
+    def look(self) -> None:
+        """Look anew."""
+        found: dict[str, dict[str, ListedFile]] = {}
+        for records in self._records:
+            for digest, record, _ in records.every():
+                for item in record.origins if record else ():
+                    package = package_of(item.name)
+                    if package and served.may_be_served(item.name):
+                        file = ListedFile(name=item.name, url="", digest=digest)
+                        found.setdefault(package, {}).setdefault(item.name, file)
+        self.files = {name: tuple(files.values()) for name, files in found.items()}
+
+
+class _Memory:
+    """Listings, those that were asked for last, as many as there is room for."""
+
+    def __init__(self) -> None:
+        self._changing = threading.Lock()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._weight = 0
+
+    def get(self, project: str) -> _Known | None:
+        """What is known of a project."""
+        with self._changing:
+            known = self._known.get(project)
+            if known is not None:
+                self._known.move_to_end(project)
+            return known
+
+    def put(self, project: str, known: _Known) -> None:
+        """Keep it, and forget others."""
+        with self._changing:
+            self._forget(project)
+            self._known[project] = known
+            self._weight += _weight(known)
+            while self._weight > _MEMORY_BYTES and len(self._known) > 1:
+                self._forget(next(iter(self._known)))
+
+    def _forget(self, project: str) -> None:
+        known = self._known.pop(project, None)
+        if known is not None:
+            self._weight -= _weight(known)
+
+
+def _weight(known: _Known) -> int:
+    return known.listing.weight if known.listing else _FILE_BYTES
+
+
+class _Turns:
+    """Locks by name, each as long as somebody has or wants it."""
+
+    def __init__(self) -> None:
+        self._changing = threading.Lock()
+        self._locks: dict[str, tuple[threading.Lock, int]] = {}
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Be the only one at it."""
+        with self._changing:
+            lock, count = self._locks.get(name, (threading.Lock(), 0))
+            self._locks[name] = (lock, count + 1)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._changing:
+                lock, count = self._locks.pop(name)
+                if count > 1:
+                    self._locks[name] = (lock, count - 1)
+
+
+_REFUSED: Final = "refused-by-server"
+
+
+def _refused(url: str, status: int) -> NetworkError:
+    message = f"could not fetch `{without_secrets(url)}`"
+    # One that is busy or broken is not well, any other answer is its word.
+    well = status < _SERVER_ERROR and status not in RETRY_STATUS
+    return NetworkError(
+        message,
+        causes=(f"the server answered with status {status}",),
+        code=_REFUSED if well else "unreachable",
+    )
+
+
+def _words(error: GpuenvError) -> str:
+    return ": ".join(filter(None, (error.message, "; ".join(error.causes))))
+
+
+def _text(status: int, words: str) -> BodyAnswer:
+    headers = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store"}
+    return BodyAnswer(status=status, headers=headers, body=f"{words}\n".encode())
+
+
+def _hash(body: bytes) -> Digest:
+    return Digest(hashlib.sha256(body).hexdigest())
+
+
+def _metadata_answer(request: Request, body: bytes) -> BodyAnswer:
+    tag = f'"{_hash(body)}"'
+    headers = {"etag": tag, "cache-control": IMMUTABLE}
+    if is_named(tag, request.headers.get("if-none-match")):
+        return BodyAnswer(status=_NOT_MODIFIED, headers=headers, body=b"")
+    headers["content-type"] = "application/octet-stream"
+    return BodyAnswer(status=_OK, headers=headers, body=body)
+
+
+def _passed(headers: Mapping[str, str]) -> dict[str, str]:
+    """What of a client's request is about the file; its token is for us alone."""
+    wanted = ("range", "if-range", "if-none-match")
+    return {name: headers[name] for name in wanted if name in headers}
+
+
+def _not_to_keep(reply: RelayAnswer) -> RelayAnswer:
+    """A part of a file that was only looked at: nobody has compared its hash, nor may keep it."""
+    kept = ("content-length", "content-range", "content-type", "accept-ranges")
+    headers = {name: reply.headers[name] for name in kept if name in reply.headers}
+    return replace(reply, headers={**headers, "cache-control": "no-store"})
