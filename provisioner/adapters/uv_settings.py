@@ -81,11 +81,11 @@ def _all_settings(
     variables: Mapping[str, str], home: Path, folder: Path, into: Path | None = None
 ) -> Iterator[Mapping[str, Any]]:
     """The settings that count, the strongest first, with paths as `into` sees them."""
-    for path, found in _files_that_count(variables, home, folder):
+    for path, found in files_that_count(variables, home, folder):
         yield _anchored(found, path.parent, into) if into else found
 
 
-def _files_that_count(
+def files_that_count(
     variables: Mapping[str, str], home: Path, folder: Path
 ) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     """The settings files that count and what they set, the strongest first."""
@@ -225,7 +225,7 @@ def index_policies(variables: Mapping[str, str], home: Path, folder: Path) -> tu
             cache_control=control,
             origin=f"`{path}`",
         )
-        for path, settings in _files_that_count(variables, home, folder)
+        for path, settings in files_that_count(variables, home, folder)
         for item in _list(settings, "index")
         if isinstance(item, dict)
         and isinstance(item.get("url"), str)
@@ -245,7 +245,7 @@ def _cache_control(data: object) -> CacheControl:
 
 def named_indexes(variables: Mapping[str, str]) -> dict[str, str]:
     """The URL of each index that a variable names; it takes the place of a project's own."""
-    return {name: url for name, url in reversed([*_of_variables(variables)]) if name}
+    return {name: url for _, name, url in reversed([*variable_indexes(variables)]) if name}
 
 
 def insecure_hosts(variables: Mapping[str, str], home: Path, folder: Path) -> tuple[str, ...]:
@@ -268,15 +268,16 @@ def wants_system_certificates(variables: Mapping[str, str], home: Path, folder: 
     return merged.get("system-certs", merged.get("native-tls")) is True
 
 
-def _of_variables(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def variable_indexes(variables: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """The indexes that variables name, the strongest first: variable, name (or ""), URL."""
     for variable in ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL"):
         for word in variables.get(variable, "").split():
             name, _, url = word.partition("=") if _NAMED.match(word) else ("", "", word)
-            yield name, url
+            yield variable, name, url
 
 
 def _indexes(variables: Mapping[str, str], home: Path, folder: Path) -> Iterator[tuple[str, str]]:
-    yield from _of_variables(variables)
+    yield from ((name, url) for _, name, url in variable_indexes(variables))
     for settings in _all_settings(variables, home, folder):
         for item in _list(settings, "index"):
             if isinstance(item, dict) and isinstance(item.get("url"), str):

@@ -8,9 +8,7 @@ import sys
 
 import click
 
-from provisioner.cli import env as _env_command  # noqa: F401 - it is gpuenv's
-from provisioner.cli import serve as _serve_command  # noqa: F401 - the same
-from provisioner.cli import store as _store_commands  # noqa: F401 - its commands are gpuenv's
+from provisioner.cli import configure, env, serve, store  # noqa: F401 - their commands are gpuenv's
 from provisioner.cli.commands import Called, gpuenv
 from provisioner.cli.render import envelope, render_error
 from provisioner.errors import GpuenvError, SpaceError, UsageError, said
