@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,7 +18,7 @@ from tests.cli.machine import Machine
 from tests.simulators.environment import uv_binary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tests.cli.machine import Done, Given
     from tests.simulators.index import IndexSimulator
@@ -266,3 +267,15 @@ def variables_printed(text: str) -> dict[str, str]:
     )
     found = json.loads(done.stdout)
     return {name: found[name] for name in names}
+
+
+@contextmanager
+def served(machine: Machine, folder: Path) -> Iterator[str]:
+    """`gpuenv serve` in a project; its URL is told on the first line."""
+    process = machine.start(folder, "serve", "--port", "0")
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().split()[-1]
+    finally:
+        process.terminate()
+        process.communicate(timeout=_SECONDS)

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.machine import GPUENV, Machine, distributions
+from tests.cli.machine import Machine, distributions
 from tests.live.clients import (
     LINES,
     REQUIREMENTS,
@@ -25,6 +23,7 @@ from tests.live.clients import (
     install,
     oldest_uv,
     publish,
+    served,
     take_uv,
     uv_sync,
     variables_printed,
@@ -162,28 +161,10 @@ def test_old_pip_with_what_env_prints(prepared: Prepared, tmp_path: Path) -> Non
 def test_poetry_with_serve_as_its_source(prepared: Prepared, tmp_path: Path) -> None:
     poetry = install(tmp_path / "poetry", "poetry") / "poetry"
     prepared.index.reset_log()
-    with served(prepared) as url:
+    with served(prepared.machine, prepared.folder) as url:
         folder = write_poetry(tmp_path / "app", url)
         client = with_poetry("poetry", prepared.machine, folder, poetry)
         locked = prepared.machine.run(folder, poetry, "lock", given=client.variables)
         assert locked.code == 0, locked.err + locked.out
         assert whole_files(prepared.index) == {}
         toggle(prepared, client, folder / ".venv")
-
-
-@contextmanager
-def served(prepared: Prepared) -> Iterator[str]:
-    """`gpuenv serve` in the project; its URL is told on the first line."""
-    process = subprocess.Popen(
-        [*GPUENV, "serve", "--port", "0"],
-        cwd=prepared.folder,
-        env=prepared.machine.variables(),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().split()[-1]
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
