@@ -25,7 +25,7 @@ _HOLE_BYTES: Final = 1 << 20
 _NOWHERE: Final = Site()
 _BODY: Final = re.compile(r"[0-9a-f]+")
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
-_FOLDERS: Final = ("blobs", "envs", "first-seen", "pages", "pins", "records", "roots", "")
+_FOLDERS: Final = ("blobs", "envs", "first-seen", "pages", "pins", "records", "roots", "simple", "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,7 +166,7 @@ class Inventory:
         """Files that were about to get their name, and when they were written."""
         for name in _FOLDERS:
             folder = self.root / name if name else self.root
-            deep = name in {"blobs", "first-seen", "records"}
+            deep = name in {"blobs", "first-seen", "records", "simple"}
             for path in folder.rglob(".*") if deep else folder.glob(".*"):
                 changed = _modified(path)
                 if _STAGED.fullmatch(path.name) and changed is not None and path.is_file():

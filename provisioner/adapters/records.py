@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.adapters._files import (
     DAMAGED,
-    SHORT_WAIT_SECONDS,
-    locked,
     names_in,
     read_json,
     unless_read_only,
-    where_possible,
     write_whole,
 )
+from provisioner.adapters._notes import alone
 from provisioner.core.blob_record import BlobRecord, record_from_json
 from provisioner.core.digest import Digest, is_digest
 from provisioner.core.first_seen import FirstSeen, first_seen_from_json
@@ -31,13 +29,6 @@ if TYPE_CHECKING:
 
 _SUFFIX: Final = ".json"
 _EARLIER: Final = ".earlier"
-
-
-@contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """Read and change notes of a store while no other process changes any."""
-    with where_possible(locked(root / "notes.lock", wait_seconds=SHORT_WAIT_SECONDS)):
-        yield
 
 
 class Records:
@@ -60,7 +51,7 @@ class Records:
         No other process changes it between. In a store that cannot be written to it is found
         out anew each time.
         """
-        with unless_read_only(), _alone(self._root):
+        with unless_read_only(), alone(self._root):
             known = self.read(digest)
             changed = change(known or BlobRecord())
             if changed == known:
@@ -137,7 +128,7 @@ class FirstSeenNames:
         if first := self.read(seen.index, seen.name):
             return first
         path = _seen_path(self._folder, seen.index, seen.name)
-        with _alone(self._root):
+        with alone(self._root):
             if first := self.read(seen.index, seen.name):
                 return first
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +138,7 @@ class FirstSeenNames:
     def forget(self, seen: FirstSeen) -> None:
         """Let a name be seen with other bytes once more; those that it had stay right."""
         path = _seen_path(self._folder, seen.index, seen.name)
-        with _alone(self._root):
+        with alone(self._root):
             path.parent.mkdir(parents=True, exist_ok=True)
             known = dict.fromkeys((*_earlier(path), seen.digest.hex))
             write_whole(path.with_suffix(_EARLIER), "".join(f"{item}\n" for item in known))

@@ -30,22 +30,38 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Built:
+    """The name of a wheel that was built here, and the source distribution that it is from."""
+
+    name: str
+    source: Digest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BlobRecord:
     """What is known of a blob.
 
     `fetched` is in seconds since the epoch, None where it was not seen to arrive. `stamp` is
     the blob's as it was when its hash was last known to be right, None where that is not
     known. `needs` are other blobs that were used to build this one, a source distribution,
-    None where that is not known.
+    None where that is not known. `built` is set for a wheel that was built here.
     """
 
     origins: tuple[Origin, ...] = ()
     fetched: float | None = None
     stamp: Stamp | None = None
     needs: frozenset[Digest] | None = None
+    built: Built | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its file names."""
+        every = (*(item.name for item in self.origins), *([self.built.name] if self.built else []))
+        return tuple(dict.fromkeys(every))
 
     def to_json(self) -> dict[str, Any]:
         """The written form."""
+        built = {"built": built_to_json(self.built)} if self.built else {}
         return {
             "origins": [
                 {"name": item.name, "url": item.url, "index": item.index} for item in self.origins
@@ -53,6 +69,7 @@ class BlobRecord:
             "fetched": self.fetched,
             "stamp": self.stamp,
             "needs": None if self.needs is None else sorted(item.hex for item in self.needs),
+            **built,
         }
 
 
@@ -63,6 +80,7 @@ def merged(record: BlobRecord, other: BlobRecord) -> BlobRecord:
         origins=tuple(dict.fromkeys((*record.origins, *other.origins))),
         fetched=other.fetched if record.fetched is None else record.fetched,
         needs=either(record.needs, other.needs),
+        built=record.built or other.built,
     )
 
 
@@ -97,4 +115,22 @@ def record_from_json(data: Mapping[str, Any]) -> BlobRecord:
         fetched=None if fetched is None else float(fetched),
         stamp=stamp,
         needs=None if needs is None else frozenset(Digest.parse(text) for text in needs),
+        # Absent in records from before wheels were kept.
+        built=built_from_json(data.get("built")),
     )
+
+
+def built_to_json(built: Built | None) -> dict[str, str] | None:
+    """The written form."""
+    return {"name": built.name, "source": built.source.hex} if built else None
+
+
+def built_from_json(data: Mapping[str, Any] | None) -> Built | None:
+    """Read the written form.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: it is damaged.
+    """
+    if data is None:
+        return None
+    return Built(name=str(data["name"]), source=Digest.parse(data["source"]))

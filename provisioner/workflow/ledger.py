@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.adapters._files import stamp_of, unless_read_only
 from provisioner.adapters.leases import Leases
 from provisioner.adapters.records import FirstSeenNames, Records
+from provisioner.adapters.static_index import StaticIndex
 from provisioner.core.blob_record import BlobRecord, Origin, Stamp, either, merged
 from provisioner.core.digest import Digest
 from provisioner.core.first_seen import FirstSeen, index_of, name_of
@@ -42,6 +43,7 @@ class Ledger:
         self._records = Records(store.root)
         self._lower = tuple(Records(root) for root in store.lower)
         self._names = FirstSeenNames(store.root, store.lower)
+        self._index = StaticIndex(store.root)
         self._leases = Leases(store.root)
         self._damaged: set[Digest] = set()
         # For a store that cannot be written to: no file is hashed twice in one run.
@@ -95,6 +97,7 @@ class Ledger:
                 self._note(f"`{path}` is damaged, and is not used")
             elif self._store.drop(digest, before):
                 self._damaged.add(digest)
+                self._index.refresh(self._names_of(digest))
                 return False
             # Another process has removed it meanwhile, or fetched it anew.
         return False
@@ -157,6 +160,7 @@ class Ledger:
             # Another index may name it too, or whoever fetched it was killed before the note.
             if file.digest in self._store:
                 self._note_origin(file)
+                self._list(file.digest, name_of(file))
                 with unless_read_only():
                     self._note_name(file)
 
@@ -189,6 +193,7 @@ class Ledger:
                 file.digest,
                 lambda known: replace(_with_origin(known, file), fetched=time.time(), stamp=stamp),
             )
+        self._list(file.digest, name_of(file))
         if hashed:  # Only what has a hash is meant to stay the same.
             self._note_name(file)
 
@@ -226,10 +231,20 @@ class Ledger:
 
         with self._leases.taking(self._waits):
             self._records.change(digest, learn)
+        for name in told.names:
+            self._list(digest, name)
         first = [self._names.keep(seen) for seen in names]
         other = [(seen, digest) for seen in first if seen.digest != digest]
         if other:
             raise _changed(other, _CAME)
+
+    def _list(self, digest: Digest, name: str) -> None:
+        """Link a blob under its name, for clients that read the store as an index."""
+        self._index.add(digest, name, self._store.blob(digest))
+
+    def _names_of(self, digest: Digest) -> tuple[str, ...]:
+        record = self._records.read(digest)
+        return record.names if record else ()
 
     def built_with(self, sources: Iterable[Digest], needs: Iterable[Digest]) -> None:
         """Note what was used to build source distributions: they need it to be built again.

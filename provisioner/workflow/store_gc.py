@@ -9,6 +9,7 @@ from provisioner.adapters.inventory import Beside, Inventory, Usage, usage
 from provisioner.adapters.leases import Leases
 from provisioner.adapters.processes import environments_in_use
 from provisioner.adapters.records import Records
+from provisioner.adapters.static_index import StaticIndex
 from provisioner.core.digest import Digest, is_digest
 from provisioner.core.reach import Limits, to_remove
 from provisioner.core.urls import without_secrets
@@ -116,6 +117,7 @@ def store_gc(world: World, options: Options, limits: Limits, *, dry_run: bool) -
                 thrown = list(_throw(inventory, going))
             leases.clear(world.now())
             inventory.remove_claim_locks()
+            StaticIndex(store.root).mend()
             removals, freed = _measured(thrown)
             inventory.empty_trash()
         kept = usage([store.root]).bytes

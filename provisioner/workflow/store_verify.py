@@ -12,6 +12,7 @@ from provisioner.adapters._hashing import hash_all, processors
 from provisioner.adapters.inventory import Inventory
 from provisioner.adapters.leases import Leases
 from provisioner.adapters.records import FirstSeenNames, Records
+from provisioner.adapters.static_index import StaticIndex
 from provisioner.adapters.store import blob_path
 from provisioner.core.blob_record import BlobRecord
 from provisioner.core.damage import Damage, Fault, fault_of
@@ -186,6 +187,7 @@ def store_verify(world: World, options: Options, *, quick: bool, repair: bool) -
         for path, _ in notes:
             Inventory(store.root).throw_away(path)
         Inventory(store.root).empty_trash()
+        StaticIndex(store.root).mend()
     return VerifyResult(
         checked=len(every),
         hashed=len(looked),

@@ -142,7 +142,7 @@ class Survey:
     def names(self, digest: Digest) -> tuple[str, ...]:
         """The file names of a blob, as far as they are known."""
         record = self.records.get(digest)
-        found = [origin.name for origin in record.origins] if record else []
+        found = list(record.names) if record else []
         found += [
             file.name
             for project in self.projects

@@ -1,0 +1,179 @@
+"""`simple/` of the store: an index of links, for clients that read it as files.
+
+`simple/<project>/<file name>` is a link to a blob, and `index.html` beside it lists it with its
+hash (PEP 503); `simple/links.html` lists all files (`--find-links`). Everything in it can be made
+again from the records, so that nothing is flushed.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from provisioner.adapters._files import names_in, unless_read_only, write_whole
+from provisioner.adapters._notes import alone
+from provisioner.core.digest import Digest, is_digest
+from provisioner.core.file_names import project_of
+from provisioner.core.simple_index import ListedFile, html_page, html_root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FOLDER: Final = "simple"
+LINKS: Final = "links.html"
+_PAGE: Final = "index.html"
+
+
+class StaticIndex:
+    """The links of one store; whoever changes them has the lock on its notes."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.folder = root / FOLDER
+
+    def link(self, digest: Digest, name: str) -> Path | None:
+        """The link to a blob under its own name; None where there is none that leads to it."""
+        project = project_of(name)
+        if project is None:
+            return None
+        for path in (self.folder / project / name, self.folder / project / digest.hex / name):
+            if _leads_to(path) == digest and path.exists():
+                return path
+        return None
+
+    def add(self, digest: Digest, name: str, blob: Path) -> None:
+        """List a blob under a name that it came with; one that is no file name is let pass.
+
+        Where other bytes have the name already, it gets a folder of its own and is not listed.
+        """
+        project = project_of(name)
+        if project is None or self._has(project, digest, name, blob):
+            return
+        with unless_read_only(), alone(self._root):
+            folder = self.folder / project
+            path = folder / name
+            if _leads_to(path) not in {None, digest} and path.exists():
+                path = folder / digest.hex / name
+            _point(path, self._target(blob, path))
+            self._write_pages([project])
+
+    def refresh(self, names: Iterable[str]) -> None:
+        """Leave out files of these names whose blobs are gone."""
+        projects = {project for name in names if (project := project_of(name))}
+        if any((self.folder / project).is_dir() for project in projects):
+            with unless_read_only(), alone(self._root):
+                self._write_pages(projects)
+
+    def mend(self) -> None:
+        """Leave out every file whose blob is gone, and write anew the pages that are not right."""
+        if self.folder.is_dir():
+            with unless_read_only(), alone(self._root):
+                self._write_pages(self._projects())
+
+    def _has(self, project: str, digest: Digest, name: str, blob: Path) -> bool:
+        """Whether a blob is linked and listed as it has to be; the page is written last."""
+        path = self.folder / project / name
+        first = _leads_to(path)
+        if first == digest:
+            page = self.folder / project / _PAGE
+            return _text(path) == self._target(blob, path) and digest.hex in _read(page)
+        path = self.folder / project / digest.hex / name
+        return bool(first) and _text(path) == self._target(blob, path)
+
+    def _target(self, blob: Path, link: Path) -> str:
+        """What a link says: relative within the store, so that it may be moved as a whole."""
+        if blob.is_relative_to(self._root):
+            return os.path.relpath(blob, link.parent)
+        return str(blob)
+
+    def _projects(self) -> list[str]:
+        return sorted(name for name in names_in(str(self.folder)) if (self.folder / name).is_dir())
+
+    def _write_pages(self, projects: Iterable[str]) -> None:
+        pages = {project: self._page(project) for project in projects}
+        remaining = self._projects()
+        files = [
+            ListedFile(name=file.name, url=f"{project}/{file.url}", digest=file.digest)
+            for project in remaining
+            for file in _listed(self.folder / project)
+        ]
+        _write(self.folder / LINKS, html_page("all projects", files))
+        _write(self.folder / _PAGE, html_root(remaining))
+        for project, page in pages.items():
+            if page is not None:
+                _write(self.folder / project / _PAGE, page)
+
+    def _page(self, project: str) -> str | None:
+        """The page of a project after what leads nowhere is gone; None where that was all."""
+        folder = self.folder / project
+        for path in sorted(folder.iterdir()):
+            if is_digest(path.name) and path.is_dir():
+                self._mend_other(path)
+            # What is staged is so under the lock, so that a process that has ended left it.
+            elif path.name.startswith(".") or (path.is_symlink() and not path.exists()):
+                path.unlink(missing_ok=True)
+        if not any(path.name != _PAGE for path in folder.iterdir()):
+            (folder / _PAGE).unlink(missing_ok=True)
+            folder.rmdir()
+            return None
+        return html_page(project, _listed(folder))
+
+    def _mend_other(self, folder: Path) -> None:
+        """Keep what bytes that are not listed have; they are, where the others are gone."""
+        for path in folder.iterdir():
+            first = folder.parent / path.name
+            if not path.exists():
+                path.unlink(missing_ok=True)
+            elif not first.exists():
+                _point(first, self._target(_absolute(path), first))
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _listed(folder: Path) -> list[ListedFile]:
+    """The files that a project's page lists, by name."""
+    names = sorted(names_in(str(folder)))
+    found = ((name, _leads_to(folder / name)) for name in names if project_of(name))
+    return [
+        ListedFile(name=name, url=quote(name), digest=digest) for name, digest in found if digest
+    ]
+
+
+def _leads_to(link: Path) -> Digest | None:
+    """The blob that a link stands for, be it there or not; None where there is no such link."""
+    name = _text(link).rpartition("/")[2]
+    return Digest(name) if is_digest(name) else None
+
+
+def _text(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""
+
+
+def _absolute(link: Path) -> Path:
+    return Path(os.path.normpath(link.parent / _text(link)))
+
+
+def _point(link: Path, target: str) -> None:
+    """Let a link lead to a target; a reader sees the old one or the new one."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    staged = link.with_name(f".{os.urandom(6).hex()}")
+    staged.symlink_to(target)
+    staged.replace(link)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _write(path: Path, text: str) -> None:
+    if _read(path) != text:
+        write_whole(path, text, flushed=False)
