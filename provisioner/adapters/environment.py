@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.adapters._files import write_whole
+from provisioner.adapters._files import DAMAGED, read_json, write_whole
 from provisioner.errors import GpuenvError
 
 if TYPE_CHECKING:
@@ -107,6 +107,15 @@ def finish(environment: Path, facts: Mapping[str, Any]) -> tuple[int, int]:
     if made is None:
         raise AssertionError
     return made
+
+
+def built_wheels(environment: Path) -> list[dict[str, Any]]:
+    """What the mark of an environment tells of wheels that were built for it."""
+    try:
+        found = read_json(_mark(environment)).get("built", [])
+    except DAMAGED:
+        return []
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def is_ours(environment: Path) -> bool:

@@ -64,10 +64,8 @@ def pack(environment: Path, installed: Installed, file: IO[bytes]) -> str:
 
     name = wheel_name(installed)
     places = tuple({str(environment), os.path.realpath(environment)})
-    rows: list[tuple[str, str, str]] = []
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for member in members(installed):
-            rows.append(_add(archive, environment, member, places))
+        rows = [_add(archive, environment, member, places) for member in members(installed)]
         record = f"{installed.info}/{RECORD}"
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([*rows, (record, "", "")])

@@ -125,7 +125,7 @@ class StaticIndex:
         """Keep what bytes that are not listed have; they are, where the others are gone."""
         for path in folder.iterdir():
             first = folder.parent / path.name
-            if not path.exists():
+            if path.name.startswith(".") or not path.exists():
                 path.unlink(missing_ok=True)
             elif not first.exists():
                 _point(first, self._target(_absolute(path), first))
@@ -136,7 +136,7 @@ class StaticIndex:
 def _listed(folder: Path) -> list[ListedFile]:
     """The files that a project's page lists, by name."""
     names = sorted(names_in(str(folder)))
-    found = ((name, _leads_to(folder / name)) for name in names if project_of(name))
+    found = ((name, _leads_to(folder / name)) for name in names)
     return [
         ListedFile(name=name, url=quote(name), digest=digest) for name, digest in found if digest
     ]
@@ -150,7 +150,7 @@ def _leads_to(link: Path) -> Digest | None:
 
 def _text(link: Path) -> str:
     try:
-        return os.readlink(link)
+        return os.readlink(link)  # noqa: PTH115 - of thousands, and no object for each
     except OSError:
         return ""
 

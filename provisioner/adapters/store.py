@@ -8,7 +8,7 @@ import re
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from provisioner.adapters._arrival import arrived, open_arrival
 from provisioner.adapters._files import (
@@ -250,6 +250,36 @@ class Store:
         if is_new:
             sync_folder(path.parent.parent)
         return found
+
+    def keep_made(self, make: Callable[[IO[bytes]], str]) -> tuple[Digest, str]:
+        """Keep a file that is made here as a blob, and what `make` says of it.
+
+        It takes the place of an equal one, which may be damaged.
+
+        Raises:
+            SpaceError: the file system is full.
+        """
+        import hashlib
+
+        staged = self.root / "partial" / f"made-{os.urandom(8).hex()}"
+        try:
+            with staged.open("x+b") as file:
+                told = make(file)
+                file.seek(0)
+                digest = Digest(hashlib.file_digest(file, "sha256").hexdigest())
+                file.flush()
+                os.fsync(file.fileno())
+            staged.chmod(0o444)
+            path = self.place(digest)
+            path.parent.mkdir(exist_ok=True)
+            self._remove_other(path)
+            staged.replace(path)
+            sync_folder(path.parent)
+        except OSError as error:
+            raise no_space(error, staged) from error
+        finally:
+            staged.unlink(missing_ok=True)
+        return digest, told
 
     def page(self, key: str) -> StoredPage | None:
         """The latest that was kept under a key, here or in a store below, if anything."""

@@ -116,21 +116,19 @@ def record_from_json(data: Mapping[str, Any]) -> BlobRecord:
         stamp=stamp,
         needs=None if needs is None else frozenset(Digest.parse(text) for text in needs),
         # Absent in records from before wheels were kept.
-        built=built_from_json(data.get("built")),
+        built=built_from_json(data["built"]) if data.get("built") else None,
     )
 
 
-def built_to_json(built: Built | None) -> dict[str, str] | None:
+def built_to_json(built: Built) -> dict[str, str]:
     """The written form."""
-    return {"name": built.name, "source": built.source.hex} if built else None
+    return {"name": built.name, "source": built.source.hex}
 
 
-def built_from_json(data: Mapping[str, Any] | None) -> Built | None:
+def built_from_json(data: Mapping[str, Any]) -> Built:
     """Read the written form.
 
     Raises:
         AttributeError, KeyError, TypeError, ValueError: it is damaged.
     """
-    if data is None:
-        return None
     return Built(name=str(data["name"]), source=Digest.parse(data["source"]))

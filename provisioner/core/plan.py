@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from packaging.pylock import (
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 class LockedFile:
     """A wheel or source distribution that a lock names; `size` in bytes, where it is known.
 
-    `index` is the URL of the index that it is from, where the lock or page tells.
+    `index` is the URL of the index that it is from, where the lock or page tells; `package`
+    is the package, normalised, that a lock names it for.
     """
 
     name: str
@@ -40,6 +41,7 @@ class LockedFile:
     digest: Digest
     size: int | None
     index: str | None = field(default=None, compare=False)
+    package: str | None = field(default=None, compare=False)
 
     @property
     def key(self) -> str:
@@ -109,7 +111,8 @@ def read_lock(text: str, interpreter: Interpreter, platform: Platform, origin: s
             folders.append(package.directory.path)
         elif not isinstance(item, (PackageVcs, PackageDirectory)) and is_remote(item.url):
             try:
-                files.append(_file(item, item.url or "", package.index))
+                file = _file(item, item.url or "", package.index)
+                files.append(replace(file, package=package.name))
             except ValueError as error:
                 faults.append(f"`{package.name}`: {error}")
     if faults:
@@ -131,10 +134,11 @@ def plan_fetch(files: Iterable[LockedFile], held: Container[Digest]) -> FetchPla
 def in_turns(plan: FetchPlan, groups: Iterable[Iterable[LockedFile]]) -> FetchPlan:
     """The plan with the missing files of the first group first, then those of the next."""
     turns: dict[Digest, int] = {}
+    last = 0
     for turn, files in enumerate(groups):
+        last = turn + 1
         for file in files:
             turns.setdefault(file.digest, turn)
-    last = len(turns)
     missing = sorted(plan.missing, key=lambda file: turns.get(file.digest, last))
     return FetchPlan(missing=tuple(missing), held=plan.held)
 

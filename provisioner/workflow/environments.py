@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from provisioner.adapters import environment
 from provisioner.core.history import Prepared
 from provisioner.errors import LockError
+from provisioner.workflow.built_wheels import keep_built, sources_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -77,7 +78,13 @@ def order_from(
         for folder in local_folders(recipe, contents)
     ]
     inputs = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return Order(profile=profile, recipe=recipe, inputs=inputs, files=contents.files)
+    return Order(
+        profile=profile,
+        recipe=recipe,
+        inputs=inputs,
+        files=contents.files,
+        sources=sources_of(contents),
+    )
 
 
 def local_folders(recipe: Recipe, contents: LockedSet) -> tuple[Path, ...]:
@@ -88,12 +95,16 @@ def local_folders(recipe: Recipe, contents: LockedSet) -> tuple[Path, ...]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
-    """An environment to be made: for which profile, how, and from which inputs and files."""
+    """An environment to be made: for which profile, how, and from which inputs and files.
+
+    `sources` are those of the files that are built.
+    """
 
     profile: str
     recipe: Recipe
     inputs: str
     files: tuple[LockedFile, ...] = ()
+    sources: tuple[LockedFile, ...] = ()
 
 
 def refuse_unwritable(
@@ -134,6 +145,8 @@ def make(world: World, workshop: Workshop, uv: Uv, order: Order) -> Prepared:
         else:
             editable = Path(recipe.editable) if recipe.editable else None
             uv.sync_lock(Path(recipe.lock), path, python, editable=editable)
+        built = keep_built(world, workshop, path, order.sources)
+        needed = {*_needed(workshop, order), *(wheel.digest for wheel in built)}
         stamp = environment.finish(
             path,
             {
@@ -141,7 +154,8 @@ def make(world: World, workshop: Workshop, uv: Uv, order: Order) -> Prepared:
                 "profile": order.profile,
                 "made": int(world.now()),
                 "site": site_of(Path(recipe.folder)).to_json(),
-                "blobs": sorted(digest.hex for digest in _needed(workshop, order)),
+                "blobs": sorted(digest.hex for digest in needed),
+                "built": [wheel.to_json() for wheel in built],
             },
         )
     except BaseException:

@@ -10,7 +10,7 @@ from provisioner.adapters._files import stamp_of, unless_read_only
 from provisioner.adapters.leases import Leases
 from provisioner.adapters.records import FirstSeenNames, Records
 from provisioner.adapters.static_index import StaticIndex
-from provisioner.core.blob_record import BlobRecord, Origin, Stamp, either, merged
+from provisioner.core.blob_record import BlobRecord, Built, Origin, Stamp, either, merged
 from provisioner.core.digest import Digest
 from provisioner.core.first_seen import FirstSeen, index_of, name_of
 from provisioner.core.urls import without_query
@@ -245,6 +245,20 @@ class Ledger:
     def _names_of(self, digest: Digest) -> tuple[str, ...]:
         record = self._records.read(digest)
         return record.names if record else ()
+
+    def made(self, digest: Digest, built: Built) -> None:
+        """Note a wheel that was built here, which is held now."""
+        with self._leases.taking(self._waits):
+            stamp = stamp_of(self._store.place(digest))
+            self._records.change(
+                digest,
+                lambda known: replace(known, built=built, fetched=time.time(), stamp=stamp),
+            )
+        self._list(digest, built.name)
+
+    def link(self, digest: Digest, name: str) -> Path | None:
+        """The path of a blob under its own name; None where it has none."""
+        return self._index.link(digest, name)
 
     def built_with(self, sources: Iterable[Digest], needs: Iterable[Digest]) -> None:
         """Note what was used to build source distributions: they need it to be built again.

@@ -114,6 +114,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
     from provisioner.core.plan import plan_fetch
     from provisioner.core.room import refuse_shortage
     from provisioner.workflow.environments import refuse_unwritable
+    from provisioner.workflow.local_locks import write_local_locks
     from provisioner.workflow.room import look_for_room, sizes_to_fetch
     from provisioner.workflow.workshop import open_workshop
 
@@ -168,12 +169,14 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         workshop.pull.know(file for locked in locks for file in locked.contents.known)
         if only_fetched:
             workshop.pull.fetch(plan)
+            _, lacks = write_local_locks(job, workshop, locks, {})
             why = (job.not_here,) if job.not_here else ()
-            return replace(_result(job, workshop, plan), notes=(*written, *why))
+            return replace(_result(job, workshop, plan), notes=(*written, *lacks, *why))
         for root in sorted({path.parent.parent for path in _elsewhere(job, store, state)}):
             job.world.progress.note(f"environments in the store `{root}` are not used for this one")
         made, is_known = _build(job, workshop, orders, locks, plan)
         prepared = ready | made
+        built, lacks = write_local_locks(job, workshop, locks, prepared)
         history = _activate(job, state.history, prepared)
         result = _with_active(_result(job, workshop, plan), states, history, prepared)
     states.write(
@@ -187,7 +190,10 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
                 "inputs": signatures(
                     input_files(job, [(_recipe(job, locked), locked) for locked in locks])
                 ),
-                "blobs": [file.digest.hex for file in (*plan.missing, *plan.held)],
+                "blobs": [
+                    *(file.digest.hex for file in (*plan.missing, *plan.held)),
+                    *sorted(digest.hex for digest in built),
+                ],
                 "result": replace(
                     result, reused=_count(store, (*plan.missing, *plan.held))
                 ).to_json(),
@@ -200,7 +206,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
     if history.current:
         states.flip(job.place.home / history.current.prepared.environment)
     moved = (f"moved the old `.venv` to `{aside}`",) if aside else ()
-    return replace(result, notes=(*written, *moved))
+    return replace(result, notes=(*written, *lacks, *moved))
 
 
 def _locked(job: Job, workshop: Workshop) -> tuple[Job, tuple[Locked, ...], tuple[str, ...]]:

@@ -95,6 +95,7 @@ def input_files(job: Job, recipes: Iterable[tuple[Recipe, Locked]]) -> Iterable[
     from provisioner.adapters.profiles import profile_files, profile_folders
     from provisioner.core.requirements import lock_name
     from provisioner.workflow.environments import BUILD_FILES, local_folders
+    from provisioner.workflow.local_locks import local_lock_path
 
     world, place = job.world, job.place
     folders = profile_folders(place.home if place.manifest else None, world.variables, world.home)
@@ -109,6 +110,7 @@ def input_files(job: Job, recipes: Iterable[tuple[Recipe, Locked]]) -> Iterable[
     for folder in {place.folder, place.home, *place.folder.parents}:
         yield folder / ".python-version"
     for recipe, locked in recipes:
+        yield local_lock_path(place.folder, locked.profile.name)
         for folder in (place.home, *local_folders(recipe, locked.contents)):
             yield from (folder / name for name in BUILD_FILES)
     yield job.program

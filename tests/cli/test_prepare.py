@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.machine import Machine, distributions, line_of
-from tests.cli.projects import BUILD_WHEELS, LOCKED, TARGET, Project, downloads
+from tests.cli.projects import BUILD_WHEELS, LOCKED, SDISTS, TARGET, Project, downloads
 from tests.simulators.index import IndexSimulator
 from tests.simulators.wheels import make_wheel
 
@@ -90,7 +90,8 @@ def test_the_project_holds_only_the_link_and_the_state(first_prepare: Prepared) 
 
 def test_blobs_are_named_by_their_hash_and_read_only(first_prepare: Prepared) -> None:
     blobs = list((first_prepare.machine.store / "blobs" / "sha256").glob("??/*"))
-    assert len(blobs) == len(LOCKED) + len(BUILD_WHEELS)
+    # Also the wheels that were built from source distributions.
+    assert len(blobs) == len(LOCKED) + len(BUILD_WHEELS) + len(SDISTS)
     for blob in blobs:
         assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name
         assert blob.parent.name == blob.name[:2]

@@ -1,0 +1,123 @@
+"""`.gpuenv/pylock.<profile>.toml`: a standard lock whose files lie in the store."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from provisioner.core.requirements import lock_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from provisioner.core.digest import Digest
+    from provisioner.core.history import Prepared
+    from provisioner.core.local_lock import LocalFile
+    from provisioner.workflow.built_wheels import BuiltWheel
+    from provisioner.workflow.job import Job
+    from provisioner.workflow.locks import Locked
+    from provisioner.workflow.workshop import Workshop
+
+
+def local_lock_path(folder: Path, profile: str) -> Path:
+    """Where the local lock of a profile is, or would be, in a project's folder."""
+    return folder / ".gpuenv" / lock_name(profile)
+
+
+def write_local_locks(
+    job: Job,
+    workshop: Workshop,
+    locks: Iterable[Locked],
+    prepared: Mapping[str, Prepared],
+) -> tuple[frozenset[Digest], tuple[str, ...]]:
+    """Write the local lock of each profile where it is another now.
+
+    What was built for the `prepared` environments takes the places of source distributions.
+    These wheels are told, and what the locks lack.
+
+    Raises:
+        SpaceError: the store is full.
+    """
+    from provisioner.adapters._files import write_whole
+    from provisioner.workflow.built_wheels import built_in
+
+    if not job.wishes.remember:
+        return frozenset(), ()  # One of several targets: each would write the same files.
+    built: set[Digest] = set()
+    lacks: dict[str, None] = {}
+    for locked in locks:
+        wheels: tuple[BuiltWheel, ...] = ()
+        if made := prepared.get(locked.profile.name):
+            environment = job.place.home / made.environment
+            wheels = built_in(job.world, workshop, environment, locked.contents)
+        built |= {wheel.digest for wheel in wheels}
+        path = local_lock_path(job.place.folder, locked.profile.name)
+        text, notes = _text(job, workshop, locked, wheels, path.parent)
+        lacks.update(dict.fromkeys(notes))
+        if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text:
+            write_whole(path, text)
+    return frozenset(built), tuple(lacks)
+
+
+def _text(
+    job: Job, workshop: Workshop, locked: Locked, wheels: Iterable[BuiltWheel], folder: Path
+) -> tuple[str, tuple[str, ...]]:
+    """The text of a local lock in a folder, and what it lacks."""
+    import tomlkit
+
+    from provisioner.core.local_lock import local_lock
+
+    manifest, project = job.place.manifest, None
+    if not locked.by_uv and manifest and manifest.is_package and manifest.name:
+        project = (manifest.name, _path(job.place.folder, folder))
+    made = local_lock(
+        locked.text,
+        (job.interpreter, job.target.host.platform),
+        _files(workshop, locked, wheels, folder),
+        lambda path: _path(locked.path.parent / path, folder),
+        project,
+    )
+    first = f"# Of gpuenv, for this machine: the files of `{locked.path.name}` in its store.\n"
+    return first + tomlkit.dumps(made.data), made.notes
+
+
+def _files(
+    workshop: Workshop, locked: Locked, wheels: Iterable[BuiltWheel], folder: Path
+) -> dict[str, LocalFile]:
+    """What lies in the store for each hash of a lock."""
+    from provisioner.core.first_seen import name_of
+    from provisioner.core.local_lock import LocalFile
+
+    found: dict[Digest, list[tuple[Digest, str]]] = {
+        file.digest: [(file.digest, name_of(file))] for file in locked.contents.files
+    }
+    for wheel in wheels:
+        found[wheel.built.source].insert(0, (wheel.digest, wheel.built.name))
+    for item in locked.contents.substitutions:
+        found[item.stub.digest] = [(item.wheel.digest, name_of(item.wheel))]
+    files: dict[str, LocalFile] = {}
+    for locked_digest, candidates in found.items():
+        for digest, name in candidates:
+            if link := workshop.pull.ledger.link(digest, name):
+                files[locked_digest.hex] = LocalFile(
+                    name=name,
+                    path=_path(link, folder),
+                    digest=digest,
+                    size=workshop.store.size(digest),
+                )
+                break
+    return files
+
+
+def _path(path: Path, folder: Path) -> str:
+    """A path as a file in a folder has it: relative, where no link on the way leads astray.
+
+    A client may resolve `..` by the names of the folders or by where they really are.
+    """
+    there = Path(os.path.normpath(path))
+    if os.path.realpath(folder) != str(folder) or os.path.realpath(there.parent) != str(
+        there.parent
+    ):
+        return str(there)
+    return os.path.relpath(there, folder)
