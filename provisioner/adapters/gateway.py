@@ -17,6 +17,7 @@ import socketserver
 import ssl
 import tempfile
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, Self
 
@@ -32,6 +33,7 @@ from provisioner.adapters._origin import (
 )
 from provisioner.core.entity import file_head, file_headers
 from provisioner.core.index_policy import IMMUTABLE
+from provisioner.core.urls import without_secrets
 
 __all__ = [
     "BYPASSES",
@@ -48,13 +50,27 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
 
 _BLOCK_BYTES: Final = 1 << 18
 _USER: Final = "gpuenv"
 # How long leaving the context may take.
 _POLL_SECONDS: Final = 0.02
+
+
+class CutOff:
+    """An origin that has nothing, and remembers what it was asked for: no network at all."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    @contextmanager
+    def answer(self, request: Request) -> Iterator[Reply]:
+        """Refuse, with a status that no client retries or takes for "no such package"."""
+        self.asked.append(without_secrets(request.url))
+        body = b"the network is cut off\n"
+        yield BodyAnswer(status=424, headers={"content-type": "text/plain"}, body=body)
 
 
 class Authority(Protocol):

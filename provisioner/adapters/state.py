@@ -31,13 +31,15 @@ _LAST: Final = frozenset({"request", "inputs", "blobs", "result"})
 class State:
     """What a project remembers.
 
-    `last` is what the last `prepare` was asked, read and answered.
+    `last` is what the last `prepare` was asked, read and answered; `filled` are the uvs whose
+    caches it has filled.
     """
 
     history: History = field(default_factory=History)
     prepared: tuple[Prepared, ...] = ()
     target: dict[str, Any] | None = None
     last: dict[str, Any] | None = None
+    filled: tuple[dict[str, Any], ...] = ()
 
 
 class StateFolder:
@@ -107,7 +109,13 @@ class StateFolder:
         history, prepared = from_json(data)
         if data["last"] is not None and not data["last"].keys() >= _LAST:
             raise KeyError(*sorted(_LAST - data["last"].keys()))
-        return State(history=history, prepared=prepared, target=data["target"], last=data["last"])
+        return State(
+            history=history,
+            prepared=prepared,
+            target=data["target"],
+            last=data["last"],
+            filled=tuple(data.get("filled", ())),
+        )
 
     def write(self, state: State) -> None:
         """Remember a state."""
@@ -117,6 +125,7 @@ class StateFolder:
             **to_json(state.history, state.prepared),
             "target": state.target,
             "last": state.last,
+            "filled": list(state.filled),
         }
         write_whole(self._file, json.dumps(data, indent=1) + "\n")
 

@@ -147,11 +147,16 @@ class Uv:
         """What uv says that it is.
 
         Raises:
-            ToolError: it does not run.
+            ToolError: it does not run, or is something else.
         """
         found = self._run(["--version"])
         self._expect(found, f"`{self._program}` does not run")
-        return found.stdout.split()[1] if len(found.stdout.split()) > 1 else found.stdout.strip()
+        words = found.stdout.split()
+        if words[:1] != ["uv"] or len(words) == 1:
+            message = f"`{self._program}` is no uv"
+            said = f"`--version` says `{' '.join(words)}`"
+            raise ToolError(message, causes=(said,), code="uv-missing")
+        return words[1]
 
     def cache_folder(self) -> Path:
         """Where uv keeps what it has unpacked, also where it is told to keep nothing.
@@ -267,10 +272,19 @@ class Uv:
             self._expect(found, "uv could not resolve the requirements")
             return output.read_text(encoding="utf-8")
 
-    def sync_project(self, turned: Turned, environment: Path, python: Path) -> None:
-        """Make the environment of a project from its own lock."""
+    def sync_project(
+        self, turned: Turned, environment: Path, python: Path, *, as_users: bool = False
+    ) -> None:
+        """Make the environment of a project from its own lock, or change it into that.
+
+        `as_users`: as a user's own `uv sync` does it, which looks whether the lock still fits;
+        it is not written even so.
+        """
         found = self._run(
-            ["sync", "--frozen", "--python", str(python), *turned.options],
+            [
+                *("sync", "--locked" if as_users else "--frozen"),
+                *("--python", str(python), *turned.options),
+            ],
             {"UV_PROJECT_ENVIRONMENT": str(environment)},
         )
         self._expect(found, "uv could not make the environment")
@@ -278,15 +292,20 @@ class Uv:
     def sync_lock(
         self, lock: Path, environment: Path, python: Path, *, editable: Path | None
     ) -> None:
-        """Make an environment from a PEP 751 lock, and put a project into it."""
-        made = self._run(["venv", "-q", "--no-project", "--python", str(python), str(environment)])
-        self._expect(made, "uv could not make the environment")
+        """Make an environment from a PEP 751 lock, or change it, and put a project into it."""
+        if not (environment / "pyvenv.cfg").exists():
+            self.make_environment(environment, python)
         inside = ["--python", str(environment)]
         synced = self._run(["pip", "sync", "-q", "--allow-empty-requirements", *inside, str(lock)])
         self._expect(synced, "uv could not fill the environment")
         if editable is not None:
             words = ["pip", "install", "-q", "--no-deps", *inside, "-e", str(editable)]
             self._expect(self._run(words), "uv could not install the project")
+
+    def make_environment(self, environment: Path, python: Path) -> None:
+        """Make an environment with nothing in it."""
+        made = self._run(["venv", "-q", "--no-project", "--python", str(python), str(environment)])
+        self._expect(made, "uv could not make the environment")
 
     def build_alone(
         self, source: str, python: Path, folder: Path, *, only_metadata: bool = False

@@ -118,6 +118,13 @@ def link_mode(variables: Mapping[str, str], home: Path, folder: Path) -> str | N
     return None if named is None else str(named)
 
 
+def keeps_nothing(variables: Mapping[str, str], home: Path, folder: Path) -> bool:
+    """Whether uv is told to use no cache."""
+    if said := variables.get("UV_NO_CACHE"):
+        return said.lower() in _YES
+    return _merged(_all_settings(variables, home, folder)).get("no-cache") is True
+
+
 def safe_settings(variables: Mapping[str, str], home: Path, folder: Path, into: Path) -> str | None:
     """All settings as one `uv.toml` in `into`, without what must not count.
 
@@ -191,16 +198,9 @@ def search_order(variables: Mapping[str, str], home: Path, folder: Path) -> tupl
     Explicit and flat ones are left out; that which takes PyPI's place comes last (uv's
     documentation, "Package indexes").
     """
-    first = [
-        url
-        for variable in ("UV_INDEX", "UV_EXTRA_INDEX_URL")
-        for _, url in _of_variables({variable: variables.get(variable, "")})
-    ]
-    default = [
-        url
-        for variable in ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
-        for _, url in _of_variables({variable: variables.get(variable, "")})
-    ]
+    named = [(variable, url) for variable, _, url in variable_indexes(variables)]
+    first = [url for variable, url in named if variable in {"UV_INDEX", "UV_EXTRA_INDEX_URL"}]
+    default = [url for variable, url in named if variable in {"UV_DEFAULT_INDEX", "UV_INDEX_URL"}]
     for settings in _all_settings(variables, home, folder):
         for item in _list(settings, "index"):
             if not (isinstance(item, dict) and isinstance(item.get("url"), str)):

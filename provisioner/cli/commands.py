@@ -286,6 +286,20 @@ def lock(session: Session, *, upgrade: bool) -> None:
 @click.option("--fetch-only", is_flag=True, help="Fetch, and make no environment.")
 @click.option("--dry-run", is_flag=True, help="Show what would be fetched.")
 @click.option("--adopt", is_flag=True, help="Move a `.venv` that is not ours aside.")
+@click.option(
+    "--uv",
+    "uvs",
+    type=_PATH,
+    metavar="PATH",
+    multiple=True,
+    help="A further uv to fill the cache for, remembered [default: the first on PATH alone].",
+)
+@click.option(
+    "--proof/--no-proof",
+    default=None,
+    help="Try the toggles of every client with the network cut off, or of none [default: of uv, "
+    "where something was fetched or made].",
+)
 @common
 def prepare(session: Session, **wishes: Any) -> None:  # noqa: ANN401 - flags
     """Get the right CUDA environment, and every other one that the host can run."""
@@ -304,7 +318,7 @@ def prepare(session: Session, **wishes: Any) -> None:  # noqa: ANN401 - flags
     try:
         result = verb(session.world, session.options, Wishes(**wishes))
     except GpuenvError as error:
-        if error.data and "missing" in error.data and not (session.as_json or session.quiet):
+        if error.data and "proof" in error.data and not (session.as_json or session.quiet):
             click.echo(render_prepare(PrepareResult.from_json(error.data)))
         raise
     session.show(result.to_json(), render_prepare(result))

@@ -232,7 +232,7 @@ def render_prepare(result: PrepareResult) -> str:
     lines.append(
         f"fetched {_fetched(result)}, reused {_count(result.reused)}; store: {result.store}"
     )
-    lines += list(result.notes)
+    lines += [*result.notes, *(proof.text() for proof in result.proof)]
     if result.active:
         stays = ", which you switched to, stays" if result.kept else " is"
         lines.append(

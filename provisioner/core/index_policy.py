@@ -157,7 +157,7 @@ def _of_file(subject: Subject, header: str, rules: list[Index]) -> Policy:
         because = "neither a lock nor a page is known to name its hash, and only that is for good"
         # What the header says holds for clients; ours is compared with the server's each time.
         return Policy(
-            cache_control=_without_immutable(header) or REVALIDATE,
+            cache_control=_kept(header),
             lifetime=0,
             is_immutable=False,
             header=header,
@@ -178,7 +178,7 @@ def _of_file(subject: Subject, header: str, rules: list[Index]) -> Policy:
 
 
 def _revalidated(control: str, header: str, rule: Index | None, because: str) -> Policy:
-    told = _without_immutable(control) or REVALIDATE
+    told = _kept(control)
     return Policy(
         cache_control=told,
         lifetime=lifetime(told),
@@ -189,6 +189,14 @@ def _revalidated(control: str, header: str, rule: Index | None, because: str) ->
     )
 
 
-def _without_immutable(control: str) -> str:
-    parts = (part.strip() for part in control.split(","))
-    return ", ".join(part for part in parts if part and part.lower() != "immutable")
+def _kept(control: str) -> str:
+    """What an answer may carry: never for good, and always kept by the client.
+
+    `no-store` becomes `no-cache`. Both are asked for anew each time there is a network, but
+    without one uv can still use the second to build what has changed in the project.
+    """
+    terms = [part.strip() for part in control.split(",")]
+    left = [term for term in terms if term and term.lower() not in {"immutable", "no-store"}]
+    if len(left) < len(terms) and "no-store" in control.lower() and REVALIDATE not in left:
+        left.append(REVALIDATE)
+    return ", ".join(left) or REVALIDATE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -29,8 +30,10 @@ from provisioner.errors import (
 )
 from provisioner.workflow.choose import judge_profiles
 from provisioner.workflow.detect import counts, detect
+from provisioner.workflow.filling import Filled
 from provisioner.workflow.lock_indexes import check_indexes
 from provisioner.workflow.locks import Locked, lock_text, locked_by_uv
+from provisioner.workflow.marks import caches_are_sound, signature_of
 from provisioner.workflow.place import place_of, store_of
 from provisioner.workflow.profiles import SelectResult, select_result
 from provisioner.workflow.progress import Quiet
@@ -39,6 +42,8 @@ from provisioner.workflow.room import bytes_to_fetch
 from provisioner.workflow.workshop import connect
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from provisioner.adapters.http import Http
     from provisioner.adapters.projects import Place
     from provisioner.adapters.store import Store
@@ -173,7 +178,7 @@ def doctor(world: World, options: Options) -> DoctorResult:
             for item in selected.selection.warnings
             if item.message not in told and item.code not in codes
         ]
-    checks += [*tools, *locks]
+    checks += [*tools, *_caches(case, map(Filled.from_json, state.filled), state.last), *locks]
     checks += _store(store, plan)
     checks += [
         Check(name="store", state="warning", message=fault, code="lower-store-unusable")
@@ -269,6 +274,41 @@ def _tools(case: _Case, judged: Judged | None) -> tuple[Interpreter | None, list
     if not_here:
         checks.append(Check(name="python", state="warning", message=not_here, code="not-here"))
     return interpreter, checks
+
+
+def _caches(case: _Case, filled: Iterable[Filled], last: dict[str, Any] | None) -> list[Check]:
+    """Which uvs can toggle without a network: those whose caches `prepare` has filled."""
+    if not last:
+        return []
+    known = {one.program: one for one in filled}
+    checks = [_cache(one) for one in known.values()]
+    if known and not caches_are_sound(last):
+        message = "a cache of uv has lost some of what it was filled with"
+        checks.append(_unfilled(message))
+    with suppress(GpuenvError):
+        program = find_uv(case.world.variables)
+        if str(program) not in known:
+            checks.append(_unfilled(f"the cache of `{program}`, the first on PATH, is not filled"))
+    return checks
+
+
+def _cache(one: Filled) -> Check:
+    named = f"uv `{one.version}` (`{one.program}`)"
+    now = signature_of(one.program)
+    if not now:
+        return _unfilled(f"{named}, whose cache was filled, is gone", code="uv-gone")
+    if now != one.signature:
+        return _unfilled(f"{named} is another one now, whose cache is not filled")
+    if not one.ok:
+        return _unfilled(f"the cache of {named} lacks something")
+    profiles = ", ".join(f"`{name}`" for name in one.profiles)
+    message = f"the cache of {named} is filled for {profiles}"
+    return Check(name="cache", state="ok", message=message)
+
+
+def _unfilled(message: str, *, code: str = "uv-not-filled") -> Check:
+    hint = "`gpuenv prepare` fills it from the store" if code == "uv-not-filled" else None
+    return Check(name="cache", state="warning", message=message, code=code, hint=hint)
 
 
 def _plan(

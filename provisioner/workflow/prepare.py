@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.adapters.environment import discard, file_hash, is_intact, is_ours, lock_stamp
@@ -15,6 +16,7 @@ from provisioner.core.target_json import target_to_json
 from provisioner.core.version import is_version
 from provisioner.errors import GpuenvError
 from provisioner.workflow.detect import HERE, counts, detect, named_target
+from provisioner.workflow.marks import marks_of
 from provisioner.workflow.place import (
     folder_of,
     place_of,
@@ -27,13 +29,13 @@ from provisioner.workflow.unchanged import input_files, nothing_to_do, request_o
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from provisioner.adapters.store import Store
     from provisioner.core.history import History, Prepared
     from provisioner.core.host import Target
     from provisioner.core.plan import FetchPlan, LockedFile
     from provisioner.workflow.environments import Order, Recipe
+    from provisioner.workflow.filling import Upkeep
     from provisioner.workflow.job import Job
     from provisioner.workflow.locks import Locked
     from provisioner.workflow.workshop import Workshop
@@ -56,7 +58,12 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
     paths = (folder, store.root, find_uv(world.variables))
     request = request_of(world, options, wishes, target, paths)
     shown = state.target if counts(world, options, state.target) else None
-    if _remembered(world, options, target, state, wishes) == state.target:
+    if wishes.uvs:
+        from provisioner.workflow.filling import named_uvs
+
+        wishes = replace(wishes, uvs=named_uvs(world, folder, wishes.uvs))
+    is_same = _remembered(world, options, target, state, wishes) == state.target
+    if is_same and not wishes.proof and {*map(str, wishes.uvs)} <= _filled(state):
         done = nothing_to_do(states, store, state, request, forced=options.profile is not None)
         if done:
             return replace(done, target=shown)
@@ -177,6 +184,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         made, is_known = _build(job, workshop, orders, locks, plan)
         prepared = ready | made
         built, lacks = write_local_locks(job, workshop, locks, prepared)
+        upkeep = _look_after(job, workshop, locks, before, made)
         history = _activate(job, state.history, prepared)
         result = _with_active(_result(job, workshop, plan), states, history, prepared)
     states.write(
@@ -184,11 +192,20 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
             history=history,
             prepared=with_prepared(state.prepared, prepared.values()),
             target=state.target,
+            filled=tuple(one.to_json() for one in upkeep.filled),
             last={
                 # What is not known yet is tried again.
                 "request": request if is_known else "",
                 "inputs": signatures(
-                    input_files(job, [(_recipe(job, locked), locked) for locked in locks])
+                    input_files(
+                        job,
+                        [(_recipe(job, locked), locked) for locked in locks],
+                        [Path(one.program) for one in upkeep.filled],
+                    )
+                ),
+                "caches": marks_of(
+                    dict.fromkeys(one.cache for one in upkeep.filled if one.ok),
+                    (one.environment for one in prepared.values()),
                 ),
                 "blobs": [
                     *(file.digest.hex for file in (*plan.missing, *plan.held)),
@@ -200,13 +217,35 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
             },
         )
     )
+    moved = _flip(job, states, history)
+    result = replace(result, notes=(*written, *lacks, *moved, *upkeep.notes), proof=upkeep.proofs)
+    if job.wishes.proof:
+        _refuse_unproved(result)
+    return result
+
+
+def _flip(job: Job, states: StateFolder, history: History) -> tuple[str, ...]:
+    """Let `.venv` lead to what is active; what is to be said of it."""
     aside = None
     if job.wishes.adopt and states.is_foreign(is_ours, history):
         aside = states.move_aside()
     if history.current:
         states.flip(job.place.home / history.current.prepared.environment)
-    moved = (f"moved the old `.venv` to `{aside}`",) if aside else ()
-    return replace(result, notes=(*written, *lacks, *moved))
+    return (f"moved the old `.venv` to `{aside}`",) if aside else ()
+
+
+def _refuse_unproved(result: PrepareResult) -> None:
+    """Raise where a client that was tried has failed."""
+    failed = [proof for proof in result.proof if proof.ok is False]
+    if failed:
+        message = "a client cannot toggle with the network cut off"
+        raise GpuenvError(
+            message,
+            causes=tuple(f"{one.name}: {cause}" for one in failed for cause in one.causes()),
+            hint="the environments are there; what is asked for would be fetched once more",
+            code="proof-failed",
+            data=result.to_json(),
+        )
 
 
 def _locked(job: Job, workshop: Workshop) -> tuple[Job, tuple[Locked, ...], tuple[str, ...]]:
@@ -272,6 +311,29 @@ def _build(
             workshop.pull.blame_blobs(file for one in locks for file in one.contents.files)
         raise
     return {item.profile: item for item in made}, is_known
+
+
+def _look_after(
+    job: Job,
+    workshop: Workshop,
+    locks: tuple[Locked, ...],
+    before: State,
+    made: dict[str, Prepared],
+) -> Upkeep:
+    """Fill and try the user's uvs; what ends that early leaves nothing of this run."""
+    from provisioner.workflow.filling import look_after
+
+    try:
+        return look_after(job, workshop, locks, before, made)
+    except BaseException:
+        for item in made.values():
+            discard(job.place.home / item.environment)
+        raise
+
+
+def _filled(state: State) -> set[str]:
+    """The programs of the uvs that were filled."""
+    return {one["program"] for one in state.filled}
 
 
 def _elsewhere(job: Job, store: Store, state: State) -> list[Path]:

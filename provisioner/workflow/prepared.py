@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from provisioner.core.proofs import Proof
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Count:
@@ -18,7 +20,8 @@ class Count:
 class PrepareResult:
     """What `prepare` did. `active` is the active profile; paths are absolute.
 
-    `build_files` is how many of the fetched files were only built with.
+    `build_files` is how many of the fetched files were only built with. `proof` is what came
+    of trying clients with the network cut off.
 
     `missing`, `arrived` (bytes of those files that are there already), `room` and `short` are
     told by `--dry-run`: what is to come, what is needed and free on each file system, and
@@ -42,6 +45,7 @@ class PrepareResult:
     kept: bool = False
     nothing_to_do: bool = False
     notes: tuple[str, ...] = ()
+    proof: tuple[Proof, ...] = ()
     missing: tuple[tuple[str, int | None], ...] = ()
     arrived: int = 0
     free_bytes: int | None = None
@@ -55,6 +59,7 @@ class PrepareResult:
         data["fetched"] = {"files": self.fetched.files, "bytes": self.fetched.bytes}
         data["reused"] = {"files": self.reused.files, "bytes": self.reused.bytes}
         data["missing"] = [{"name": name, "bytes": size} for name, size in self.missing]
+        data["proof"] = [proof.to_json() for proof in self.proof]
         return data
 
     @classmethod
@@ -68,6 +73,7 @@ class PrepareResult:
                 "fetched": Count(**data["fetched"]),
                 "reused": Count(**data["reused"]),
                 "missing": tuple((item["name"], item["bytes"]) for item in data["missing"]),
+                "proof": tuple(Proof.from_json(item) for item in data.get("proof", ())),
             }
         )
 

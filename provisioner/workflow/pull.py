@@ -102,6 +102,8 @@ class Pull:
         self._is_closed = False
         self._routes: tuple[Index, ...] = ()
         self.resolving = False
+        # Pages and files that are kept do as they are, however old: for what was built before.
+        self.keeps = False
         self.fetched: dict[Digest, int] = {}
         self.ledger = Ledger(store, progress.note)
         self._locked: set[Digest] = set()
@@ -461,13 +463,18 @@ class Pull:
             cache_control=self._policy(kept).cache_control,
         )
 
+    @property
+    def _asks_nobody(self) -> bool:
+        """Whether what is kept counts without asking whether it is still the same."""
+        return self.offline or self.keeps
+
     def _kept_file(self, key: str) -> StoredPage | None:
         kept = self.store.page(key)
         return kept if kept and kept.digest and kept.digest in self.ledger else None
 
     def _is_current(self, request: Request, kept: StoredPage) -> bool:
         """Whether the server still has a file under the ETag that it had."""
-        if self.offline:
+        if self._asks_nobody:
             return True
         asked = {k: v for k, v in request.headers.items() if k == "authorization"}
         try:
@@ -488,7 +495,7 @@ class Pull:
         # Pages come in several formats under one URL.
         name = f"{key}\n{request.headers.get('accept', '')}"
         kept = self.store.page(name)
-        if kept and (self.offline or self._age(kept) < self._policy(kept).lifetime):
+        if kept and (self._asks_nobody or self._age(kept) < self._policy(kept).lifetime):
             yield self._serve(kept)
             return
         if self.offline:

@@ -14,6 +14,7 @@ from provisioner.adapters.environment import is_intact, note_use
 from provisioner.core.digest import Digest
 from provisioner.core.history import of_folder
 from provisioner.core.target_json import target_to_json
+from provisioner.workflow.marks import caches_are_sound
 from provisioner.workflow.prepared import Count, PrepareResult
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ def request_of(
         "python": target.python,
         "paths": [str(path) for path in paths],
         "variables": sorted(
-            item for item in world.variables.items() if item[0].startswith(("UV_", "PIP_"))
+            item
+            for item in world.variables.items()
+            if item[0].startswith(("UV_", "PIP_")) or item[0] == "XDG_CACHE_HOME"
         ),
     }
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
@@ -74,7 +77,7 @@ def nothing_to_do(
     held = (Digest(name) in store for name in last["blobs"])
     if not (all(map(store.has_environment, made)) and all(held)):
         return None
-    if signatures(last["inputs"]) != last["inputs"]:
+    if signatures(last["inputs"]) != last["inputs"] or not caches_are_sound(last):
         return None
     note_use(Path(active.environment))
     return replace(
@@ -86,11 +89,14 @@ def nothing_to_do(
         kept=active.profile != result.profile,
         nothing_to_do=True,
         notes=(),
+        proof=(),
     )
 
 
-def input_files(job: Job, recipes: Iterable[tuple[Recipe, Locked]]) -> Iterable[Path]:
-    """Every file that could change what `prepare` does."""
+def input_files(
+    job: Job, recipes: Iterable[tuple[Recipe, Locked]], filled: Iterable[Path] = ()
+) -> Iterable[Path]:
+    """Every file that could change what `prepare` does; `filled` are uvs that were."""
     from provisioner.adapters import pip, uv_settings
     from provisioner.adapters.profiles import profile_files, profile_folders
     from provisioner.core.requirements import lock_name
@@ -114,6 +120,7 @@ def input_files(job: Job, recipes: Iterable[tuple[Recipe, Locked]]) -> Iterable[
         for folder in (place.home, *local_folders(recipe, locked.contents)):
             yield from (folder / name for name in BUILD_FILES)
     yield job.program
+    yield from filled
     if job.interpreter.path:
         yield place.home / job.interpreter.path
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from provisioner.adapters import git, pip, uv_settings
 from provisioner.adapters.certificates import CertificateAuthority
-from provisioner.adapters.gateway import BYPASSES, Gateway
+from provisioner.adapters.gateway import BYPASSES, CutOff, Gateway
 from provisioner.adapters.http import CONNECT_SECONDS, TRIES, Http
 from provisioner.adapters.uv import Uv, find_uv, is_of_uv
 from provisioner.core.urls import login_in
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from provisioner.adapters.gateway import Origin
     from provisioner.adapters.store import Store
     from provisioner.adapters.uv import Turned
     from provisioner.core.profile import Index
@@ -178,25 +180,62 @@ class Workshop:
             yield uv
 
     @contextmanager
-    def _behind_gateway(self, *, resolving: bool) -> Iterator[Uv]:
+    def filling(self, program: Path) -> Iterator[Uv]:
+        """A uv that is to take what was built before: kept pages do as they are."""
+        self.pull.keeps = True
+        try:
+            with self._behind_gateway(resolving=False, program=program) as uv:
+                yield uv
+        finally:
+            self.pull.keeps = False
+
+    @contextmanager
+    def cut_off(self) -> Iterator[Apart]:
+        """Where clients run that get nothing from any network."""
+        origin = CutOff()
+        with self._gateway(origin, offline=True) as variables:
+            yield Apart(origin, self._folder, variables, self._python)
+
+    @contextmanager
+    def _behind_gateway(self, *, resolving: bool, program: Path | None = None) -> Iterator[Uv]:
         self.pull.resolving = resolving
         self.pull.forget_failures()
         self.store.open()
-        with Gateway(self.pull, CertificateAuthority()) as gateway:
-            variables = {
-                name: value for name, value in self._variables.items() if name not in BYPASSES
-            }
-            proxy = git.setting(self._folder, self._variables, "http.proxy")
-            variables |= git_variables(self._variables, proxy, offline=self.pull.offline)
-            variables |= gateway.variables
-            if settings := self._settings(gateway.folder):
-                file = gateway.folder / "uv.toml"
-                file.write_text(settings, encoding="utf-8")
-                variables["UV_CONFIG_FILE"] = str(file)
+        with self._gateway(self.pull, offline=self.pull.offline) as variables:
             try:
-                yield Uv(self._program, self._folder, variables, self._python)
+                yield Uv(program or self._program, self._folder, variables, self._python)
             except GpuenvError as error:
                 # What kept us from answering says more than what uv made of it.
                 if self.pull.failures and is_of_uv(error):
                     raise self.pull.failures[0] from None
                 raise
+
+    @contextmanager
+    def _gateway(self, origin: Origin, *, offline: bool) -> Iterator[dict[str, str]]:
+        """The variables of a child behind a gateway."""
+        with Gateway(origin, CertificateAuthority()) as gateway:
+            variables = {
+                name: value for name, value in self._variables.items() if name not in BYPASSES
+            }
+            proxy = git.setting(self._folder, self._variables, "http.proxy")
+            variables |= git_variables(self._variables, proxy, offline=offline)
+            variables |= gateway.variables
+            if settings := self._settings(gateway.folder):
+                file = gateway.folder / "uv.toml"
+                file.write_text(settings, encoding="utf-8")
+                variables["UV_CONFIG_FILE"] = str(file)
+            yield variables
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """A place without a network: what was asked for in it, and the clients that work there."""
+
+    origin: CutOff
+    folder: Path
+    variables: Mapping[str, str]
+    python: str | None
+
+    def uv(self, program: Path) -> Uv:
+        """A uv in it."""
+        return Uv(program, self.folder, self.variables, self.python)

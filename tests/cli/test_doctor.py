@@ -68,6 +68,7 @@ def test_nothing_is_wrong_where_all_is_prepared_and_no_index_is_asked(
         "selection",
         "uv",
         "python",
+        "cache",
         "lock",
         "store",
         "indexes",

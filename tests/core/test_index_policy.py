@@ -150,6 +150,21 @@ def test_a_page_is_not_immutable_whoever_says_so() -> None:
     assert of("https://own.test/simple/tensorrt/", "", only).cache_control == REVALIDATE
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (NO_STORE, "max-age=0, no-cache"),
+        ("no-store", REVALIDATE),
+        ("max-age=60, No-Store", "max-age=60, no-cache"),
+    ],
+)
+def test_what_must_not_be_stored_may_be_kept_to_ask_whether_it_is_the_same(
+    said: str, told: str
+) -> None:
+    found = of("https://x.test/simple/tensorrt/", said)
+    assert (found.cache_control, found.lifetime) == (told, 0)
+
+
 CONTROLS = st.lists(
     st.sampled_from(["immutable", "Immutable", "max-age=60", "public", "no-store"]), max_size=4
 ).map(", ".join)

@@ -1,0 +1,70 @@
+"""pip, driven through its public command line only."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+from provisioner.errors import ToolError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def find_pip(python: Path, variables: Mapping[str, str]) -> tuple[str, ...] | None:
+    """The pip of an interpreter, else the first on PATH; None where there is none."""
+    own = (str(python), "-I", "-m", "pip")
+    if pip_version(own, variables):
+        return own
+    found = shutil.which("pip", path=variables.get("PATH"))
+    return (found,) if found and pip_version((found,), variables) else None
+
+
+def pip_version(command: tuple[str, ...], variables: Mapping[str, str]) -> str | None:
+    """The version of a pip; None where it is none."""
+    done = _run((*command, "--version"), variables)
+    found = re.match(r"pip (\S+) from ", done.stdout)
+    return found[1] if found and done.returncode == 0 else None
+
+
+def install_lock(
+    command: tuple[str, ...], lock: Path, environment: Path, variables: Mapping[str, str]
+) -> None:
+    """Install all that a PEP 751 lock names into an environment, whatever is there.
+
+    Raises:
+        ToolError: pip fails.
+    """
+    done = _run(
+        (
+            *command,
+            *("--python", str(environment), "--disable-pip-version-check", "--no-input"),
+            *("install", "-q", "--force-reinstall", "--no-deps", "-r", str(lock)),
+        ),
+        variables,
+    )
+    if done.returncode:
+        causes = tuple(
+            line.removeprefix("ERROR: ")
+            for line in done.stderr.splitlines()
+            if line.startswith("ERROR: ")
+        )
+        message = f"pip could not install `{lock.name}`"
+        raise ToolError(message, causes=causes or (done.stderr.strip(),), code="pip-failed")
+
+
+def _run(words: tuple[str, ...], variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            words,
+            env=dict(variables),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError as error:
+        return subprocess.CompletedProcess(words, 127, "", str(error))

@@ -1,0 +1,59 @@
+"""What tells by stats alone that a program or a cache is not as it was."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+def signature_of(path: Path | str) -> tuple[int, ...]:
+    """What tells that a program was replaced: size, time in nanoseconds, inode."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - as `unchanged` has it
+    except OSError:
+        return ()
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def marks_of(caches: Iterable[str], environments: Iterable[str]) -> dict[str, Any]:
+    """What tells by stats alone that a cache has lost something, whatever its format.
+
+    The inodes of the folders in it, and how many names a file of each package has: where
+    environments share files with a cache, one that is removed there has a name less.
+    """
+    folders: dict[str, int] = {}
+    for cache in caches:
+        folders |= {entry.path: entry.inode() for entry in _folders_in(cache)}
+    links = {}
+    for path in environments:
+        for file in sorted(Path(path).glob("gpuenv-site/*.dist-info/METADATA")):
+            count = file.stat().st_nlink
+            if count > 1:
+                links[str(file)] = count
+    return {"folders": folders, "links": links}
+
+
+def _folders_in(cache: str) -> list[os.DirEntry[str]]:
+    """The folders of a cache that stay; uv has others for a moment."""
+    try:
+        with os.scandir(cache) as entries:
+            return [e for e in entries if e.is_dir() and not e.name.startswith(".")]
+    except OSError:
+        return []
+
+
+def caches_are_sound(last: Mapping[str, Any] | None) -> bool:
+    """Whether caches are as full as they were; one stat a folder, and one a package."""
+    marks = (last or {}).get("caches")
+    if marks is None:
+        return False
+    try:
+        return all(os.stat(path).st_ino == inode for path, inode in marks["folders"].items()) and (  # noqa: PTH116
+            all(os.stat(path).st_nlink >= count for path, count in marks["links"].items())  # noqa: PTH116
+        )
+    except OSError:
+        return False

@@ -1,0 +1,144 @@
+"""Try the toggles of a project's clients with the network cut off."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from provisioner.adapters import environment
+from provisioner.adapters.uv import SCRUBBED, Turned, Uv
+from provisioner.core.proofs import Proof
+from provisioner.core.requirements import lock_name
+from provisioner.errors import GpuenvError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from provisioner.adapters.store import Store
+    from provisioner.workflow.job import Job
+    from provisioner.workflow.locks import Locked
+    from provisioner.workflow.workshop import Workshop
+
+_PIP: Final = (26, 1)
+"""The first version of pip that installs a PEP 751 lock (its news)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Program:
+    """A uv, and what it says that it is."""
+
+    path: Path
+    version: str
+
+    def proof(self, toggles: Iterable[Locked]) -> Proof:
+        """A proof of it that nothing has come of yet."""
+        names = tuple(locked.profile.name for locked in toggles)
+        return Proof(client="uv", version=self.version, program=str(self.path), toggles=names)
+
+
+def round_trip(locks: tuple[Locked, ...]) -> tuple[Locked, ...]:
+    """Every profile, and back to the first."""
+    return (*locks, locks[0]) if len(locks) > 1 else locks
+
+
+def prove_uv(job: Job, workshop: Workshop, program: Program, locks: tuple[Locked, ...]) -> Proof:
+    """Let a uv go through all profiles as its user would, and get nothing."""
+    toggles = round_trip(locks)
+    proof = program.proof(toggles)
+    with scratch(workshop.store) as folder, workshop.cut_off() as apart:
+        # Links to the cache: quick, and without room, on whatever file systems both lie.
+        uv = replace(apart, variables={**apart.variables, "UV_LINK_MODE": "symlink"}).uv(
+            program.path
+        )
+        try:
+            sync_each(job, uv, toggles, folder, as_users=True)
+        except GpuenvError as error:
+            return replace(proof, ok=False, why=_words(error), wanted=tuple(apart.origin.asked))
+        return replace(proof, ok=True, wanted=tuple(apart.origin.asked))
+
+
+def sync_each(
+    job: Job, uv: Uv, locks: Iterable[Locked], folder: Path, *, as_users: bool = False
+) -> None:
+    """Bring one environment from profile to profile.
+
+    Raises:
+        GpuenvError: uv fails.
+    """
+    python = Path(job.interpreter.path or "")
+    manifest = job.place.manifest
+    editable = job.place.folder if manifest is not None and manifest.is_package else None
+    for locked in locks:
+        one = locked.candidate
+        if locked.by_uv:
+            turned = Turned(one.extras, one.groups, one.without)
+            uv.sync_project(turned, folder, python, as_users=as_users)
+        else:
+            uv.sync_lock(locked.path, folder, python, editable=None if as_users else editable)
+
+
+def prove_others(job: Job, workshop: Workshop, locks: tuple[Locked, ...]) -> tuple[Proof, ...]:
+    """Let pip do the same, where it can, and say why of what is not tried."""
+    proofs = [_prove_pip(job, workshop, locks)]
+    if (job.place.folder / "poetry.lock").exists():
+        why = "it takes its files from `gpuenv serve`, which is no part of `prepare`"
+        proofs.append(Proof(client="poetry", why=why))
+    return tuple(proofs)
+
+
+def _prove_pip(job: Job, workshop: Workshop, locks: tuple[Locked, ...]) -> Proof:
+    from provisioner.adapters.pip_program import find_pip, install_lock, pip_version
+
+    variables = {k: v for k, v in job.world.variables.items() if k not in SCRUBBED}
+    pip = find_pip(Path(job.interpreter.path or ""), variables)
+    version = pip_version(pip, variables) if pip else None
+    if pip is None or version is None:
+        return Proof(client="pip", why="neither the project's Python nor PATH has one")
+    toggles = round_trip(locks)
+    proof = Proof(
+        client="pip",
+        version=version,
+        program=pip[0] if len(pip) == 1 else " ".join(pip),
+        toggles=tuple(locked.profile.name for locked in toggles),
+    )
+    if not _is_at_least(version, _PIP):
+        wants = ".".join(map(str, _PIP))
+        why = f"a pip before {wants} cannot install a lock; `gpuenv env --pip` serves it"
+        return replace(proof, toggles=(), why=why)
+    paths = [job.place.folder / ".gpuenv" / lock_name(name) for name in proof.toggles]
+    if lacks := [path.name for path in paths if not path.exists()]:
+        return replace(proof, toggles=(), why=f"there is no `.gpuenv/{lacks[0]}`")
+    with scratch(workshop.store) as folder, workshop.cut_off() as apart:
+        own = {k: v for k, v in apart.variables.items() if k not in SCRUBBED}
+        try:
+            workshop.offline.make_environment(folder, Path(job.interpreter.path or ""))
+            for path in paths:
+                install_lock(pip, path, folder, own)
+        except GpuenvError as error:
+            return replace(proof, ok=False, why=_words(error), wanted=tuple(apart.origin.asked))
+        return replace(proof, ok=True, wanted=tuple(apart.origin.asked))
+
+
+def _is_at_least(version: str, least: tuple[int, ...]) -> bool:
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(version).release >= least
+    except InvalidVersion:
+        return False
+
+
+@contextmanager
+def scratch(store: Store) -> Iterator[Path]:
+    """A path for an environment that goes afterwards; nothing else ever uses it."""
+    folder = store.new_environment("proof")
+    try:
+        yield folder
+    finally:
+        environment.discard(folder)
+
+
+def _words(error: GpuenvError) -> str:
+    return ": ".join((error.message, *error.causes))

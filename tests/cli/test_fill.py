@@ -1,0 +1,298 @@
+"""After `prepare`, the user's own uv toggles without a network: filled, refilled, and proved."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.conftest import Locker, Prepared
+from tests.cli.machine import GPUENV, Machine
+from tests.cli.projects import TARGET, Project, publish_packages
+from tests.cli.test_projects import BUILD_SYSTEM, write_member, write_module
+from tests.simulators.environment import uv_binary
+from tests.simulators.index import IndexSimulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROFILES = {"cu13": ("--extra", "cu13"), "cu12": ("--extra", "cu12"), "cpu": ()}
+
+
+def toggle(
+    machine: Machine, folder: Path, *words: str, profiles: tuple[str, ...] = tuple(PROFILES)
+) -> None:
+    """Let uv go through profiles in a scratch environment, without any network."""
+    for profile in profiles:
+        done = machine.uv(
+            folder,
+            *("sync", *words, *PROFILES[profile]),
+            given={"UV_PROJECT_ENVIRONMENT": str(machine.root / "scratch")},
+            network=False,
+        )
+        assert done.code == 0, (profile, words, done.err)
+
+
+def uv_script(path: Path, *lines: str) -> Path:
+    """A uv of another kind: the real one, given something before."""
+    path.write_text("\n".join(("#!/bin/sh", *lines, f'exec "{uv_binary()}" "$@"\n')))
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture(scope="module")
+def built(
+    tmp_path_factory: pytest.TempPathFactory, index_server: IndexSimulator, locker: Locker
+) -> Prepared:
+    """A prepared project that is itself built, as are a local path and what its extras need."""
+    root = tmp_path_factory.mktemp("built")
+    machine = Machine(root / "machine")
+    project = Project(
+        dependencies=("common", "local", "member"),
+        more=f"""{BUILD_SYSTEM}
+[tool.uv.workspace]
+members = ["packages/*"]
+
+[tool.uv.sources]
+local = {{ path = "lib/local" }}
+member = {{ workspace = true }}
+""",
+    )
+    folder = project.write(root / "app", index_server.index_url)
+    write_module(folder, "app", "VALUE = 1\n")
+    write_member(folder / "lib" / "local", "local")
+    write_member(folder / "packages" / "member", "member")
+    locker.lock(folder)
+    before = (folder / "uv.lock").read_bytes()
+    index_server.reset_log()
+    done = machine.gpuenv(folder, "prepare", "--json", "--target", TARGET)
+    assert done.code == 0, done.err
+    assert (folder / "uv.lock").read_bytes() == before
+    return Prepared(machine, folder, done, tuple(index_server.requests), ())
+
+
+def test_prepare_proves_that_uv_toggles_with_the_network_cut_off(built: Prepared) -> None:
+    (proof,) = built.done.data["proof"]
+    assert (proof["client"], proof["ok"], proof["requests"], proof["bytes"]) == ("uv", True, 0, 0)
+    assert proof["toggles"] == ["cu13", "cu12", "cpu", "cu13"]
+    assert proof["program"] == str(built.machine.root / "bin" / "uv")
+    assert not [name for name in built.machine.environments() if name.startswith("proof")]
+
+
+def test_uv_toggles_without_a_network_whatever_was_touched(
+    built: Prepared, index: IndexSimulator
+) -> None:
+    toggle(built.machine, built.folder)
+    toggle(built.machine, built.folder, "--offline", "--reinstall")
+    for path in built.folder.rglob("pyproject.toml"):
+        os.utime(path)
+    toggle(built.machine, built.folder, "--offline")
+    with (built.folder / "pyproject.toml").open("a", encoding="utf-8") as file:
+        file.write("# a comment\n")
+    toggle(built.machine, built.folder, "--offline", "--reinstall", profiles=("cpu", "cu12"))
+    assert index.requests == []
+
+
+def test_a_cleaned_cache_is_given_back_with_nothing_from_upstream(
+    built: Prepared, index: IndexSimulator
+) -> None:
+    assert built.gpuenv("prepare").code == 0
+    quick = built.gpuenv("prepare", "--json")
+    assert (quick.data["nothing_to_do"], quick.data["proof"]) == (True, [])
+    assert built.uv("cache", "clean").code == 0
+    index.reset_log()
+
+    again = built.gpuenv("prepare", "--json")
+
+    assert again.data["fetched"] == {"files": 0, "bytes": 0}
+    assert again.data["environment"] == quick.data["environment"]
+    assert [proof["ok"] for proof in again.data["proof"]] == [True]
+    assert index.requests == []
+    assert built.gpuenv("prepare", "--json").data["nothing_to_do"] is True
+    toggle(built.machine, built.folder, "--offline", "--reinstall")
+
+
+def test_what_a_cache_has_lost_of_one_package_is_noticed(
+    machine: Machine, app: Path, index: IndexSimulator
+) -> None:
+    assert machine.gpuenv(app, "prepare", "--no-proof", "--target", TARGET).code == 0
+    assert machine.uv(app, "cache", "clean", "lean-cu12").code == 0
+    index.reset_log()
+
+    again = machine.gpuenv(app, "prepare")
+
+    assert again.code == 0, again.err
+    assert "with the network cut off: 0 bytes" in again.out
+    toggle(machine, app, "--offline")
+    assert index.requests == []
+
+
+def test_a_further_uv_is_filled_remembered_and_named_by_doctor(
+    machine: Machine, app: Path, index: IndexSimulator, tmp_path: Path
+) -> None:
+    own = uv_script(tmp_path / "uv-own", f'export UV_CACHE_DIR="{tmp_path / "own-cache"}"')
+    assert machine.gpuenv(app, "prepare", "--target", TARGET).code == 0
+    index.reset_log()
+
+    done = machine.gpuenv(app, "prepare", "--uv", own, "--json")
+
+    assert [proof["program"] for proof in done.data["proof"]] == [str(own)]
+    assert done.data["proof"][0]["ok"] is True
+    assert done.data["fetched"] == {"files": 0, "bytes": 0}
+    assert index.requests == []
+    assert machine.gpuenv(app, "prepare", "--json").data["nothing_to_do"] is True
+    shutil.rmtree(tmp_path / "own-cache")
+    checks = {
+        c["message"]: c["state"] for c in machine.gpuenv(app, "doctor", "--json").data["checks"]
+    }
+    assert checks["a cache of uv has lost some of what it was filled with"] == "warning"
+    again = machine.gpuenv(app, "prepare", "--json")
+    assert str(own) in {proof["program"] for proof in again.data["proof"]}
+    said = machine.gpuenv(app, "doctor").out
+    for program in (own, machine.root / "bin" / "uv"):
+        assert f"(`{program}`) is filled for `cu13`, `cu12`, `cpu`" in said
+
+
+def test_a_uv_on_path_that_is_not_filled_is_told(first_prepare: Prepared, tmp_path: Path) -> None:
+    other = uv_script(tmp_path / "uv")
+    path = os.pathsep.join([str(tmp_path), first_prepare.machine.variables()["PATH"]])
+    found = first_prepare.gpuenv("doctor", "--json", given={"PATH": path}).data["checks"]
+    message = f"the cache of `{other}`, the first on PATH, is not filled"
+    (told,) = [check for check in found if check["message"] == message]
+    assert (told["state"], told["code"]) == ("warning", "uv-not-filled")
+    assert "gpuenv prepare" in told["hint"]
+
+
+@pytest.mark.parametrize("name", ["missing", "true"])
+def test_what_is_no_uv_is_2_before_anything_is_fetched(
+    name: str, machine: Machine, app: Path, index: IndexSimulator, tmp_path: Path
+) -> None:
+    path = Path(shutil.which("true") or "/bin/true") if name == "true" else tmp_path / name
+    done = machine.gpuenv(app, "prepare", "--uv", path, "--target", TARGET)
+    assert done.code == 2
+    assert done.message.error == "`--uv` names what is no uv"
+    assert str(path) in done.message.causes[0]
+    assert index.requests == []
+
+
+def test_a_uv_that_cannot_toggle_is_a_warning_and_with_proof_an_error(
+    warm: Machine, app: Path, tmp_path: Path
+) -> None:
+    forgetful = uv_script(tmp_path / "uv-forgetful", "export UV_NO_CACHE=1")
+    words = ("prepare", "--only", "--target", TARGET, "--uv", forgetful)
+
+    warned = warm.gpuenv(app, *words)
+    refused = warm.gpuenv(app, *words, "--proof", "--json")
+
+    assert warned.code == 0, warned.err
+    (line,) = [line for line in warned.out.splitlines() if line.startswith("warning: uv ")]
+    assert "it asked for `http" in line
+    assert refused.code == 1
+    assert refused.envelope["errors"][0]["code"] == "proof-failed"
+    proofs = {proof["program"]: proof for proof in refused.envelope["data"]["proof"]}
+    assert proofs[str(forgetful)]["ok"] is False
+    assert proofs[str(forgetful)]["wanted"]
+    assert proofs[str(warm.root / "bin" / "uv")]["ok"] is True
+    assert (app / ".venv").is_symlink()
+
+
+def test_proof_tells_of_each_client_what_was_not_tried(warm: Machine, app: Path) -> None:
+    assert warm.gpuenv(app, "prepare", "--only", "--no-proof", "--target", TARGET).code == 0
+    (app / "poetry.lock").touch()
+    done = warm.gpuenv(app, "prepare", "--only", "--proof", "--json", network=False)
+    proofs = {proof["client"]: proof for proof in done.data["proof"]}
+    assert set(proofs) == {"uv", "pip", "poetry"}
+    assert proofs["uv"]["ok"] is True
+    assert proofs["poetry"]["ok"] is None
+    assert "gpuenv serve" in proofs["poetry"]["why"]
+
+
+def test_another_cache_and_a_replaced_uv_are_filled_too(
+    warm: Machine, app: Path, index: IndexSimulator, tmp_path: Path
+) -> None:
+    words = ("prepare", "--only", "--json")
+    assert warm.gpuenv(app, *words, "--target", TARGET).code == 0
+    index.reset_log()
+    other = {"UV_CACHE_DIR": str(tmp_path / "other")}
+    moved = warm.gpuenv(app, *words, given=other)
+    assert [proof["ok"] for proof in moved.data["proof"]] == [True]
+    replaced = uv_script(tmp_path / "uv", f'export UV_CACHE_DIR="{tmp_path / "third"}"')
+    path = os.pathsep.join([str(tmp_path), warm.variables()["PATH"]])
+    again = warm.gpuenv(app, *words, given={**other, "PATH": path})
+    assert [proof["program"] for proof in again.data["proof"]] == [str(replaced)]
+    assert again.data["proof"][0]["ok"] is True
+    assert index.requests == []
+
+
+def test_a_cache_that_settings_name_is_filled(
+    machine: Machine, tmp_path: Path, index: IndexSimulator, locker: Locker
+) -> None:
+    app = Project(lines=("cu13",)).write(tmp_path / "app", index.index_url)
+    locker.lock(app)
+    cache = tmp_path / "cache-of-settings"
+    settings = Path(machine.variables()["XDG_CONFIG_HOME"]) / "uv" / "uv.toml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(f'cache-dir = "{cache}"\noffline = true\n', encoding="utf-8")
+    unset = ("env", "-u", "UV_CACHE_DIR")
+    done = machine.run(app, *unset, *GPUENV, "prepare", "--target", TARGET, "--json")
+    assert [proof["ok"] for proof in done.data["proof"]] == [True]
+    index.reset_log()
+    uv = machine.root / "bin" / "uv"
+    scratch = {"UV_PROJECT_ENVIRONMENT": str(tmp_path / "scratch")}
+    synced = machine.run(app, *unset, uv, "sync", "--extra", "cu13", given=scratch)
+    assert synced.code == 0, synced.err
+    assert index.requests == []
+
+
+def test_where_uv_is_set_to_keep_nothing_its_cache_is_filled_and_that_is_said(
+    warm: Machine, tmp_path: Path, index: IndexSimulator, locker: Locker
+) -> None:
+    app = Project(lines=("cu13",)).write(tmp_path / "app", index.index_url)
+    text = (app / "pyproject.toml").read_text(encoding="utf-8")
+    (app / "pyproject.toml").write_text(
+        text.replace("[[tool.uv.index]]", "[tool.uv]\nno-cache = true\n\n[[tool.uv.index]]"),
+        encoding="utf-8",
+    )
+    locker.lock(app)
+    done = warm.gpuenv(app, "prepare", "--target", TARGET)
+    assert done.code == 0, done.err
+    assert "uv is set to use no cache (`no-cache`)" in done.out
+    assert "with the network cut off: 0 bytes" in done.out
+
+
+def test_with_exclude_newer_uv_toggles_without_a_network(machine: Machine, tmp_path: Path) -> None:
+    with IndexSimulator("pypi") as index:
+        packages = tmp_path / "packages"
+        packages.mkdir()
+        publish_packages(index, packages)
+        app = Project(lines=("cu13",)).write(tmp_path / "app", index.index_url)
+        text = (app / "pyproject.toml").read_text(encoding="utf-8")
+        newer = '[tool.uv]\nexclude-newer = "2025-01-01T00:00:00Z"\n\n[[tool.uv.index]]'
+        text = text.replace("[[tool.uv.index]]", newer)
+        (app / "pyproject.toml").write_text(text, encoding="utf-8")
+        done = machine.gpuenv(app, "prepare", "--target", TARGET, "--json")
+        assert [proof["ok"] for proof in done.data["proof"]] == [True]
+        assert "exclude-newer" in (app / "uv.lock").read_text(encoding="utf-8")
+        index.reset_log()
+        toggle(machine, app, "--offline", "--reinstall", profiles=("cu13", "cpu"))
+        assert index.requests == []
+
+
+def test_requirements_without_a_project_are_proved_too(
+    machine: Machine, index: IndexSimulator, new_project: Callable[[Project], Path]
+) -> None:
+    app = new_project(Project(name="plain", uv=False, lines=("cu13",)))
+    given = {"UV_DEFAULT_INDEX": index.index_url}
+    words = ("prepare", "--target", TARGET, "--json")
+    done = machine.gpuenv(app, *words, given=given)
+    assert [(p["ok"], p["toggles"]) for p in done.data["proof"]] == [
+        (True, ["cu13", "cpu", "cu13"])
+    ]
+    assert machine.uv(app, "cache", "clean").code == 0
+    index.reset_log()
+    again = machine.gpuenv(app, "prepare", "--json", given=given)
+    assert [proof["ok"] for proof in again.data["proof"]] == [True]
+    assert index.requests == []
