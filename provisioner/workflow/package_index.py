@@ -104,6 +104,11 @@ class Listing:
         releases = {found[1] for file in self._served if (found := release_of(file.name))}
         return _Page(json_page(self.project, self._served, sorted(releases)))
 
+    def written(self, kind: str) -> _Page | None:
+        """A page of a content type, if it was written already."""
+        page = self.__dict__.get("json" if kind == JSON_PAGE else "html")
+        return page if isinstance(page, _Page) else None
+
     @property
     def weight(self) -> int:
         """About how many bytes it takes."""
@@ -171,6 +176,16 @@ class PackageIndex:
                 self._tell(error)
                 reply = _text(_FAILED, _words(error))
             yield reply
+
+    def quick(self, request: Request) -> BodyAnswer | None:
+        """The page of a project that is in memory, written and fresh."""
+        place = served.place_of(request.url)
+        known = self._memory.get(place.name) if isinstance(place, served.Project) else None
+        if known is None or known.listing is None or known.until <= self._clock():
+            return None
+        kind = page_type(request.headers.get("accept"))
+        page = known.listing.written(kind) if kind else None
+        return page.answer(request, kind) if page and kind else None
 
     @contextmanager
     def _reply(self, request: Request) -> Iterator[Reply]:

@@ -93,7 +93,7 @@ def serve(
             open_pull(world, store, folder, indexes, offline=options.offline)
         )
         index = PackageIndex(pull, routes, world.progress.note)
-        application = Application(index, access, _failed(world), told)
+        application = Application(index, access, _failed(world), told, index.quick)
         stack.callback(application.close)
         stack.callback(pull.close)
         url = f"{listener.origin}/simple/"
