@@ -15,10 +15,12 @@ from provisioner.core.pages import (
     is_file,
     is_routed,
     lifetime,
+    listed_files,
     named_files,
 )
 from provisioner.core.plan import LockedFile
 from provisioner.core.profile import Index
+from provisioner.core.simple_index import ListedFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -276,3 +278,46 @@ def test_a_package_whose_name_ends_like_metadata_is_bound_like_any_other(url: st
 )
 def test_metadata_of_a_file_is_bound_to_no_index(url: str) -> None:
     assert is_routed(url, [NVIDIA, TORCH])
+
+
+# All that a page lists
+
+
+def test_what_a_json_page_says_of_a_file_is_read() -> None:
+    item = {
+        "url": f"x-1.whl#sha256={HASH}",
+        "hashes": {"sha256": HASH},
+        "size": 7,
+        "upload-time": "2024-01-01T00:00:00Z",
+        "requires-python": ">=3.9",
+        "yanked": "broken",
+        "core-metadata": {"sha256": "cd" * 32},
+    }
+    bad: list[object] = [1, {"url": "y.whl"}, {"url": "http://[", "hashes": {}}]
+    (file,) = listed_files(json.dumps({"files": [*bad, item]}).encode(), JSON, PAGE)
+    assert file == ListedFile(
+        name="x-1.whl",
+        url=f"{PAGE}x-1.whl",
+        digest=Digest(HASH),
+        size=7,
+        uploaded="2024-01-01T00:00:00Z",
+        requires_python=">=3.9",
+        yanked="broken",
+        metadata=Digest("cd" * 32),
+    )
+
+
+def test_what_an_html_page_says_of_a_file_is_read() -> None:
+    body = (
+        f'<a href="x-1.whl#sha256={HASH}" data-requires-python="&gt;=3.9" data-yanked'
+        f' data-dist-info-metadata="sha256={"cd" * 32}">x</a><a href="y-1.whl">y</a>'
+    )
+    one, two = listed_files(body.encode(), HTML, PAGE)
+    assert (one.requires_python, one.yanked, one.metadata) == (">=3.9", "", Digest("cd" * 32))
+    assert (two.name, two.digest, two.yanked, two.metadata) == ("y-1.whl", None, None, None)
+
+
+def test_of_metadata_without_a_hash_nothing_is_known() -> None:
+    listed: list[object] = [{"url": "x.whl", "hashes": {}, "core-metadata": True, "yanked": False}]
+    (file,) = listed_files(json.dumps({"files": listed}).encode(), JSON, PAGE)
+    assert (file.metadata, file.yanked, file.size) == (None, None, None)
