@@ -11,6 +11,7 @@ import base64
 import hmac
 import http.server
 import os
+import re
 import secrets
 import socket
 import socketserver
@@ -57,6 +58,7 @@ _BLOCK_BYTES: Final = 1 << 18
 _USER: Final = "gpuenv"
 # How long leaving the context may take.
 _POLL_SECONDS: Final = 0.02
+_AUTHORITY: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
 
 class CutOff:
@@ -170,6 +172,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     """One connection of a client."""
 
     protocol_version = "HTTP/1.1"
+    # What cannot be read gets an answer with a status too, which HTTP/0.9 has not.
+    default_request_version = "HTTP/1.1"
     server: _Server
     server_version = f"gpuenv/{__version__}"
     timeout = 3600
@@ -185,6 +189,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not self._allowed():
             return
         authority = self.path
+        if not _AUTHORITY.fullmatch(authority):
+            self._body(BodyAnswer(status=400, headers={}, body=b"no host and port\n"))
+            return
         host = authority.rpartition(":")[0].strip("[]")
         self.send_response_only(200, "Connection established")
         self.end_headers()
@@ -193,7 +200,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.connection = self.server.authority.context(host).wrap_socket(
                 self.connection, server_side=True
             )
-        except (OSError, ssl.SSLError):
+        except (OSError, ValueError):
             self.close_connection = True
             return
         self.rfile = self.connection.makefile("rb", -1)
@@ -205,9 +212,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Answer from the origin."""
         if self._inside is None and not self._allowed():
             return
-        if self._inside is not None:
+        if self._inside is not None and self.path.startswith("/"):
             url = f"https://{self._inside}{self.path}"
-        elif self.path.startswith("http://"):
+        elif self._inside is None and self.path.startswith("http://"):
             url = self.path
         else:
             self._body(BodyAnswer(status=400, headers={}, body=b"this is a proxy\n"))
@@ -293,7 +300,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _body(self, answer: BodyAnswer) -> None:
         self._head(answer.status, {**answer.headers, "Content-Length": str(len(answer.body))})
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(answer.body)
             self.wfile.flush()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.errors import GpuenvError, UsageError
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from provisioner.core.project import Manifest
+
+
+_MOST_FOLDERS: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +104,39 @@ def uv_tables(place: Place) -> tuple[Mapping[str, Any], ...]:
     """`[tool.uv]` of a project, and then of the root of its workspace."""
     folders = dict.fromkeys((place.folder, place.home)) if place.manifest else {}
     return tuple(_read(folder).get("tool", {}).get("uv", {}) for folder in folders)
+
+
+def manifests_around(place: Place) -> tuple[Mapping[str, Any], ...]:
+    """The `pyproject.toml` of a project, its workspace, its members and all local sources.
+
+    Each of them may name indexes and URLs of its own. What cannot be read names none.
+    """
+    found: dict[Path, Mapping[str, Any]] = {}
+    todo = [place.folder, place.home]
+    while todo and len(found) < _MOST_FOLDERS:
+        folder = Path(os.path.normpath(todo.pop(0)))
+        if folder in found:
+            continue
+        try:
+            data = _read(folder)
+        except (OSError, GpuenvError):
+            continue
+        found[folder] = data
+        uv = _dict(_dict(data, "tool"), "uv")
+        members = _dict(uv, "workspace").get("members")
+        for pattern in members if isinstance(members, list) else ():
+            with suppress(ValueError, NotImplementedError):
+                todo += folder.glob(str(pattern))
+        for value in _dict(uv, "sources").values():
+            for source in value if isinstance(value, list) else [value]:
+                path = source.get("path") if isinstance(source, dict) else None
+                todo += [folder / path] if isinstance(path, str) else []
+    return tuple(found.values())
+
+
+def _dict(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = data.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _read(folder: Path) -> dict[str, Any]:

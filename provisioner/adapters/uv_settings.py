@@ -49,6 +49,8 @@ _REDIRECTING: Final = frozenset(
     }
 )
 """What `[pip]` may say that would send packages elsewhere, or other packages."""
+_PYTORCH: Final = "https://download.pytorch.org/whl"
+"""What `torch-backend` stands for (uv's documentation, "Using uv with PyTorch")."""
 _PATHS: Final = ("cache-dir", "index-url", "extra-index-url", "find-links")
 
 
@@ -211,6 +213,20 @@ def search_order(variables: Mapping[str, str], home: Path, folder: Path) -> tupl
         if isinstance(url := settings.get("index-url"), str):
             default.append(url)
     return tuple(dict.fromkeys((*first, *default[:1])))
+
+
+def more_places(variables: Mapping[str, str], home: Path, folder: Path) -> tuple[str, ...]:
+    """Where uv looks for packages beside its indexes: find-links, and `[pip]`'s own."""
+    found: list[object] = [*variables.get("UV_FIND_LINKS", "").replace(",", " ").split()]
+    for settings in _all_settings(variables, home, folder):
+        pip = settings.get("pip")
+        for table in (settings, pip if isinstance(pip, dict) else {}):
+            found += _list(table, "find-links")
+        if isinstance(pip, dict):
+            found += [pip.get("index-url"), *_list(pip, "extra-index-url")]
+            found += [_PYTORCH] if pip.get("torch-backend") else []
+    found += [_PYTORCH] if variables.get("UV_TORCH_BACKEND") else []
+    return tuple(dict.fromkeys(url for url in found if isinstance(url, str)))
 
 
 def index_policies(variables: Mapping[str, str], home: Path, folder: Path) -> tuple[Index, ...]:

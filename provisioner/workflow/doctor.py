@@ -28,6 +28,7 @@ from provisioner.errors import (
     SelectionError,
     SpaceError,
 )
+from provisioner.workflow.admitting import PUBLIC_INDEX
 from provisioner.workflow.choose import judge_profiles
 from provisioner.workflow.detect import counts, detect
 from provisioner.workflow.filling import Filled
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
 
 State = Literal["ok", "warning", "failed"]
 
-PUBLIC_INDEX: Final = "https://pypi.org/simple/"
 _CONNECT_SECONDS: Final = 5.0
 _ASKED_AT_ONCE: Final = 8
 _SERVER_ERRORS: Final = 500

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -14,16 +14,26 @@ from provisioner.adapters.gateway import (
     BodyAnswer,
     FileAnswer,
     RelayAnswer,
+    Request,
 )
 from provisioner.adapters.http import RETRY_STATUS
 from provisioner.adapters.store import StoredPage
+from provisioner.core.admission import is_clean
 from provisioner.core.answers import strong_tag
+from provisioner.core.file_names import package_of
 from provisioner.core.index_policy import SHIPPED, policy_for, subject_of
-from provisioner.core.pages import PAGE_BYTES, is_file, is_routed, named_files
+from provisioner.core.pages import (
+    JSON_PAGE,
+    PAGE_BYTES,
+    is_file,
+    is_routed,
+    listed_files,
+    named_files,
+)
 from provisioner.core.sizes import size_text
 from provisioner.core.sources import LockedReleases
 from provisioner.core.urls import file_name, without_secrets
-from provisioner.errors import GpuenvError, NetworkError, SpaceError
+from provisioner.errors import GpuenvError, NetworkError, PolicyError, SpaceError
 from provisioner.workflow.deliveries import Deliveries
 from provisioner.workflow.fetch import Fetcher
 from provisioner.workflow.ledger import Ledger
@@ -42,9 +52,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.adapters._arrival import Arrival
-    from provisioner.adapters.gateway import Reply, Request
+    from provisioner.adapters.gateway import Reply
     from provisioner.adapters.http import Http
     from provisioner.adapters.store import Store
+    from provisioner.core.admission import Admission
     from provisioner.core.digest import Digest
     from provisioner.core.index_policy import Policy
     from provisioner.core.plan import FetchPlan, LockedFile
@@ -59,6 +70,7 @@ _OK: Final = 200
 _MOVED: Final = 302
 _SERVER_ERROR: Final = 500
 _NOT_MODIFIED: Final = 304
+_FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
 # Neither retried nor taken for "no such package" by a client.
 _FAILED: Final = 424
@@ -66,6 +78,7 @@ _ONLINE: Final = (
     "run `gpuenv prepare` once with a network, or `gpuenv store import` with a bundle from a "
     "machine that has one"
 )
+_PAGES: Final = f"{JSON_PAGE}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 # What is connecting does not see that it has to stop.
 _END_SECONDS: Final = 5.0
 
@@ -113,6 +126,9 @@ class Pull:
         self._tools: list[LockedFile] = []
         self.on_build_tools: Callable[[tuple[LockedFile, ...]], None] = lambda _: None
         self._failures: dict[str, GpuenvError] = {}
+        self._admission: Admission | None = None
+        self._refused: dict[str, None] = {}
+        self._sources: dict[str, None] = {}
         self._fetcher = Fetcher(store, http, progress, self._stopped, check)
         self._deliveries = Deliveries(self._bring)
 
@@ -122,6 +138,33 @@ class Pull:
             self._known[file.key] = file
             self._locked.add(file.digest)
             self._releases.add(file)
+            if file.index:
+                self.admit([file.index])
+
+    def restrict(self, admission: Admission) -> None:
+        """Answer for these indexes, what they name and what locks name, and for nothing else."""
+        self._admission = admission
+
+    def admit(self, indexes: Iterable[str]) -> None:
+        """Answer for further indexes, where only some are answered for."""
+        if self._admission is not None:
+            with self._counting:
+                self._admission = self._admission.with_places(indexes)
+
+    def refusal(self, more: tuple[str, ...] = ()) -> PolicyError | None:
+        """What clients asked for that no index names, if they did; `more` are further causes."""
+        with self._counting:
+            urls, sources = tuple(self._refused), tuple(self._sources)
+        if not urls:
+            return None
+        built = (f"built were {', '.join(f'`{name}`' for name in sources)}",) if sources else ()
+        return PolicyError(
+            "a build asked for what is no package of an index in use",
+            causes=(*(f"`{url}` was refused" for url in urls), *built, *more),
+            hint="name its index in `[[tool.uv.index]]`, or the file itself as a dependency; "
+            "what a build downloads otherwise, nobody can verify or keep",
+            code="not-admitted",
+        )
 
     def index_of(self, url: str) -> str | None:
         """The index whose page has named the file at a URL (without secrets), if one has."""
@@ -325,10 +368,17 @@ class Pull:
     def forget_failures(self) -> None:
         """Begin anew."""
         self._failures.clear()
+        self._refused.clear()
+        self._sources.clear()
 
     @contextmanager
     def _reply(self, request: Request) -> Iterator[Reply]:
         key = without_secrets(request.url)
+        if not self._is_admitted(request, key):
+            with self._counting:
+                self._refused[key] = None
+            yield BodyAnswer(status=_FORBIDDEN, headers={}, body=b"no package of an index in use\n")
+            return
         file = self._known.get(key)
         if is_file(key):
             self._releases.refuse_other(key, file)
@@ -345,6 +395,46 @@ class Pull:
         else:
             with self._page(request, key) as reply:
                 yield reply
+
+    def _is_admitted(self, request: Request, key: str) -> bool:
+        """Whether a URL is, or lies below, what counts, or an index that counts names it."""
+        admission, base = self._admission, key.removesuffix(".metadata")
+        if admission is None or self.offline or base in self._known:
+            return True
+        if not is_clean(request.url):
+            return False
+        if admission.admits(request.url) or base in admission.urls:
+            return True
+        if not is_file(base):
+            return False
+        if self.resolving and base.startswith("https://"):
+            return True  # A dependency may be a URL.
+        return self._is_linked(base, admission) or self._is_found(base, admission)
+
+    def _is_linked(self, key: str, admission: Admission) -> bool:
+        """Whether a kept page names a file that counts."""
+        package = package_of(file_name(key))
+
+        def is_of_it(url: str) -> bool:
+            return subject_of(url).package == package or url in admission.places
+
+        return any(
+            key == without_secrets(file.url)
+            for page in self.store.pages_of(is_of_it)
+            if admission.admits(page.url)
+            for file in listed_files(page.body, page.headers, page.url)
+        )
+
+    def _is_found(self, key: str, admission: Admission) -> bool:
+        """Whether an index names a file when it is asked: a client may have kept its page."""
+        package = package_of(file_name(key))
+        for place in sorted(admission.places) if package else ():
+            url = f"{place.rstrip('/')}/{package}/"
+            request = Request(method="GET", url=url, headers={"accept": _PAGES})
+            with suppress(GpuenvError), self._page(request, url):
+                if key in self._known or self._is_linked(key, admission):
+                    return True
+        return False
 
     def _holds(self, file: LockedFile | None, key: str) -> bool:
         """Whether the file at a URL is in the store; a page is for `_page` to judge."""
@@ -581,6 +671,9 @@ class Pull:
         for file in named_files(page.body, page.headers, page.url):
             self._known.setdefault(file.key, file)
         if "location" in page.headers:
+            if self._admission is not None:
+                with self._counting:
+                    self._admission = self._admission.with_urls([page.headers["location"]])
             return BodyAnswer(status=_MOVED, headers=page.headers, body=b"")
         headers = {**page.headers, "cache-control": self._policy(page).cache_control}
         age = int(self._age(page))
@@ -602,6 +695,8 @@ class Pull:
             is_new = digest not in self._served
             self._served.add(digest)
             self._watched.add(digest)
+            if file and not file.name.endswith(".whl"):
+                self._sources[file.name] = None
             if file and is_new and digest not in self._locked:
                 self._tools.append(file)
                 self.on_build_tools(tuple(self._tools))

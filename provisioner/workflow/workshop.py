@@ -13,6 +13,7 @@ from provisioner.adapters.http import CONNECT_SECONDS, TRIES, Http
 from provisioner.adapters.uv import Uv, find_uv, is_of_uv
 from provisioner.core.urls import login_in
 from provisioner.errors import GpuenvError, LockError
+from provisioner.workflow.admitting import admission_for
 from provisioner.workflow.pull import Pull
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ def open_workshop(  # noqa: PLR0913 - what uv is given, and what it may reach
     `python` is the interpreter that uv is to use; `indexes` are those whose policies count.
     """
     world.guard()
-    with open_pull(world, store, folder, indexes, offline=offline) as pull:
+    every = tuple(indexes)
+    with open_pull(world, store, folder, every, offline=offline) as pull:
+        pull.restrict(admission_for(world, folder, every))
         yield Workshop(
             world,
             folder,
@@ -144,6 +147,7 @@ class Workshop:
         self._program = find_uv(world.variables)
         self._folder = folder
         self._variables = world.variables
+        self._note = world.progress.note
         self.pull = pull
         self.store = pull.store
 
@@ -208,7 +212,11 @@ class Workshop:
                 # What kept us from answering says more than what uv made of it.
                 if self.pull.failures and is_of_uv(error):
                     raise self.pull.failures[0] from None
+                if (refusal := self.pull.refusal(error.causes)) and is_of_uv(error):
+                    raise refusal from None
                 raise
+            if refusal := self.pull.refusal():
+                self._note("; ".join((f"{refusal.message}, and did without", *refusal.causes)))
 
     @contextmanager
     def _gateway(self, origin: Origin, *, offline: bool) -> Iterator[dict[str, str]]:

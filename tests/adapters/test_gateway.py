@@ -235,6 +235,64 @@ def test_a_request_that_is_for_no_proxy_is_refused(shelf: Shelf, gateway: Gatewa
     assert shelf.asked == []
 
 
+@pytest.mark.parametrize(
+    "authority",
+    [
+        "index.test",
+        "index.test:",
+        ":443",
+        "index.test:https",
+        "user@index.test:443",
+        "index.test/../evil:443",
+        "[::1:443",
+        "https://index.test:443",
+    ],
+)
+def test_a_tunnel_to_what_is_no_host_and_port_is_refused(
+    authority: str, shelf: Shelf, gateway: Gateway
+) -> None:
+    with plain(gateway) as connection:
+        assert ask(connection, authority, authorization(gateway), "CONNECT")[0] == 400
+    assert shelf.asked == []
+
+
+@pytest.mark.parametrize("path", ["@evil.test/demo/", "http://evil.test/demo/", ":8443/demo/"])
+def test_a_request_in_a_tunnel_stays_with_its_host(
+    path: str, shelf: Shelf, gateway: Gateway
+) -> None:
+    with tunnel(gateway, "index.test") as connection:
+        assert ask(connection, path)[0] == 400
+    assert shelf.asked == []
+
+
+MANY_HEADERS = "X-A: 1\r\n" * 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (f"GET http://index.test/{'x' * (1 << 16)} HTTP/1.1\r\n\r\n", 414),
+        (f"GET http://index.test/ HTTP/1.1\r\nX-A: {'x' * (1 << 16)}\r\n\r\n", 431),
+        (f"GET http://index.test/ HTTP/1.1\r\n{MANY_HEADERS}\r\n", 431),
+        ("GET http://index.test/ HTTP/x\r\n\r\n", 400),
+        ("GET\r\n\r\n", 400),
+        ("\x16\x03\x01 client hello\r\n\r\n", 400),
+        ("POST http://index.test/ HTTP/1.1\r\n\r\n", 501),
+    ],
+)
+def test_what_is_no_request_gets_a_clear_answer_and_nobody_else_is_harmed(
+    sent: str, status: int, shelf: Shelf, gateway: Gateway
+) -> None:
+    with socket.create_connection(address(gateway), timeout=SECONDS) as connection:
+        connection.sendall(sent.encode("latin-1"))
+        answer = connection.makefile("rb").readline().decode("latin-1")
+
+    assert answer.startswith(f"HTTP/1.1 {status} ")
+    assert shelf.asked == []
+    shelf.put_file("http://index.test/a.whl", CONTENT)
+    assert get(gateway, "http://index.test/a.whl")[2] == CONTENT
+
+
 def test_the_gateway_listens_on_loopback_alone(gateway: Gateway) -> None:
     assert address(gateway)[0] == "127.0.0.1"
 
@@ -615,6 +673,7 @@ def test_the_folder_holds_the_public_certificate_and_nothing_else(gateway: Gatew
     certificate = Path(gateway.variables["SSL_CERT_FILE"])
 
     assert [path.name for path in certificate.parent.iterdir()] == [certificate.name]
+    assert certificate.parent.stat().st_mode & 0o777 == 0o700
     text = certificate.read_text(encoding="ascii")
     assert text.count("BEGIN CERTIFICATE") == 1
     assert "PRIVATE" not in text
