@@ -16,6 +16,7 @@ from provisioner.errors import IntegrityError
 if TYPE_CHECKING:
     import zipfile
     from pathlib import Path
+    from typing import BinaryIO
 
 UNFIT: Final = "archive-invalid"
 
@@ -23,6 +24,7 @@ _METADATA_BYTES: Final = 8 << 20
 # `PKG-INFO` comes early in most source distributions, and last in those of some tools.
 _MEMBERS: Final = 2000
 _UNPACKED_BYTES: Final = 32 << 20
+_PROJECT_BYTES: Final = 1 << 20
 
 
 def check_archive(path: Path, name: str) -> None:
@@ -53,6 +55,51 @@ def check_archive(path: Path, name: str) -> None:
         )
 
 
+def project_file(source: BinaryIO, name: str) -> bytes | None:
+    """The `pyproject.toml` of a small source distribution, at its top or in its one folder.
+
+    None where there is none, or the archive cannot be read. One that turns out to be large is
+    not read to its end.
+    """
+    import struct
+    import tarfile
+    import zipfile
+    import zlib
+
+    try:
+        if name.endswith(".zip"):
+            with zipfile.ZipFile(source) as archive:
+                found = next((m for m in archive.namelist() if _is_project_file(m)), "")
+                return _read(archive, found, _PROJECT_BYTES)
+        # Nothing but gzip, which cannot make much of little.
+        with tarfile.open(fileobj=source, mode="r|gz") as tar:
+            for member in tar:
+                if member.offset_data + member.size > _PROJECT_BYTES:
+                    return None
+                if member.isfile() and _is_project_file(member.name):
+                    file = tar.extractfile(member)
+                    return file.read() if file else None
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        EOFError,
+        OSError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+    ):
+        return None
+    return None
+
+
+def _is_project_file(member: str) -> bool:
+    """Stubs of `nvidia-stub` lie at the top of their archive, all others in a folder."""
+    parts = member.removeprefix("./").split("/")
+    return parts[-1] == "pyproject.toml" and len(parts) <= 2  # noqa: PLR2004 - folder and file
+
+
 def _of_zip(path: Path, name: str, *, is_wheel: bool) -> tuple[str, ...]:
     import struct
     import zipfile
@@ -81,10 +128,10 @@ def _of_zip(path: Path, name: str, *, is_wheel: bool) -> tuple[str, ...]:
         return (f"it cannot be read as a zip file: {error}",)
 
 
-def _read(archive: zipfile.ZipFile, member: str) -> bytes | None:
+def _read(archive: zipfile.ZipFile, member: str, most: int = _METADATA_BYTES) -> bytes | None:
     try:
         with archive.open(member) as file:
-            return file.read(_METADATA_BYTES)
+            return file.read(most)
     except KeyError:
         return None
 

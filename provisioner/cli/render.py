@@ -202,7 +202,8 @@ def render_profiles(result: ProfilesResult) -> str:
 
 def render_lock(result: LockResult) -> str:
     """`lock`."""
-    return "\n".join(f"{name}: {path}" for name, path in result.locks)
+    lines = [f"{name}: {path}" for name, path in result.locks]
+    return "\n".join([*lines, *_substitutions(result.substitutions)])
 
 
 def render_prepare(result: PrepareResult) -> str:
@@ -211,6 +212,7 @@ def render_prepare(result: PrepareResult) -> str:
     lines = [*_for_target(result.target), f"chose {result.profile}{extras}: {result.why}"]
     lines += _indented("rejected", result.rejected)
     lines += _indented("warning", result.warnings)
+    lines += _substitutions(result.substitutions)
     if result.free_bytes is not None:
         lines += [f"would prepare {', '.join(result.prepared)}"]
         lines += [
@@ -241,6 +243,16 @@ def render_prepare(result: PrepareResult) -> str:
     if result.kept:
         lines.append(f"\nhint: `gpuenv switch {result.profile}` activates the choice")
     return "\n".join(lines)
+
+
+def _substitutions(substitutions: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What stub source distributions stand for."""
+    return [
+        f"  `{one['name']}` {one['version']} stands for `{one['wheel']}` "
+        f"({size_text(one['bytes']) if one['bytes'] is not None else 'size unknown'}) "
+        f"on {one['index']}"
+        for one in substitutions
+    ]
 
 
 def _fetched(result: PrepareResult) -> str:

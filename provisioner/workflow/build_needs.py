@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from provisioner.adapters import environment
 from provisioner.errors import GpuenvError
+from provisioner.workflow.stubs import StubReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +25,7 @@ def learn_builds(
 
     What uv has in its cache it does not ask for, so that where it is not known they are built
     once more, with a cache that is empty. A failure is told, and is no error: the environments
-    are there without it.
+    are there without it. A stub is not built: it takes what it names as its build requirements.
     """
     ledger = workshop.pull.ledger
     unknown = [
@@ -35,10 +36,13 @@ def learn_builds(
     if not unknown or workshop.pull.offline or not workshop.store.is_writable:
         return not unknown
     learned = True
+    stubs = StubReader(world, workshop.pull, keeps=False)
     for file in unknown:
         world.progress.note(f"finding out what it takes to build {file.name}")
         try:
-            ledger.built_with([file.digest], _needs(workshop, python, file))
+            stub = stubs.stub_in(file)
+            source = "\n".join(stub.requires) if stub else f"{file.key}#sha256={file.digest}"
+            ledger.built_with([file.digest], _needs(workshop, python, source, file.digest))
         except GpuenvError as error:
             causes = "; ".join((error.message, *error.causes[-1:]))
             world.progress.note(f"what it takes to build {file.name} is not known: {causes}")
@@ -46,12 +50,11 @@ def learn_builds(
     return learned
 
 
-def _needs(workshop: Workshop, python: str, file: LockedFile) -> frozenset[Digest]:
-    """What uv takes to build a file, in a folder that goes afterwards.
+def _needs(workshop: Workshop, python: str, source: str, own: Digest) -> frozenset[Digest]:
+    """What uv takes for a source but its own bytes, in a folder that goes afterwards.
 
     A backend that is asked for metadata needs what building needs, and compiles nothing.
     """
-    source = f"{file.key}#sha256={file.digest}"
     for only_metadata in (True, False):
         folder = workshop.store.new_environment("build")
         try:
@@ -60,6 +63,6 @@ def _needs(workshop: Workshop, python: str, file: LockedFile) -> frozenset[Diges
                 uv.build_alone(source, Path(python), folder, only_metadata=only_metadata)
         finally:
             environment.discard(folder)
-        if needs := taken - {file.digest}:
+        if needs := taken - {own}:
             return frozenset(needs)
     return frozenset()

@@ -197,13 +197,17 @@ def renew(world: World, workshop: Workshop, prepared: Prepared, *, same: bool) -
     from provisioner.adapters.machine import this_platform
     from provisioner.adapters.uv import Turned
     from provisioner.core.plan import read_lock
+    from provisioner.core.tags import wheel_tags
+    from provisioner.workflow.stubs import StubReader
 
     old = Recipe.from_json(prepared.recipe)
     lock = Path(old.lock)
     turned = Turned(old.extras, old.groups, old.without)
     text = workshop.export(turned, lock) if old.by_uv else lock.read_text(encoding="utf-8")
     interpreter = workshop.offline.describe_python(Path(old.python))
-    contents = read_lock(text, interpreter, this_platform(), str(lock))
+    read = read_lock(text, interpreter, this_platform(), str(lock))
+    tags = wheel_tags(interpreter, this_platform())
+    (contents,) = StubReader(world, workshop.pull, keeps=False).with_wheels([read], tags)
     recipe = replace(
         old,
         lock_hash=environment.file_hash(lock),

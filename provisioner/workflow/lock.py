@@ -9,8 +9,9 @@ from provisioner.adapters.leases import Leases
 from provisioner.adapters.state import StateFolder
 from provisioner.workflow.detect import detect
 from provisioner.workflow.job import again, plan_job
-from provisioner.workflow.locks import make_locks, make_uv_lock
+from provisioner.workflow.locks import make_locks, make_uv_lock, stand_ins, with_wheels
 from provisioner.workflow.place import place_of, store_of
+from provisioner.workflow.stubs import told
 from provisioner.workflow.workshop import open_workshop
 from provisioner.workflow.world import Wishes
 
@@ -20,13 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockResult:
-    """The lock of each profile: names and paths."""
+    """The lock of each profile: names and paths; and what stubs in them stand for."""
 
     locks: tuple[tuple[str, str], ...]
+    substitutions: tuple[dict[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The fields of `lock --json`."""
-        return {"locks": [{"profile": name, "path": path} for name, path in self.locks]}
+        return {
+            "locks": [{"profile": name, "path": path} for name, path in self.locks],
+            "substitutions": list(self.substitutions),
+        }
 
 
 def lock(world: World, options: Options, *, upgrade: bool) -> LockResult:
@@ -54,5 +59,8 @@ def lock(world: World, options: Options, *, upgrade: bool) -> LockResult:
     ):
         if make_uv_lock(job, workshop):
             job = again(job)
-        locks = make_locks(job, workshop)
-    return LockResult(locks=tuple((item.profile.name, str(item.path)) for item in locks))
+        locks = with_wheels(job, workshop, make_locks(job, workshop), keeps=False)
+    return LockResult(
+        locks=tuple((item.profile.name, str(item.path)) for item in locks),
+        substitutions=told(stand_ins(locks)),
+    )

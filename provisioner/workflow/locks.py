@@ -10,17 +10,21 @@ from provisioner.adapters._files import write_whole
 from provisioner.adapters.uv import Question, Turned, Uv, find_uv
 from provisioner.core.plan import LockedSet, read_lock
 from provisioner.core.requirements import Resolution, lock_name, made_from, signed
-from provisioner.core.tags import markers
+from provisioner.core.stubs import without_stubs
+from provisioner.core.tags import markers, wheel_tags
 from provisioner.errors import LockError, ToolError, said
 from provisioner.workflow.lock_indexes import check_indexes, record_indexes
 from provisioner.workflow.place import store_of
+from provisioner.workflow.stubs import StubReader
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from provisioner.adapters.projects import Place
     from provisioner.core.constraints import Constraint
     from provisioner.core.interpreter import Interpreter
+    from provisioner.core.plan import Substitution
     from provisioner.core.profile import Profile
     from provisioner.core.select import Candidate
     from provisioner.workflow.job import Job
@@ -35,7 +39,8 @@ _SEVERAL: Final = 2
 class Locked:
     """A profile's lock: its PEP 751 text, the file that it is from, and what it means.
 
-    `written` is whether this run made the file, or changed it.
+    `written` is whether this run made the file, or changed it, and `replaced` are the stubs
+    that it was resolved with, for which it has wheels.
     """
 
     candidate: Candidate
@@ -44,6 +49,7 @@ class Locked:
     by_uv: bool
     contents: LockedSet
     written: bool = False
+    replaced: tuple[Substitution, ...] = ()
 
     @property
     def profile(self) -> Profile:
@@ -125,6 +131,29 @@ def make_locks(job: Job, workshop: Workshop) -> tuple[Locked, ...]:
     return tuple(_resolved(job, workshop, candidate) for candidate in job.candidates)
 
 
+def with_wheels(
+    job: Job, workshop: Workshop, locks: tuple[Locked, ...], *, keeps: bool
+) -> tuple[Locked, ...]:
+    """The locks with the wheels that their stub source distributions stand for on the target.
+
+    Raises:
+        GpuenvError: as `StubReader.with_wheels`.
+    """
+    tags = wheel_tags(job.interpreter, job.target.host.platform)
+    reader = StubReader(job.world, workshop.pull, keeps=keeps)
+    found = reader.with_wheels([locked.contents for locked in locks], tags)
+    return tuple(
+        replace(locked, contents=contents) for locked, contents in zip(locks, found, strict=True)
+    )
+
+
+def stand_ins(locks: Iterable[Locked]) -> tuple[Substitution, ...]:
+    """What stubs stand for: those that locks name, and those that new ones have wheels for."""
+    return tuple(
+        one for locked in locks for one in (*locked.contents.substitutions, *locked.replaced)
+    )
+
+
 def _conflicts_hint(job: Job) -> str | None:
     """What most likely lacks, where extras of several CUDA lines do not resolve together."""
     manifest = job.place.manifest
@@ -192,11 +221,15 @@ def _resolved(job: Job, workshop: Workshop, candidate: Candidate) -> Locked:
         raise
     finally:
         workshop.pull.route(())
+    stubs = StubReader(job.world, workshop.pull, keeps=not job.wishes.dry_run)
+    text, replaced = without_stubs(text, stubs.every_wheel)
     text = signed(record_indexes(workshop.pull, text), resolution)
     locked = _locked(job, candidate, text, path, by_uv=False)
     if not job.wishes.dry_run:
         write_whole(path, text)
-    return replace(locked, written=not job.wishes.dry_run)
+    chosen = {file.digest for file in locked.contents.files}
+    used = tuple(one for one in replaced if one.wheel.digest in chosen)
+    return replace(locked, written=not job.wishes.dry_run, replaced=used)
 
 
 def _constraints(job: Job, candidate: Candidate) -> tuple[Constraint, ...]:

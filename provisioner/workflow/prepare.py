@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from provisioner.adapters.store import Store
     from provisioner.core.history import History, Prepared
     from provisioner.core.host import Target
-    from provisioner.core.plan import FetchPlan, LockedFile
+    from provisioner.core.plan import FetchPlan, LockedFile, Substitution
     from provisioner.workflow.environments import Order, Recipe
     from provisioner.workflow.filling import Upkeep
     from provisioner.workflow.job import Job
@@ -140,7 +140,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         indexes=job.indexes,
         offline=job.options.offline,
     ) as workshop:
-        job, locks, written = _locked(job, workshop)
+        job, locks, written, stubs = _locked(job, workshop)
         files = tuple(file for locked in locks for file in locked.contents.files)
         plan = plan_fetch(files, store if job.wishes.dry_run else workshop.pull.ledger)
         only_fetched = job.wishes.fetch_only or job.not_here
@@ -149,7 +149,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         if job.wishes.dry_run:
             sizes = sizes_to_fetch(store, plan)
             told = replace(
-                _result(job, workshop, plan),
+                _result(job, workshop, plan, stubs),
                 missing=tuple((name, size) for name, size, _ in sizes),
                 arrived=sum(arrived for *_, arrived in sizes),
                 free_bytes=store.free_bytes(),
@@ -178,7 +178,8 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
             workshop.pull.fetch(plan)
             _, lacks = write_local_locks(job, workshop, locks, {})
             why = (job.not_here,) if job.not_here else ()
-            return replace(_result(job, workshop, plan), notes=(*written, *lacks, *why))
+            result = _result(job, workshop, plan, stubs)
+            return replace(result, notes=(*written, *lacks, *why))
         for root in sorted({path.parent.parent for path in _elsewhere(job, store, state)}):
             job.world.progress.note(f"environments in the store `{root}` are not used for this one")
         made, is_known = _build(job, workshop, orders, locks, plan)
@@ -186,7 +187,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         built, lacks = write_local_locks(job, workshop, locks, prepared)
         upkeep = _look_after(job, workshop, locks, before, made)
         history = _activate(job, state.history, prepared)
-        result = _with_active(_result(job, workshop, plan), states, history, prepared)
+        result = _with_active(_result(job, workshop, plan, stubs), states, history, prepared)
     states.write(
         State(
             history=history,
@@ -248,8 +249,10 @@ def _refuse_unproved(result: PrepareResult) -> None:
         )
 
 
-def _locked(job: Job, workshop: Workshop) -> tuple[Job, tuple[Locked, ...], tuple[str, ...]]:
-    """The locks, the job as they decide it, and notes on those that were written.
+def _locked(
+    job: Job, workshop: Workshop
+) -> tuple[Job, tuple[Locked, ...], tuple[str, ...], tuple[Substitution, ...]]:
+    """The locks, the job as they decide it, notes on those that were written, and stubs.
 
     What a lock has says which profiles the host can run, so that after one is made it is
     chosen anew, until every lock was there before.
@@ -259,9 +262,10 @@ def _locked(job: Job, workshop: Workshop) -> tuple[Job, tuple[Locked, ...], tupl
     """
     from provisioner.core.select import refuse_gaps
     from provisioner.workflow.job import again
-    from provisioner.workflow.locks import make_locks, make_uv_lock
+    from provisioner.workflow.locks import make_locks, make_uv_lock, stand_ins, with_wheels
 
     written: list[str] = []
+    replaced: list[Substitution] = []
     if make_uv_lock(job, workshop):
         written.append(job.place.uv_lock.name)
         job = again(job)
@@ -272,7 +276,9 @@ def _locked(job: Job, workshop: Workshop) -> tuple[Job, tuple[Locked, ...], tupl
         new = [locked.path.name for locked in locks if locked.written]
         if not new:
             notes = (f"wrote `{name}`, to be committed" for name in dict.fromkeys(written))
-            return job, locks, tuple(notes)
+            locks = with_wheels(job, workshop, locks, keeps=not job.wishes.dry_run)
+            return job, locks, tuple(notes), (*stand_ins(locks), *replaced)
+        replaced += stand_ins(locks)
         written += new
         job = again(job)
 
@@ -288,6 +294,8 @@ def _build(
     from provisioner.core.plan import in_turns
     from provisioner.workflow.build_needs import learn_builds
     from provisioner.workflow.environments import make, refuse_unwritable
+    from provisioner.workflow.locks import stand_ins
+    from provisioner.workflow.stubs import note_wheels
 
     made: list[Prepared] = []
     try:
@@ -302,6 +310,7 @@ def _build(
                         made.append(make(job.world, workshop, uv, order))
         files = (file for locked in locks for file in locked.contents.files)
         is_known = learn_builds(job.world, workshop, job.interpreter.path or "", files)
+        note_wheels(workshop.pull, stand_ins(locks))
     except BaseException as error:
         for item in made:
             discard(job.place.home / item.environment)
@@ -427,8 +436,11 @@ def _with_active(
     )
 
 
-def _result(job: Job, workshop: Workshop, plan: FetchPlan) -> PrepareResult:
+def _result(
+    job: Job, workshop: Workshop, plan: FetchPlan, stubs: tuple[Substitution, ...]
+) -> PrepareResult:
     from provisioner.core.select import explain, is_for_others
+    from provisioner.workflow.stubs import told
 
     chosen = job.selection.chosen
     # Making the lock may have fetched some of what the plan then found held, and another
@@ -463,6 +475,7 @@ def _result(job: Job, workshop: Workshop, plan: FetchPlan) -> PrepareResult:
         environment=None,
         active=None,
         generation=None,
+        substitutions=told(stubs),
     )
 
 

@@ -26,6 +26,8 @@ class PrepareResult:
     `missing`, `arrived` (bytes of those files that are there already), `room` and `short` are
     told by `--dry-run`: what is to come, what is needed and free on each file system, and
     where that cannot do.
+
+    `substitutions` are the wheels that stub source distributions stand for.
     """
 
     profile: str
@@ -52,6 +54,7 @@ class PrepareResult:
     room: tuple[dict[str, Any], ...] = ()
     short: tuple[str, ...] = ()
     target: dict[str, Any] | None = None
+    substitutions: tuple[dict[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The fields of `prepare --json`."""
@@ -65,11 +68,11 @@ class PrepareResult:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> PrepareResult:
         """Read what `to_json` gave."""
-        lists = ("extras", "prepared", "rejected", "warnings", "notes", "room", "short")
+        lists = [name for name in data if isinstance(data[name], list) and name != "missing"]
         return cls(
             **{
                 **data,
-                **{name: tuple(data[name]) for name in lists if name in data},
+                **{name: tuple(data[name]) for name in lists},
                 "fetched": Count(**data["fetched"]),
                 "reused": Count(**data["reused"]),
                 "missing": tuple((item["name"], item["bytes"]) for item in data["missing"]),

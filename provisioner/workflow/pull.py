@@ -20,6 +20,7 @@ from provisioner.adapters.http import RETRY_STATUS
 from provisioner.adapters.store import StoredPage
 from provisioner.core.admission import is_clean
 from provisioner.core.answers import strong_tag
+from provisioner.core.digest import Digest
 from provisioner.core.file_names import package_of
 from provisioner.core.index_policy import SHIPPED, policy_for, subject_of
 from provisioner.core.pages import (
@@ -30,6 +31,7 @@ from provisioner.core.pages import (
     listed_files,
     named_files,
 )
+from provisioner.core.plan import LockedFile
 from provisioner.core.sizes import size_text
 from provisioner.core.sources import LockedReleases
 from provisioner.core.urls import file_name, without_secrets
@@ -56,9 +58,8 @@ if TYPE_CHECKING:
     from provisioner.adapters.http import Http
     from provisioner.adapters.store import Store
     from provisioner.core.admission import Admission
-    from provisioner.core.digest import Digest
     from provisioner.core.index_policy import Policy
-    from provisioner.core.plan import FetchPlan, LockedFile
+    from provisioner.core.plan import FetchPlan
     from provisioner.core.profile import Index
     from provisioner.workflow.deliveries import Delivery
     from provisioner.workflow.progress import Progress
@@ -252,6 +253,32 @@ class Pull:
             self.close()
             raise
 
+    def page(self, url: str) -> BodyAnswer:
+        """An index page, as a build asks for it; a refusal or redirect as the index gives it.
+
+        Raises:
+            NetworkError: the index cannot be reached.
+        """
+        with self._page(_plain(url), without_secrets(url)) as reply:
+            assert isinstance(reply, BodyAnswer)  # noqa: S101 - only a HEAD is passed on
+            return reply
+
+    def kept_page(self, url: str) -> StoredPage | None:
+        """The same as it was kept, however long ago."""
+        return self.store.page(_page_name(_plain(url)))
+
+    def learn_hash(self, url: str) -> LockedFile:
+        """A file whose hash nobody names, fetched; its hash is obeyed from now on.
+
+        Raises:
+            NetworkError: it cannot be had.
+        """
+        with self._unplanned_file(_plain(url), without_secrets(url)) as reply:
+            assert isinstance(reply, FileAnswer)  # noqa: S101 - as it says itself
+            digest = Digest(reply.tag)
+        size = self.store.size(digest)
+        return LockedFile(name=file_name(url), url=url, digest=digest, size=size)
+
     def check(self) -> None:
         """Raise what a fetch that is under way has failed with, if it has."""
         if self._deliveries.failure is not None:
@@ -384,7 +411,7 @@ class Pull:
             self._releases.refuse_other(key, file)
         looks = request.method == "HEAD" or "range" in request.headers
         if looks and self.resolving and not self._holds(file, key):
-            with self._relay(request) as reply:
+            with self.relay(request) as reply:
                 yield reply
         elif file:
             with self._hashed_file(request, file) as reply:
@@ -582,8 +609,7 @@ class Pull:
         if not is_routed(key, self._routes):
             yield BodyAnswer(status=_NOT_FOUND, headers={}, body=b"")
             return
-        # Pages come in several formats under one URL.
-        name = f"{key}\n{request.headers.get('accept', '')}"
+        name = _page_name(request)
         kept = self.store.page(name)
         if kept and (self._asks_nobody or self._age(kept) < self._policy(kept).lifetime):
             yield self._serve(kept)
@@ -591,14 +617,15 @@ class Pull:
         if self.offline:
             raise not_kept(key, self.because)
         if request.method == "HEAD":
-            with self._relay(request) as reply:
+            with self.relay(request) as reply:
                 yield reply
             return
         fetched = self._current(request, kept)
         if isinstance(fetched, BodyAnswer):
             yield fetched
             return
-        if fetched is not kept:
+        # A dry run looks at pages without a store.
+        if fetched is not kept and self.store.is_there:
             self.store.keep_page(name, fetched)
         yield self._serve(fetched)
 
@@ -657,7 +684,12 @@ class Pull:
             )
 
     @contextmanager
-    def _relay(self, request: Request) -> Iterator[Reply]:
+    def relay(self, request: Request) -> Iterator[RelayAnswer]:
+        """What the server answers, kept by nobody.
+
+        Raises:
+            NetworkError: it cannot be reached.
+        """
         key = without_secrets(request.url)
         if self.offline:
             raise not_kept(key, self.because)
@@ -700,6 +732,15 @@ class Pull:
             if file and is_new and digest not in self._locked:
                 self._tools.append(file)
                 self.on_build_tools(tuple(self._tools))
+
+
+def _plain(url: str) -> Request:
+    return Request(method="GET", url=url, headers={})
+
+
+def _page_name(request: Request) -> str:
+    """What a page is kept under: pages come in several formats under one URL."""
+    return f"{without_secrets(request.url)}\n{request.headers.get('accept', '')}"
 
 
 def _comes_into_it(file: LockedFile | Wanted) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.adapters.archives import check_archive
+from provisioner.adapters.archives import check_archive, project_file
 from provisioner.errors import IntegrityError
 from tests.simulators.wheels import make_sdist, make_wheel
 
@@ -183,3 +183,60 @@ def test_a_source_distribution_that_grows_without_end_is_not_unpacked(tmp_path: 
     path.write_bytes(bomb.getvalue())
     # What it says is a terabyte; read to its end, it would be found to be cut short.
     check_archive(path, "demo-1.0.tar.gz")
+
+
+# What stubs say.
+
+PYPROJECT = b"[build-system]\n"
+
+
+@pytest.mark.parametrize("folder", ["demo-1.0/", "", "./demo-1.0/"])
+def test_the_project_file_lies_in_the_one_folder_or_at_the_top(tmp_path: Path, folder: str) -> None:
+    members = {
+        f"{folder}PKG-INFO": METADATA,
+        f"{folder}a/b/pyproject.toml": b"other",
+        f"{folder}pyproject.toml": PYPROJECT,
+    }
+    path = tar_of(tmp_path / "part", members)
+    with path.open("rb") as source:
+        assert project_file(source, "demo-1.0.tar.gz") == PYPROJECT
+
+
+def test_the_project_file_of_a_zip_is_read_too() -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("demo-1.0/pyproject.toml", PYPROJECT)
+    assert project_file(content, "demo-1.0.zip") == PYPROJECT
+
+
+def test_what_has_no_project_file_has_none(tmp_path: Path) -> None:
+    made = make_sdist(tmp_path, "demo", "1.0", files={"setup.py": b""})
+    path = tar_of(tmp_path / "part", {"demo-1.0/PKG-INFO": METADATA})
+    assert project_file(io.BytesIO(path.read_bytes()), made.name) is None
+
+
+@pytest.mark.parametrize("name", ["demo-1.0.tar.gz", "demo-1.0.zip"])
+@pytest.mark.parametrize("content", [b"", b"\x1f\x8b", b"PK\x03\x04", bytes(range(256))], ids=repr)
+def test_what_is_no_archive_has_no_project_file(name: str, content: bytes) -> None:
+    assert project_file(io.BytesIO(content), name) is None
+
+
+def test_an_archive_that_was_cut_short_has_no_project_file(tmp_path: Path) -> None:
+    content = make_sdist(tmp_path, "demo", "1.0").read_bytes()
+    assert project_file(io.BytesIO(content[:60]), "demo-1.0.tar.gz") is None
+
+
+def test_a_small_archive_that_gets_large_is_not_read_to_its_end(tmp_path: Path) -> None:
+    members = {"demo-1.0/zeros": bytes(4 << 20), "demo-1.0/pyproject.toml": PYPROJECT}
+    path = tar_of(tmp_path / "part", members)
+    assert path.stat().st_size < 64 << 10
+    assert project_file(io.BytesIO(path.read_bytes()), "demo-1.0.tar.gz") is None
+
+
+def test_a_link_in_the_place_of_the_project_file_is_not_followed(tmp_path: Path) -> None:
+    path = tmp_path / "part"
+    with tarfile.open(path, "w:gz") as archive:
+        entry = tarfile.TarInfo("demo-1.0/pyproject.toml")
+        entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(entry)
+    assert project_file(io.BytesIO(path.read_bytes()), "demo-1.0.tar.gz") is None

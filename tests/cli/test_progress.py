@@ -17,7 +17,7 @@ from rich.console import Console
 
 from provisioner.cli.progress import Lines, Terminal, beats, short_name
 from tests.cli.machine import GPUENV
-from tests.cli.projects import LOCKED, TARGET
+from tests.cli.projects import LOCKED, SDISTS, TARGET, WHEELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,9 @@ def test_a_terminal_shows_bars_and_then_only_the_result(machine: Machine, app: P
     code, said = on_a_terminal(machine, app, "prepare", "--target", TARGET)
 
     assert code == 0, said
-    assert f"{len(LOCKED)} files" in said
+    # Small source distributions are looked into before the rest is planned.
+    assert f"{len(SDISTS)} files" in said
+    assert f"{len(WHEELS)} files" in said
     assert "lean_cu13 1.0" in said
     assert "lean_cu13-1.0-py3-none-any.whl" not in said
     assert "fetched lean" not in said

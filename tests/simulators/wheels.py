@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import tinybuild_backend
+from . import tinybuild_backend, wheelstub_backend
 from .tinybuild_backend import CoreMetadata, write_tar, write_wheel
 
 if TYPE_CHECKING:
@@ -173,3 +173,54 @@ def make_tinybuild(folder: Path, version: str = tinybuild_backend.__version__) -
         files={"tinybuild/__init__.py": source},
         requires_python=">=3.11",
     )
+
+
+def make_stub(  # noqa: PLR0913 - all but four are optional
+    folder: Path,
+    name: str,
+    version: str,
+    index_url: str,
+    *,
+    requires: Sequence[str] = (),
+    backend: str = "wheel_stub",
+    flat: bool = False,
+) -> Path:
+    """Make a source distribution that only stands for a wheel of another index.
+
+    Args:
+        folder: Where the archive goes; made if missing.
+        name: The distribution's name.
+        version: A version in its normal form.
+        index_url: The index that it names.
+        requires: Requirement strings, as the wheel has them.
+        backend: The package of its build backend, ``wheel_stub`` or ``nvidia_stub``.
+        flat: Whether its files lie at the top, as in those of ``nvidia_stub``.
+
+    Returns:
+        The path of the archive.
+    """
+    metadata = CoreMetadata(name, version, requires)
+    stem = f"{metadata.escaped}-{version}"
+    lines = [
+        "[build-system]",
+        f"requires = [{_toml(backend.replace('_', '-'))}]",
+        f'build-backend = "{backend}.buildapi"',
+        "[tool.wheel_stub]",
+        f"index_url = {_toml(index_url)}",
+        "include_cuda_debuginfo = true",
+    ]
+    # As those of TensorRT 11: a resolver may read what they need (PEP 643).
+    info = metadata.render().replace(b"Metadata-Version: 2.1", b"Metadata-Version: 2.4")
+    contents = {"PKG-INFO": info, "pyproject.toml": ("\n".join(lines) + "\n").encode()}
+    top = "" if flat else f"{stem}/"
+    return write_tar(
+        folder / f"{stem}.tar.gz",
+        {f"{top}{path}": content for path, content in contents.items()},
+    )
+
+
+def make_wheel_stub(folder: Path, package: str = "wheel_stub") -> Path:
+    """Make a wheel of the stand-in for the backend of ``make_stub``."""
+    source = Path(wheelstub_backend.__file__).read_bytes()
+    files = {f"{package}/buildapi.py": source}
+    return make_wheel(folder, package.replace("_", "-"), "0.5.0", files=files)
