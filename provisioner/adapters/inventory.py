@@ -32,8 +32,9 @@ _FOLDERS: Final = ("blobs", "envs", "first-seen", "pages", "pins", "records", "r
 class Mark:
     """A finished environment's own account of its origin.
 
-    `blobs` are None where the environment was made before they were noted; `used` is when it
-    was made or used last, in seconds since the epoch, and `site` where its project lay.
+    `blobs` are None where the environment was made before they were noted, and `built` are
+    those of them that were built for it; `used` is when it was made or used last, in seconds
+    since the epoch, and `site` where its project lay.
     """
 
     folder: str | None
@@ -41,6 +42,7 @@ class Mark:
     blobs: frozenset[Digest] | None
     used: float
     site: Site = _NOWHERE
+    built: frozenset[Digest] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -290,6 +292,7 @@ def _mark(path: Path) -> Mark | None:
             blobs=None if blobs is None else frozenset(Digest.parse(text) for text in blobs),
             used=used,
             site=site_from_json(data["site"]) if "site" in data else _NOWHERE,
+            built=frozenset(Digest.parse(item["sha256"]) for item in data.get("built", [])),
         )
     except DAMAGED:
         return Mark(folder=None, profile=None, blobs=None, used=used)

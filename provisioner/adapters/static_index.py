@@ -34,6 +34,11 @@ class StaticIndex:
         self._root = root
         self.folder = root / FOLDER
 
+    @property
+    def links(self) -> Path:
+        """The page that lists all files."""
+        return (self.folder / LINKS).absolute()
+
     def link(self, digest: Digest, name: str) -> Path | None:
         """The link to a blob under its own name; None where there is none that leads to it."""
         project = project_of(name)
@@ -109,6 +114,8 @@ class StaticIndex:
     def _page(self, project: str) -> str | None:
         """The page of a project after what leads nowhere is gone; None where that was all."""
         folder = self.folder / project
+        if not folder.is_dir():
+            return None
         for path in sorted(folder.iterdir()):
             if is_digest(path.name) and path.is_dir():
                 self._mend_other(path)

@@ -39,6 +39,7 @@ def render_list(result: ListResult) -> str:
         lines.append(f"  sha256: {file.digest}")
         lines += [f"  also: {other}" for other in file.names[1:]]
         lines += [f"  from: {url}" for url in file.urls]
+        lines += [f"  built here from: {file.source}"] if file.source else []
         lines += [f"  in: {file.below}"] if file.below else []
         lines += [f"  used by: {project}" for project in file.projects]
     places: dict[str, list[int]] = {result.store: []}
@@ -76,7 +77,12 @@ def render_verify(result: VerifyResult) -> str:
     hashed = f", hashed {files_text(result.hashed, result.size)}"
     lines = [f"verified {files_text(result.checked)}{hashed}"]
     # What is still damaged is told as the failure.
-    lines += [f"  {item.message}; repaired" for item in result.damage if item.repaired]
+    again = "removed, `gpuenv prepare` makes it again"
+    lines += [
+        f"  {item.message}; {again if item.built and item.fault != 'writable' else 'repaired'}"
+        for item in result.damage
+        if item.repaired
+    ]
     lines += [f"  {note}; removed" for note in result.notes if result.notes_repaired]
     if not (result.damage or result.notes):
         lines.append("nothing is damaged")

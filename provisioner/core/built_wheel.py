@@ -8,6 +8,7 @@ from configparser import ConfigParser
 from configparser import Error as ConfigParserError
 from dataclasses import dataclass
 from email.parser import HeaderParser
+from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from provisioner.core.archives import WHEEL_ENDING
@@ -27,6 +28,7 @@ _OF_UV: Final = "uv_"  # `uv_cache.json`, `uv_build.json`
 _SITE: Final = re.compile(r"lib(?:64)?/[^/]+/site-packages/(.+)")
 _HEADER: Final = re.compile(r"include/site/[^/]+/([^/]+)/(.+)")
 _SCRIPT: Final = "bin/"
+_PARTS: Final = 3  # Python, ABI and platform.
 _COMMANDS: Final = ("console_scripts", "gui_scripts")
 
 
@@ -88,7 +90,7 @@ def members(installed: Installed) -> tuple[Member, ...]:
     found: dict[str, Member] = {}
     for path in installed.paths:
         source = posixpath.normpath(posixpath.join(installed.site, path))
-        if source.startswith(("../", "/")):
+        if source in {".", ".."} or source.startswith(("../", "/")):
             message = f"`{path}` lies outside of the environment"
             raise ValueError(message)
         member = _member(source, installed.info, package, commands)
@@ -156,9 +158,8 @@ def _together(tags: Iterable[str]) -> str:
         ValueError: there are none, or no set stands for these alone.
     """
     split = {tuple(tag.split("-")) for tag in tags}
-    parts = [sorted(set(values)) for values in zip(*split, strict=True)]
-    each = {(a, b, c) for a in parts[0] for b in parts[1] for c in parts[2]} if parts else set()
-    if not split or each != split:
+    parts = [sorted(set(values)) for values in zip(*split, strict=False)]
+    if len(parts) != _PARTS or set(product(*parts)) != split:
         shown = ", ".join(sorted("-".join(tag) for tag in split)) or "none"
         message = f"its tags are no compressed set: {shown}"
         raise ValueError(message)

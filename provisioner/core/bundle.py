@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from provisioner.core.blob_record import Origin
+from provisioner.core.blob_record import Built, Origin, built_from_json, built_to_json
 from provisioner.core.digest import Digest
 from provisioner.core.first_seen import FirstSeen, first_seen_from_json
 from provisioner.core.urls import is_remote, without_query, without_secrets
@@ -47,7 +47,8 @@ class Member:
 class BundledBlob:
     """A blob, what is known of it, and the projects, by name, that asked for it.
 
-    `needs` is what a source distribution is built with, None where that is not known.
+    `needs` is what a source distribution is built with, None where that is not known; `built`
+    is set for a wheel that was built where the bundle comes from.
     """
 
     digest: Digest
@@ -55,11 +56,14 @@ class BundledBlob:
     origins: tuple[Origin, ...] = ()
     needs: frozenset[Digest] | None = None
     projects: tuple[str, ...] = ()
+    built: Built | None = None
 
     @property
     def name(self) -> str:
         """What people call it."""
-        return self.origins[0].name if self.origins else self.digest.hex
+        if self.origins:
+            return self.origins[0].name
+        return self.built.name if self.built else self.digest.hex
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,6 +151,7 @@ class Manifest:
                     if item.needs is None
                     else sorted(each.hex for each in item.needs),
                     "projects": sorted(item.projects),
+                    **({"built": built_to_json(item.built)} if item.built else {}),
                 }
                 for item in sorted(self.blobs, key=lambda item: item.digest)
             ],
@@ -234,12 +239,18 @@ def _parse(data: Mapping[str, Any]) -> Manifest:
                 if item["needs"] is None
                 else frozenset(Digest.parse(each) for each in item["needs"]),
                 projects=tuple(_shown(each) for each in item["projects"]),
+                built=_built(item["built"]) if item.get("built") else None,
             )
             for item in data["blobs"]
         ),
         first_seen=tuple(_seen(item) for item in data["first_seen"]),
         pages=tuple(_page(item) for item in data["pages"]),
     )
+
+
+def _built(item: Mapping[str, Any]) -> Built:
+    _shown(item["name"])
+    return built_from_json(item)
 
 
 def _seen(item: Mapping[str, Any]) -> FirstSeen:

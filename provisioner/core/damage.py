@@ -29,7 +29,8 @@ class Damage:
     """A blob that is not what it has to be; `more` are both values of what differs.
 
     `below` is the store below that has it, where it is not the store itself. `lost` is why
-    it could not be fetched again, after it was tried.
+    it could not be fetched again, after it was tried. A wheel that was `built` here is removed
+    instead, and made again by the next `prepare`.
     """
 
     digest: Digest
@@ -40,6 +41,7 @@ class Damage:
     projects: tuple[str, ...] = ()
     repaired: bool = False
     lost: str | None = None
+    built: bool = False
 
     @property
     def message(self) -> str:
@@ -60,6 +62,7 @@ class Damage:
             "projects": list(self.projects),
             "repaired": self.repaired,
             "lost": self.lost,
+            "built": self.built,
         }
 
 

@@ -1,4 +1,4 @@
-"""`gpuenv env`: the variables that point clients at a package index of ours."""
+"""`gpuenv env`: the variables that point clients at the store, served or as it lies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from provisioner.adapters.serving import find_server
 from provisioner.core.urls import is_loopback, is_remote, without_secrets
 from provisioner.errors import GpuenvError, UsageError
-from provisioner.workflow.place import store_of
+from provisioner.workflow.place import store_of, tell_of_absence
 
 if TYPE_CHECKING:
     from provisioner.workflow.world import Options, World
@@ -45,6 +45,24 @@ def serve_variables(
     if parts.scheme == "http" and not is_loopback(host):
         made["PIP_TRUSTED_HOST"] = host  # pip passes over others without encryption.
     return made | ({"UV_DEFAULT_INDEX": index} if uv else {})
+
+
+def pip_variables(world: World, options: Options) -> dict[str, str]:
+    """What lets any pip install from the store's static index alone.
+
+    Raises:
+        GpuenvError: the store is of another format.
+    """
+    from provisioner.adapters.static_index import StaticIndex
+
+    store = store_of(world, options)
+    store.check(writing=False)
+    tell_of_absence(world, store)
+    index = StaticIndex(store.root)
+    if store.is_there and not index.links.is_file():
+        world.progress.note("the store has no static index yet: `gpuenv prepare` makes it")
+    # pip splits the variable at spaces, which a URL has none of.
+    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": index.links.as_uri()}
 
 
 def _with_token(url: str, token: str) -> str:

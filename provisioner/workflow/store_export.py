@@ -283,6 +283,7 @@ def _blob(world: World, store: Store, survey: Survey, digest: Digest) -> Bundled
         size=store.size(digest),
         origins=record.origins if record else (),
         needs=record.needs if record else None,
+        built=record.built if record else None,
         projects=tuple(dict.fromkeys(_project_name(world, home) for home in planned)),
     )
 

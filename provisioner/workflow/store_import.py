@@ -225,7 +225,7 @@ class _Taking:
                 if digest not in self._store:
                     self._receive(member)
                     came = True
-        told = BlobRecord(origins=blob.origins, needs=blob.needs)
+        told = BlobRecord(origins=blob.origins, needs=blob.needs, built=blob.built)
         if came:
             stamp = stamp_of(self._store.place(digest))
             told = replace(told, fetched=time.time(), stamp=stamp)

@@ -24,7 +24,7 @@ class StoredFile:
     """A blob: its names, where it came from without secrets, and who uses it.
 
     Times are in seconds since the epoch. `below` is the store below that has it, where it is
-    not the store itself.
+    not the store itself, and `source` the source distribution that it was built from here.
     """
 
     digest: Digest
@@ -36,6 +36,7 @@ class StoredFile:
     projects: tuple[str, ...]
     pinned: bool
     below: str | None = None
+    source: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As `--json` has it."""
@@ -49,6 +50,7 @@ class StoredFile:
             "projects": list(self.projects),
             "pinned": self.pinned,
             "below": self.below,
+            "built_from": self.source,
         }
 
 
@@ -158,6 +160,7 @@ def store_list(world: World, options: Options) -> ListResult:
             projects=tuple(users.get(digest, ())),
             pinned=digest in pinned,
             below=where,
+            source=_source(survey, digest),
         )
         for digest, (size, used, where) in {**sizes, **below}.items()
     ]
@@ -222,3 +225,11 @@ def _blobs(store: Store, digests: Iterable[Digest]) -> Usage:
 def _urls(survey: Survey, digest: Digest) -> tuple[str, ...]:
     record = survey.records.get(digest)
     return tuple(origin.url for origin in record.origins) if record else ()
+
+
+def _source(survey: Survey, digest: Digest) -> str | None:
+    """The name of the source distribution that a wheel was built from here."""
+    record = survey.records.get(digest)
+    if record is None or record.built is None:
+        return None
+    return next(iter(survey.names(record.built.source)), record.built.source.hex)

@@ -168,6 +168,7 @@ def store_verify(world: World, options: Options, *, quick: bool, repair: bool) -
             more=item.fault[1],
             below=str(item.suspect.root) if item.suspect.is_below else None,
             projects=tuple(users.get(item.suspect.digest, ())),
+            built=survey.is_built(item.suspect.digest),
         )
         for item in looked
         if item.fault
@@ -178,6 +179,7 @@ def store_verify(world: World, options: Options, *, quick: bool, repair: bool) -
             names=survey.names(digest),
             fault="missing",
             projects=tuple(users.get(digest, ())),
+            built=survey.is_built(digest),
         )
         for digest in survey.lost()
     ]
@@ -310,6 +312,11 @@ def _repair(
                 continue
             if item.below is None and item.fault != "missing":
                 store.drop(item.digest, survey.stamps[item.digest])
+            if item.built and item.below is None:
+                # Nobody else has it; without a record it counts as one that never came.
+                Records(store.root).remove(item.digest)
+                mended.append(replace(item, repaired=True))
+                continue
             store.refuse_below(item.digest)
             # Another process may have fetched it meanwhile.
             held = item.digest in pull.ledger

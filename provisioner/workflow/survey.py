@@ -132,12 +132,17 @@ class Survey:
 
         An environment of the store was made from those: they lay in a store below.
         """
-        used = {
-            digest for item in self.environments if item.mark for digest in item.mark.blobs or ()
-        }
-        return {
-            digest: digest in used for digest in sorted(self.needed - self.there - self.arrived)
-        }
+        marks = [item.mark for item in self.environments if item.mark]
+        used = {digest for mark in marks for digest in mark.blobs or ()}
+        # What was built here is made again by the next `prepare`, and not waited for.
+        built = {digest for mark in marks for digest in mark.built}
+        absent = self.needed - self.there - self.arrived - built
+        return {digest: digest in used for digest in sorted(absent)}
+
+    def is_built(self, digest: Digest) -> bool:
+        """Whether a blob is a wheel that was built here."""
+        record = self.records.get(digest)
+        return record is not None and record.built is not None
 
     def names(self, digest: Digest) -> tuple[str, ...]:
         """The file names of a blob, as far as they are known."""
