@@ -51,6 +51,7 @@ from provisioner.workflow.wanted import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from provisioner.adapters._arrival import Arrival
@@ -352,7 +353,7 @@ class Pull:
         # Whoever goes on with a file that broke off is going to take all of it.
         looks = request.method == "HEAD" or "range" in request.headers
         if looks and "if-range" not in request.headers and not self._holds(file, key):
-            given = self.relay(request)
+            given: AbstractContextManager[Reply] = self.relay(request)
         elif file:
             given = self._hashed_file(request, file)
         else:
