@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner import __version__
 from provisioner.adapters._origin import ArrivingAnswer, BodyAnswer, FileAnswer, Request
+from provisioner.core.access import Refusal
 from provisioner.core.entity import file_head, file_headers
 
 if TYPE_CHECKING:
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     )
     from typing import BinaryIO
 
+    import uvicorn
+
     from provisioner.adapters._origin import Origin, RelayAnswer, Reply
-    from provisioner.core.access import Access, Refusal
+    from provisioner.core.access import Access
 
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
@@ -84,7 +87,10 @@ class Application:
         exchange = _Exchange(scope["method"], headers, send, self._reading)
         try:
             request = Request(method=scope["method"], url=path, headers=headers)
-            if refusal := self._access.refusal(scope["method"], headers):
+            if sum(map(len, headers.values())) > _HEAD_BYTES:
+                # h11 lets more pass where it comes in one piece.
+                await exchange.refuse(Refusal(status=431, words="the headers are too large"))
+            elif refusal := self._access.refusal(scope["method"], headers):
                 await exchange.refuse(refusal)
             elif answer := self._quick(request):
                 await exchange.body(answer)
@@ -177,7 +183,7 @@ class _Exchange:
         has_body = answer.status != 304  # noqa: PLR2004 - Not Modified
         length = {"Content-Length": str(len(answer.body))} if has_body else {}
         await self._head(answer.status, {**answer.headers, **length})
-        await self._end(answer.body if self._method == "GET" and has_body else b"")
+        await self._end(answer.body if self._method != "HEAD" and has_body else b"")
 
     async def file(self, answer: FileAnswer) -> None:
         """Send a file of the store, or a part of it."""
@@ -252,6 +258,11 @@ def run(application: Application, listener: socket.socket) -> None:
 
     What is being sent at that moment is broken off.
     """
+    server_of(application).run(sockets=[listener])
+
+
+def server_of(application: Application) -> uvicorn.Server:
+    """The server, which also ends once its `should_exit` is set."""
     import uvicorn
 
     # What it would say to standard error the application tells, or nobody has to know.
@@ -274,4 +285,4 @@ def run(application: Application, listener: socket.socket) -> None:
         timeout_graceful_shutdown=0,
         h11_max_incomplete_event_size=_HEAD_BYTES,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    return uvicorn.Server(config)
