@@ -1,0 +1,401 @@
+"""The store as an index, between real clients' sockets and indexes on real sockets."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+import pytest
+
+from provisioner.adapters.http import Http
+from provisioner.adapters.store import Store
+from provisioner.core.digest import Digest
+from provisioner.core.profile import CacheControl, Index
+from provisioner.core.routes import Routes
+from provisioner.workflow.package_index import PackageIndex
+from provisioner.workflow.progress import Quiet
+from provisioner.workflow.pull import Pull
+from tests.simulators.asgi import Client, serving
+from tests.simulators.index import JSON_TYPE, IndexSimulator
+from tests.simulators.wheels import make_sdist, make_wheel
+
+if TYPE_CHECKING:
+    import http.client
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+LARGE = 24_000_000
+NAME = "demo-1.0-py3-none-any.whl"
+
+
+@dataclass(kw_only=True)
+class Bench:
+    """An index of ours over a store, and what it has told."""
+
+    client: Client
+    store: Store
+    notes: list[str] = field(default_factory=list)
+
+    def page(self, project: str = "demo") -> dict[str, dict[str, object]]:
+        """The files of a project, by name, their URLs made absolute."""
+        answer = self.client.ask(f"/simple/{project}/", Accept=JSON_TYPE)
+        body = answer.read()
+        assert answer.status == 200, body
+        files = {item["filename"]: item for item in json.loads(body)["files"]}
+        for item in files.values():
+            item["url"] = urljoin(f"/simple/{project}/", item["url"])
+        return files
+
+    def file(
+        self, name: str = NAME, project: str = "demo", method: str = "GET", **headers: str
+    ) -> http.client.HTTPResponse:
+        """A file that a page lists."""
+        return self.client.ask(str(self.page(project)[name]["url"]), method, **headers)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+    """Serve a store; each is like a new process."""
+    open_now = []
+
+    @contextmanager
+    def opened(routes: Routes, *rules: Index, offline: bool = False) -> Iterator[Bench]:
+        store = Store(tmp_path / "store")
+        store.open()
+        http_ = Http({"NETRC": str(tmp_path / "none")}, connections=64, tries=1)
+        pull = Pull(store, http_, rules, Quiet(), offline=offline)
+        notes: list[str] = []
+        index = PackageIndex(pull, routes, notes.append)
+        try:
+            with serving(index, quick=index.quick) as client:
+                yield Bench(client=client, store=store, notes=notes)
+                assert client.faults == []
+                pull.close()
+        finally:
+            http_.close()
+
+    def make_one(*sources: IndexSimulator, offline: bool = False, api: str = "no-cache") -> Bench:
+        urls = tuple(source.index_url for source in sources)
+        rules = (Index(name="x", url=url, cache_control=CacheControl(api=api)) for url in urls)
+        context = opened(Routes(order=urls), *rules, offline=offline)
+        open_now.append(context)
+        return context.__enter__()
+
+    yield make_one
+    for context in reversed(open_now):
+        context.__exit__(None, None, None)
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[IndexSimulator]:
+    """An index in the manner of NVIDIA's, with one large file."""
+    with IndexSimulator() as started:
+        started.publish(make_wheel(tmp_path / "w", "demo", "1.0", requires=["dep"], size=LARGE))
+        yield started
+
+
+@pytest.fixture
+def pypi(tmp_path: Path) -> Iterator[IndexSimulator]:
+    """An index in the manner of PyPI."""
+    with IndexSimulator("pypi") as started:
+        wheel = make_wheel(tmp_path / "w2", "demo", "2.0", requires_python=">=3.9")
+        started.publish(wheel, yanked="broken")
+        started.publish(make_sdist(tmp_path / "w2", "demo", "3.0"))
+        yield started
+
+
+# Pages
+
+
+def test_a_page_says_what_upstream_says_at_urls_of_ours(
+    make: Callable[..., Bench], pypi: IndexSimulator
+) -> None:
+    bench = make(pypi)
+    (wheel, sdist) = bench.page().values()
+    upstream = pypi.requests[0]
+    assert upstream.path == "/simple/demo/"
+    assert str(wheel["url"]).startswith("/files/demo/")
+    assert wheel["yanked"] == "broken"
+    assert wheel["requires-python"] == ">=3.9"
+    assert wheel["upload-time"] == "2024-01-01T00:00:00.000000Z"
+    assert wheel["core-metadata"]
+    assert sdist["size"]
+    assert "core-metadata" not in sdist
+
+
+def test_html_is_what_a_client_gets_that_names_no_form(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    answer = make(index).client.ask("/simple/demo/")
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert answer.headers["Cache-Control"] == "no-cache"
+    assert answer.headers["Vary"] == "Accept"
+    assert f">{NAME}</a>".encode() in answer.read()
+
+
+def test_a_client_that_has_the_page_gets_no_body(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    bench = make(index)
+    tag = bench.client.ask("/simple/demo/").headers["ETag"]
+    assert bench.client.ask("/simple/demo/", If_None_Match=tag).status == 304
+    other = bench.client.ask("/simple/demo/", If_None_Match=tag, Accept=JSON_TYPE)
+    assert other.status == 200
+
+
+def test_the_root_lists_what_was_asked_for(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    bench = make(index)
+    assert b"demo" not in bench.client.ask("/simple/").read()
+    bench.page()
+    answer = bench.client.ask("/simple/", Accept=JSON_TYPE)
+    assert json.loads(answer.read())["projects"] == [{"name": "demo"}]
+
+
+def test_another_spelling_of_a_name_is_led_to_the_page(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    answer = make(index).client.ask("/simple/Demo")
+    assert (answer.status, answer.headers["Location"]) == (301, "/simple/demo/")
+
+
+def test_what_is_no_page_and_no_file_is_not_there(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    bench = make(index)
+    for path in ("/", "/VERSION", "/simple/absent/", f"/files/demo/{'ab' * 32}/{NAME}"):
+        assert bench.client.ask(path).status == 404
+    assert bench.client.ask("/simple/demo/", Accept="image/png").status == 406
+
+
+def test_a_page_is_asked_for_anew_as_its_policy_says(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    lasting = make(index, api="max-age=600")
+    for _ in range(3):
+        lasting.page()
+    assert [request.status for request in index.requests] == [200]
+    make(index).page()
+    assert [request.status for request in index.requests] == [200, 304]
+
+
+def test_the_first_index_that_has_a_project_is_the_only_one(
+    make: Callable[..., Bench], index: IndexSimulator, pypi: IndexSimulator, tmp_path: Path
+) -> None:
+    pypi.publish(make_wheel(tmp_path / "w3", "other", "1.0"))
+    bench = make(index, pypi)
+    assert list(bench.page()) == [NAME]
+    assert pypi.requests == []
+    assert list(bench.page("other")) == ["other-1.0-py3-none-any.whl"]
+
+
+def test_the_first_index_is_not_passed_over_where_it_is_not_well(
+    make: Callable[..., Bench], index: IndexSimulator, pypi: IndexSimulator
+) -> None:
+    index.fail("/demo/", 503)
+    bench = make(index, pypi)
+    assert bench.client.ask("/simple/demo/").status == 424
+    assert pypi.requests == []
+
+
+# When upstream is down
+
+
+def test_a_page_that_was_kept_does_while_its_index_is_down(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    bench = make(index)
+    before = bench.page()
+    index.stop()
+    assert [bench.page() for _ in range(3)] == [before] * 3
+    assert len([note for note in bench.notes if "do instead" in note]) == 1
+
+
+def test_offline_the_store_alone_is_served(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    first = make(index)
+    content = first.file().read()
+    index.reset_log()
+    offline = make(index, offline=True)
+    assert offline.file().read() == content
+    assert index.requests == []
+    refused = offline.client.ask("/simple/absent/")
+    assert refused.status == 424
+    assert b"`--offline` forbids" in refused.read()
+
+
+def test_without_any_page_the_files_that_are_held_are_listed(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    first = make(index)
+    content = first.file().read()
+    for path in (first.store.root / "pages").iterdir():
+        path.unlink()
+    offline = make(index, offline=True)
+    assert list(offline.page()) == [NAME]
+    assert offline.file().read() == content
+
+
+# Files
+
+
+def test_a_file_is_for_good_and_has_its_hash_for_a_tag(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    bench = make(index)
+    for _ in range(2):
+        answer = bench.file()
+        digest = bench.page()[NAME]["hashes"]["sha256"]  # type: ignore[index]
+        assert answer.headers["ETag"] == f'"{digest}"'
+        assert "immutable" in answer.headers["Cache-Control"]
+        assert len(answer.read()) > LARGE
+    assert Digest(digest) in bench.store
+
+
+def test_many_clients_that_wait_for_a_file_get_it_from_one_download(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    bench = make(index)
+    index.stall_at(NAME, LARGE // 2, times=None)
+    answers = [bench.file()]
+    first = answers[0].read(LARGE // 4)  # It is handed on while it arrives.
+    answers += [bench.file() for _ in range(9)]
+    index.heal()
+    bodies = [first + answers[0].read(), *(answer.read() for answer in answers[1:])]
+    assert {len(body) for body in bodies} == {len(bodies[0])}
+    assert len(set(bodies)) == 1
+    assert index.file_bytes_served(NAME) <= len(bodies[0]) + (1 << 20)
+
+
+def test_a_client_that_leaves_does_not_end_the_download(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    bench = make(index)
+    index.stall_at(NAME, LARGE // 2, times=None)
+    assert bench.file().read(1000)
+    bench.client.open.pop().close()
+    index.heal()
+    assert len(bench.file().read()) > LARGE
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"), [("HEAD", {}, 200), ("GET", {"Range": "bytes=-1000"}, 206)]
+)
+def test_who_only_looks_at_a_file_does_not_have_it_fetched(
+    make: Callable[..., Bench],
+    index: IndexSimulator,
+    method: str,
+    headers: dict[str, str],
+    status: int,
+) -> None:
+    bench = make(index)
+    answer = bench.file(method=method, **headers)
+    assert answer.status == status
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert len(answer.read()) == (1000 if headers else 0)
+    assert index.file_bytes_served() <= 1000
+
+
+def test_a_download_that_broke_off_goes_on_from_the_store(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    bench = make(index)
+    digest = bench.page()[NAME]["hashes"]["sha256"]  # type: ignore[index]
+    answer = bench.file(Range=f"bytes={LARGE}-", If_Range=f'"{digest}"')
+    assert answer.status == 206
+    answer.read()
+    assert Digest(str(digest)) in bench.store
+
+
+def test_other_bytes_than_the_page_names_are_never_served_whole(
+    make: Callable[..., Bench], index: IndexSimulator, tmp_path: Path
+) -> None:
+    index.publish(make_wheel(tmp_path / "w", "small", "1.0"))
+    index.corrupt("small-1.0-py3-none-any.whl")
+    bench = make(index)
+    answer = bench.file("small-1.0-py3-none-any.whl", "small")
+    assert answer.status == 424
+    assert b"has the wrong hash" in answer.read()
+    assert any(note.startswith("error: ") and "wrong hash" in note for note in bench.notes)
+
+
+def test_a_name_that_comes_with_other_bytes_than_before_is_refused(
+    make: Callable[..., Bench], index: IndexSimulator, tmp_path: Path
+) -> None:
+    bench = make(index)
+    before = str(bench.page()[NAME]["url"])
+    content = bench.file().read()
+    index.publish(make_wheel(tmp_path / "w4", "demo", "1.0", files={"evil.py": b""}))
+    answer = bench.file()
+    assert answer.status == 424
+    assert b"stands for other bytes than when it was first seen" in answer.read()
+    assert bench.client.ask(before).read() == content  # What a lock has named stays right.
+
+
+def test_there_is_no_way_around_the_hash_that_a_page_names(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    first = make(index)
+    hashed = str(first.page()[NAME]["url"])
+    assert first.client.ask(hashed.replace(hashed.split("/")[3], "unhashed")).status == 404
+
+
+# Metadata
+
+
+def test_metadata_of_upstream_is_passed_on_and_kept(
+    make: Callable[..., Bench], pypi: IndexSimulator
+) -> None:
+    name = "demo-2.0-py3-none-any.whl"
+    bench = make(pypi)
+    url = f"{bench.page()[name]['url']}.metadata"
+    answer = bench.client.ask(url)
+    assert b"Name: demo" in answer.read()
+    assert "immutable" in answer.headers["Cache-Control"]
+    pypi.reset_log()
+    assert bench.client.ask(url, If_None_Match=answer.headers["ETag"]).status == 304
+    assert pypi.requests == []
+    assert pypi.file_bytes_served() == 0
+
+
+def test_a_wheel_that_is_held_has_metadata_and_a_size_though_its_index_tells_none(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    first = make(index)
+    item = first.page()[NAME]
+    assert "core-metadata" not in item
+    assert "size" not in item
+    assert first.client.ask(f"{item['url']}.metadata").status == 404
+    size = len(first.file().read())
+    item = make(index).page()[NAME]
+    assert item["size"] == size
+    metadata = make(index).client.ask(f"{item['url']}.metadata").read()
+    assert b"Requires-Dist: dep" in metadata
+    assert item["core-metadata"]
+
+
+def test_a_source_distribution_has_no_metadata_of_its_own(
+    make: Callable[..., Bench], pypi: IndexSimulator
+) -> None:
+    bench = make(pypi)
+    url = bench.page()["demo-3.0.tar.gz"]["url"]
+    assert bench.client.ask(f"{url}.metadata").status == 404
+
+
+def test_pages_are_asked_for_once_however_many_clients_wait(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    bench = make(index, api="max-age=600")
+    index.delay("/demo/", 0.3)
+    threads = [threading.Thread(target=bench.page) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(index.requests) == 1
