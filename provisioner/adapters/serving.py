@@ -69,6 +69,7 @@ def listening(host: str, port: int) -> Iterator[Listener]:
         made = socket.create_server(address[:2], family=family, backlog=512)
     except (OSError, OverflowError) as error:
         words = said(error) if isinstance(error, OSError) else str(error)
+        words = words.partition(" (while ")[0]  # The address, which is told already.
         message = f"cannot listen on `{host}`, port {port}"
         raise GpuenvError(
             message,
