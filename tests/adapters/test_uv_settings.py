@@ -18,6 +18,7 @@ from provisioner.adapters.uv_settings import (
     named_indexes,
     proxies,
     safe_settings,
+    search_order,
     settings_files,
     wants_system_certificates,
 )
@@ -463,3 +464,23 @@ def test_the_link_mode_is_that_of_the_variable_before_the_settings(tmp_path: Pat
     (tmp_path / "uv.toml").write_text('link-mode = "copy"\n', encoding="utf-8")
     assert link_mode({}, tmp_path, tmp_path) == "copy"
     assert link_mode({"UV_LINK_MODE": "hardlink"}, tmp_path, tmp_path) == "hardlink"
+
+
+def test_indexes_are_searched_in_uvs_order_and_the_default_one_last(tmp_path: Path) -> None:
+    (tmp_path / "uv.toml").write_text(
+        'extra-index-url = ["https://extra.test/"]\n'
+        '[[index]]\nurl = "https://default.test/"\ndefault = true\n'
+        '[[index]]\nname = "own"\nurl = "https://own.test/"\nexplicit = true\n'
+        '[[index]]\nurl = "https://flat.test/"\nformat = "flat"\n'
+        '[[index]]\nurl = "https://first.test/"\n',
+        encoding="utf-8",
+    )
+    variables = {"UV_INDEX": "a=https://variable.test/"}
+    assert search_order(variables, tmp_path, tmp_path) == (
+        "https://variable.test/",
+        "https://first.test/",
+        "https://extra.test/",
+        "https://default.test/",
+    )
+    stronger = {"UV_DEFAULT_INDEX": "https://stronger.test/"}
+    assert search_order(stronger, tmp_path, tmp_path)[-1] == "https://stronger.test/"

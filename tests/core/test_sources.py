@@ -19,6 +19,7 @@ from provisioner.core.sources import (
     profile_pins,
     project_pins,
     refuse_misplaced,
+    source_indexes,
     with_indexes,
 )
 from provisioner.errors import PolicyError
@@ -445,3 +446,24 @@ def test_a_lock_gets_no_index_where_it_is_not_known_of_every_file() -> None:
 @pytest.mark.parametrize("text", ["", 'lock-version = "1.0"\n'])
 def test_a_lock_without_packages_stays_as_it_is(text: str) -> None:
     assert with_indexes(text, lambda _: A) == text
+
+
+def test_all_indexes_that_sources_name_for_a_package_are_found_in_their_order() -> None:
+    table = tomllib.loads(
+        """
+        [sources]
+        Torch = [{ index = "a", extra = "x" }, { index = "b", extra = "y" }]
+        local = { path = "." }
+        absent = { index = "c" }
+        [[index]]
+        name = "a"
+        url = "https://a.test/"
+        [[index]]
+        name = "b"
+        url = "https://b.test/"
+        """
+    )
+    assert source_indexes([table], {}) == {"torch": ("https://a.test/", "https://b.test/")}
+    named = {"b": "https://other.test/"}
+    assert source_indexes([table], named)["torch"][1] == "https://other.test/"
+    assert source_indexes([{**table, "no-sources": True}], {}) == {}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import http.client
+import http.server
 import json
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urljoin
 
 import pytest
@@ -24,7 +27,6 @@ from tests.simulators.index import JSON_TYPE, IndexSimulator
 from tests.simulators.wheels import make_sdist, make_wheel
 
 if TYPE_CHECKING:
-    import http.client
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -57,6 +59,38 @@ class Bench:
         return self.client.ask(str(self.page(project)[name]["url"]), method, **headers)
 
 
+class Source(Protocol):
+    """What has an index."""
+
+    @property
+    def index_url(self) -> str:
+        """Where."""
+
+
+@dataclass
+class Plain:
+    """A folder that a web server shows, which knows no hashes."""
+
+    index_url: str
+
+
+@contextmanager
+def plain_server(folder: Path) -> Iterator[Plain]:
+    """Show a folder."""
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield Plain(f"http://127.0.0.1:{server.server_address[1]}/")
+        server.shutdown()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """One that says nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+        """Say nothing."""
+
+
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     """Serve a store; each is like a new process."""
@@ -78,7 +112,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
         finally:
             http_.close()
 
-    def make_one(*sources: IndexSimulator, offline: bool = False, api: str = "no-cache") -> Bench:
+    def make_one(*sources: Source, offline: bool = False, api: str = "no-cache") -> Bench:
         urls = tuple(source.index_url for source in sources)
         rules = (Index(name="x", url=url, cache_control=CacheControl(api=api)) for url in urls)
         context = opened(Routes(order=urls), *rules, offline=offline)
@@ -344,6 +378,21 @@ def test_there_is_no_way_around_the_hash_that_a_page_names(
     first = make(index)
     hashed = str(first.page()[NAME]["url"])
     assert first.client.ask(hashed.replace(hashed.split("/")[3], "unhashed")).status == 404
+
+
+def test_a_file_without_a_hash_is_kept_and_asked_about_each_time(
+    make: Callable[..., Bench], tmp_path: Path
+) -> None:
+    wheel = make_wheel(tmp_path / "plain" / "demo", "demo", "1.0")
+    (wheel.parent / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
+    with plain_server(tmp_path / "plain") as source:
+        bench = make(source)
+        item = bench.page()[NAME]
+        assert item["url"] == f"/files/demo/unhashed/{NAME}"
+        assert item["hashes"] == {}
+        answer = bench.file()
+        assert answer.read() == wheel.read_bytes()
+        assert "immutable" not in answer.headers["Cache-Control"]
 
 
 # Metadata
