@@ -145,7 +145,7 @@ def _measure(case: Case, folder: Path, origin: str, rounds: int) -> dict[str, li
     )
     # uv has to read the settings of the project; whose machine this is, the home hides.
     del variables["UV_NO_CONFIG"]
-    _run(project, variables, str(uv_binary()), "lock", "-q")
+    timed(project, variables, str(uv_binary()), "lock", "-q")
     shutil.rmtree(work, ignore_errors=True)
     words = {
         "uv sync": (str(uv_binary()), "sync", "--frozen", "-q", "--extra", "cu12"),
@@ -159,7 +159,7 @@ def _measure(case: Case, folder: Path, origin: str, rounds: int) -> dict[str, li
         for side, command in words.items():
             work.mkdir()
             os.sync()  # What the one before left to write is not this one's to wait for.
-            taken[side].append(_run(project, variables, *command))
+            taken[side].append(timed(project, variables, *command))
             shutil.rmtree(work)
             for left in (".venv", ".gpuenv"):
                 shutil.rmtree(project / left, ignore_errors=True)
@@ -168,7 +168,8 @@ def _measure(case: Case, folder: Path, origin: str, rounds: int) -> dict[str, li
     return taken
 
 
-def _run(folder: Path, variables: Mapping[str, str], *words: str) -> Taken:
+def timed(folder: Path, variables: Mapping[str, str], *words: str) -> Taken:
+    """Run a command in a folder, and tell what it took."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
     memory = 0
