@@ -151,22 +151,24 @@ class StubReader:
             return None  # Whoever fetches it says why.
 
     def _wheel(self, stub: Stub, tags: Sequence[Tag]) -> LockedFile | None:
-        listed = self._listed(stub)
-        if listed is None:
-            return None
+        """The wheel for a target; None if that stays unknown.
+
+        A page that was kept does for good if it has one, since a release does not change.
+        """
+        kept = self._pull.kept_page(stub.page)
+        listed = listed_files(kept.body, kept.headers, kept.url) if kept else ()
         wheel = best_wheel(wheels_of(stub, listed), tags)
         if wheel is None:
-            raise no_wheel(stub, listed, tags)
+            now = self._listed(stub)
+            if now is None:
+                return None
+            wheel = best_wheel(wheels_of(stub, now), tags)
+            if wheel is None:
+                raise no_wheel(stub, now, tags)
         return self._locked(stub, wheel)
 
     def _listed(self, stub: Stub) -> tuple[ListedFile, ...] | None:
-        """What the index that a stub names has of its project; None if that stays unknown.
-
-        A page that was kept does for good if it has the release, which does not change.
-        """
-        kept = self._pull.kept_page(stub.page)
-        if kept and wheels_of(stub, found := listed_files(kept.body, kept.headers, kept.url)):
-            return found
+        """What the index that a stub names has of its project; None if that stays unknown."""
         try:
             return self._now_listed(stub)
         except NetworkError as error:

@@ -267,6 +267,26 @@ def test_a_wheel_that_is_not_what_its_page_says_is_4(
     assert machine.built() == []
 
 
+@pytest.mark.parametrize(("index", "files"), [("simulator", {STUB, WHEEL}), ("nvidia", {WHEEL})])
+def test_of_two_indexes_with_the_package_the_lock_says_which(
+    machine: Machine, tmp_path: Path, indexes: Indexes, index: str, files: set[str]
+) -> None:
+    folder = write(tmp_path / "app", indexes)
+    with (folder / "pyproject.toml").open("a", encoding="utf-8") as manifest:
+        manifest.write(
+            f'\n[[tool.uv.index]]\nname = "nvidia"\nurl = "{indexes.nvidia.index_url}"\n'
+            f'[tool.uv.sources]\ntrt-cu12-libs = {{ index = "{index}" }}\n'
+        )
+    assert Machine(tmp_path / "locker").uv(folder, "lock").code == 0
+    indexes.reset()
+
+    words = ("prepare", "--fetch-only", "--json", "--target", TARGET)
+    data = machine.gpuenv(folder, *words).data
+
+    assert indexes.downloads() == dict.fromkeys({*files, "common-1.0-py3-none-any.whl"}, 1)
+    assert len(data["substitutions"]) == (STUB in files)
+
+
 # Where gpuenv resolves itself
 
 

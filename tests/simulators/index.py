@@ -207,6 +207,7 @@ class _Faults:
     tags: dict[str, Tags] = field(default_factory=dict)
     encoded: set[str] = field(default_factory=set)
     lengthless: set[str] = field(default_factory=set)
+    hashless: set[str] = field(default_factory=set)
     signed: dict[str, int] = field(default_factory=dict)
     most_bodies: int | None = None
 
@@ -468,6 +469,11 @@ class IndexSimulator:
         """Send a file in chunks, without its length, and only whole."""
         with self._lock:
             self._faults.lengthless.add(filename)
+
+    def omit_hash(self, filename: str) -> None:
+        """List a file without a hash on pages in HTML."""
+        with self._lock:
+            self._faults.hashless.add(filename)
 
     def redirect(self, filename: str, uses: int = 1) -> None:
         """Lead each request for a file to a URL that expires after a number of requests."""
@@ -777,7 +783,8 @@ class IndexSimulator:
             target, attributes = quote(file.filename), ""
         else:
             target, attributes = self.url + self._file_path(file), _attributes(file)
-        link = f'<a href="{target}#sha256={file.sha256}"{attributes}>'
+        fragment = "" if file.filename in self._faults.hashless else f"#sha256={file.sha256}"
+        link = f'<a href="{target}{fragment}"{attributes}>'
         return f"{link}{html.escape(file.filename)}</a><br/>"
 
     def _signed_answer(self, method: str, path: str, headers: Mapping[str, str]) -> _Answer:
@@ -1054,7 +1061,7 @@ def _core_metadata(path: Path) -> bytes:
     with tarfile.open(path) as sdist:
         for member in sdist:
             content = sdist.extractfile(member)
-            if re.fullmatch(r"[^/]+/PKG-INFO", member.name) and content is not None:
+            if re.fullmatch(r"([^/]+/)?PKG-INFO", member.name) and content is not None:
                 return content.read()
     message = f"{path.name} has no PKG-INFO"
     raise ValueError(message)
