@@ -268,18 +268,6 @@ class Pull:
         """The same as it was kept, however long ago."""
         return self.store.page(_page_name(_plain(url)))
 
-    def learn_hash(self, url: str) -> LockedFile:
-        """A file whose hash nobody names, fetched; its hash is obeyed from now on.
-
-        Raises:
-            NetworkError: it cannot be had.
-        """
-        with self._unplanned_file(_plain(url), without_secrets(url)) as reply:
-            assert isinstance(reply, FileAnswer)  # noqa: S101 - as it says itself
-            digest = Digest(reply.tag)
-        size = self.store.size(digest)
-        return LockedFile(name=file_name(url), url=url, digest=digest, size=size)
-
     def check(self) -> None:
         """Raise what a fetch that is under way has failed with, if it has."""
         if self._deliveries.failure is not None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from provisioner.adapters.archives import project_file
-from provisioner.adapters.gateway import Request
+from provisioner.adapters.gateway import FileAnswer, Request
+from provisioner.core.digest import Digest
 from provisioner.core.file_names import release_of
 from provisioner.core.pages import listed_files
 from provisioner.core.plan import FetchPlan, LockedFile, LockedSet, Substitution, plan_fetch
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from packaging.tags import Tag
 
-    from provisioner.core.digest import Digest
     from provisioner.core.simple_index import ListedFile
     from provisioner.workflow.pull import Pull
     from provisioner.workflow.world import World
@@ -208,7 +208,16 @@ class StubReader:
         if not self._keeps:
             return None
         self._note(f"{stub.index} tells no SHA-256 of `{wheel.name}`; what comes first counts")
-        return replace(self._pull.learn_hash(wheel.url), index=stub.index.rstrip("/"))
+        with self._pull.file(_asking("GET", wheel.url)) as answer:
+            assert isinstance(answer, FileAnswer)  # noqa: S101 - it is whole now
+            digest = Digest(answer.tag)
+        return LockedFile(
+            name=wheel.name,
+            url=wheel.url,
+            digest=digest,
+            size=self._pull.store.size(digest),
+            index=stub.index.rstrip("/"),
+        )
 
 
 def note_wheels(pull: Pull, substitutions: Iterable[Substitution]) -> None:

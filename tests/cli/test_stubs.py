@@ -130,6 +130,12 @@ def test_the_environment_has_the_real_package(prepared: Prepared) -> None:
     assert ask_python(link, code) == "the real one"
 
 
+def test_the_local_lock_has_the_real_wheel_from_the_store(prepared: Prepared) -> None:
+    text = (prepared.folder / ".gpuenv" / "pylock.cu12.toml").read_text(encoding="utf-8")
+    assert f"/simple/trt-cu12-libs/{WHEEL}" in text
+    assert STUB not in text
+
+
 def test_a_dry_run_tells_the_wheel_and_keeps_nothing(prepared: Prepared) -> None:
     data = prepared.planned.data
     assert data["substitutions"] == prepared.done.data["substitutions"]
