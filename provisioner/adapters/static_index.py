@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from provisioner.adapters._files import names_in, unless_read_only, write_whole
+from provisioner.adapters._files import names_in, no_space, unless_read_only, write_whole
 from provisioner.adapters._notes import alone
 from provisioner.core.digest import Digest, is_digest
 from provisioner.core.file_names import project_of
@@ -168,10 +168,13 @@ def _absolute(link: Path) -> Path:
 
 def _point(link: Path, target: str) -> None:
     """Let a link lead to a target; a reader sees the old one or the new one."""
-    link.parent.mkdir(parents=True, exist_ok=True)
     staged = link.with_name(f".{os.urandom(6).hex()}")
-    staged.symlink_to(target)
-    staged.replace(link)
+    try:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        staged.symlink_to(target)
+        staged.replace(link)
+    except OSError as error:
+        raise no_space(error, link) from error
 
 
 def _read(path: Path) -> str:

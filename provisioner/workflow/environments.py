@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -89,7 +90,8 @@ def order_from(
 
 def local_folders(recipe: Recipe, contents: LockedSet) -> tuple[Path, ...]:
     """The project and every folder that is installed as it is."""
-    others = (Path(recipe.lock).parent / folder for folder in contents.folders)
+    # uv tells paths from the folder that it was run in, also where the lock is a workspace's.
+    others = (Path(os.path.normpath(Path(recipe.folder, path))) for path in contents.folders)
     return tuple(dict.fromkeys((Path(recipe.folder), *others)))
 
 

@@ -257,7 +257,8 @@ class Ledger:
         self._list(digest, built.name)
 
     def link(self, digest: Digest, name: str) -> Path | None:
-        """The path of a blob under its own name; None where it has none."""
+        """The path of a blob that is held under its own name; None where it cannot have one."""
+        self._list(digest, name)
         return self._index.link(digest, name)
 
     def built_with(self, sources: Iterable[Digest], needs: Iterable[Digest]) -> None:

@@ -75,10 +75,11 @@ def _text(
         locked.text,
         (job.interpreter, job.target.host.platform),
         _files(workshop, locked, wheels, folder),
-        lambda path: _path(locked.path.parent / path, folder),
+        # uv tells paths from the folder that it was run in.
+        lambda path: _path(job.place.folder / path, folder),
         project,
     )
-    first = f"# Of gpuenv, for this machine: the files of `{locked.path.name}` in its store.\n"
+    first = f"# Made by `gpuenv prepare` from `{locked.path.name}`, for this machine alone.\n"
     return first + tomlkit.dumps(made.data), made.notes
 
 
