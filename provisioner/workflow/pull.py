@@ -20,7 +20,6 @@ from provisioner.adapters.http import RETRY_STATUS
 from provisioner.adapters.store import StoredPage
 from provisioner.core.admission import is_clean
 from provisioner.core.answers import strong_tag
-from provisioner.core.digest import Digest
 from provisioner.core.file_names import package_of
 from provisioner.core.index_policy import SHIPPED, policy_for, subject_of
 from provisioner.core.pages import (
@@ -31,7 +30,6 @@ from provisioner.core.pages import (
     listed_files,
     named_files,
 )
-from provisioner.core.plan import LockedFile
 from provisioner.core.sizes import size_text
 from provisioner.core.sources import LockedReleases
 from provisioner.core.urls import file_name, without_secrets
@@ -59,8 +57,9 @@ if TYPE_CHECKING:
     from provisioner.adapters.http import Http
     from provisioner.adapters.store import Store
     from provisioner.core.admission import Admission
+    from provisioner.core.digest import Digest
     from provisioner.core.index_policy import Policy
-    from provisioner.core.plan import FetchPlan
+    from provisioner.core.plan import FetchPlan, LockedFile
     from provisioner.core.profile import Index
     from provisioner.workflow.deliveries import Delivery
     from provisioner.workflow.progress import Progress
