@@ -275,7 +275,9 @@ def served(machine: Machine, folder: Path) -> Iterator[str]:
     process = machine.start(folder, "serve", "--port", "0")
     try:
         assert process.stdout is not None
-        yield process.stdout.readline().split()[-1]
+        first = process.stdout.readline()
+        assert first, process.communicate(timeout=_SECONDS)
+        yield first.split()[-1]
     finally:
         process.terminate()
         process.communicate(timeout=_SECONDS)
