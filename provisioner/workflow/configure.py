@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from provisioner.adapters import pip, uv_settings
 from provisioner.adapters.config_files import (
@@ -18,6 +19,7 @@ from provisioner.adapters.config_files import (
 from provisioner.adapters.profiles import load_profiles, profile_files, profile_folders
 from provisioner.adapters.projects import find_home
 from provisioner.adapters.records import FirstSeenNames
+from provisioner.adapters.serving import find_server
 from provisioner.core.configure import (
     WANTED,
     Change,
@@ -35,7 +37,7 @@ from provisioner.core.configure import (
     uv_change,
 )
 from provisioner.core.pages import named_files
-from provisioner.core.urls import is_below, is_remote, is_same_index, plain
+from provisioner.core.urls import is_below, is_open, is_remote, is_same_index, plain
 from provisioner.errors import GpuenvError, UsageError
 from provisioner.workflow.place import folder_of, store_of
 from provisioner.workflow.workshop import connect
@@ -195,6 +197,7 @@ class _Looker:
             self.notes.append("`PIP_INDEX_URL` is set, and stronger than any file; unset it")
         if any(self._reason(url) for url in self._all_urls()):
             self.notes.append(PIP_CANNOT)
+        self._tell_of_server(serve_url)
         files = pip.config_files(variables, home)
         own = [path for path in files if not self._is_anothers(path)]
         chosen = next((path for path in own if path.exists()), own[0] if own else None)
@@ -214,6 +217,21 @@ class _Looker:
                 continue
             text = with_options(file, ((item.section, item.option, item.value) for item in edits))
             yield _Edit(file=file, text=text, changes=changes)
+
+    def _tell_of_server(self, serve_url: str | None) -> None:
+        """Note how pip gets to a server that runs, or what keeps it from the named one."""
+        variables, home = self._world.variables, self._world.home
+        if serve_url is None:
+            running = find_server(self._store.root)
+            if running and running != pip.index_url(variables, home):
+                self.notes.append(
+                    f"`gpuenv serve` runs; `gpuenv configure --serve-url {running}` lets pip use it"
+                )
+        elif is_open(serve_url, pip.trusted_hosts(variables, home)):
+            self.notes.append(
+                f"pip asks `{urlsplit(serve_url).hostname}` without encryption only where "
+                "`trusted-host` names it"
+            )
 
     def _uv_files(self) -> Iterator[Path]:
         """The settings files of uv that count, the strongest first, each once.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.server
+import threading
 import time
 import tomllib
 from typing import TYPE_CHECKING
@@ -10,6 +12,7 @@ import pytest
 
 from provisioner.adapters.gateway import Request
 from provisioner.adapters.http import Http
+from provisioner.adapters.serving import announced
 from provisioner.adapters.store import Store
 from provisioner.cli.configure import render_configure
 from provisioner.errors import GpuenvError, PolicyError, UsageError
@@ -262,6 +265,36 @@ def test_pips_file_is_made_where_there_is_none_and_variables_against_it_are_told
     found = user.configure(write=True, serve_url="http://127.0.0.1:1/simple/", variables=given)
     assert found.files == ()
     assert any("PIP_CONFIG_FILE" in note for note in found.notes)
+
+
+def test_pip_is_not_sent_to_a_server_that_happens_to_run_but_it_is_told_how(user: User) -> None:
+    class Answering(http.server.BaseHTTPRequestHandler):
+        server_version = "gpuenv/0"
+
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's
+            """Keep quiet."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/simple/"
+        user.store.mkdir()
+        with announced(user.store, url):
+            found = user.configure(write=True)
+        server.shutdown()
+    assert found.files == ()
+    assert any(f"--serve-url {url}" in note for note in found.notes)
+    assert user.configure().notes == ()
+
+
+def test_a_server_without_encryption_beyond_this_machine_has_to_be_trusted(user: User) -> None:
+    url = "http://store.test:8199/simple/"
+    assert any("`trusted-host`" in note for note in user.configure(serve_url=url).notes)
+    trusted = user.configure(serve_url=url, variables={"PIP_TRUSTED_HOST": "store.test"})
+    assert trusted.notes == ()
 
 
 def test_what_is_no_url_is_a_wrong_use(user: User) -> None:
