@@ -68,6 +68,11 @@ class Stub:
         return f"{self.index}{self.name}/"
 
 
+def indexes_in(variables: Mapping[str, str]) -> tuple[str, ...]:
+    """The indexes that the user's variables give to stubs."""
+    return tuple(variables[name] for name in _VARIABLES.values() if is_remote(variables.get(name)))
+
+
 def may_be_stub(name: str, size: int | None) -> bool:
     """Whether a file may be a stub, by its name and size in bytes."""
     return name.endswith((".tar.gz", ".zip")) and (size is None or size <= STUB_BYTES)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from provisioner.adapters import pip, uv_settings
 from provisioner.adapters.projects import manifests_around, read_place
 from provisioner.core.admission import Admission, direct_urls
+from provisioner.core.stubs import indexes_in
 from provisioner.errors import GpuenvError
 
 if TYPE_CHECKING:
@@ -23,11 +24,13 @@ def admission_for(world: World, folder: Path, indexes: Iterable[Index]) -> Admis
     """The indexes that count in a folder, and the files that its project names itself.
 
     Those of uv's settings and variables, of the project and all that it takes from local
-    folders, of profiles, and of pip or PyPI where uv has no default index.
+    folders, of profiles, of the variables that stubs heed, and of pip or PyPI where uv has no
+    default index. What the stubs of a lock name counts as soon as it is known.
     """
     where = (world.variables, world.home, folder)
     named = [*uv_settings.index_urls(*where), *uv_settings.more_places(*where)]
     named += [index.url for index in indexes]
+    named += indexes_in(world.variables)
     if not uv_settings.has_default_index(*where):
         named.append(pip.index_url(world.variables, world.home) or PUBLIC_INDEX)
     urls: set[str] = set()

@@ -19,6 +19,7 @@ from provisioner.core.stubs import (
     STUB_BYTES,
     Stub,
     best_wheel,
+    indexes_in,
     may_be_stub,
     no_wheel,
     read_stub,
@@ -99,6 +100,12 @@ def test_the_users_variable_is_the_index_as_it_is_for_the_build(text: bytes, var
     assert found.index == "https://mirror.test/nvidia/"
     assert other
     assert other.index == "https://pypi.nvidia.com/"
+
+
+def test_the_indexes_of_the_users_variables_are_known_before_any_stub_is() -> None:
+    own = {"WHEEL_STUB_PIP_INDEX_URL": "https://a.test", "NVIDIA_PIP_INDEX_URL": "file:///b"}
+    assert indexes_in(own) == ("https://a.test",)
+    assert indexes_in(NONE) == ()
 
 
 def test_the_extra_settings_of_a_stub_are_stronger() -> None:
