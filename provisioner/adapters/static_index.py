@@ -8,6 +8,7 @@ again from the records, so that nothing is flushed.
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,11 +21,12 @@ from provisioner.core.file_names import project_of
 from provisioner.core.simple_index import ListedFile, html_page, html_root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
 FOLDER: Final = "simple"
 LINKS: Final = "links.html"
 _PAGE: Final = "index.html"
+_LINK: Final = re.compile(r'<a href="([^/"]+)/[^"#]+#sha256=([0-9a-f]{64})">([^<]+)</a>')
 
 
 class StaticIndex:
@@ -95,21 +97,42 @@ class StaticIndex:
         return str(blob)
 
     def _projects(self) -> list[str]:
-        return sorted(name for name in names_in(str(self.folder)) if (self.folder / name).is_dir())
+        try:
+            with os.scandir(self.folder) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir())
+        except FileNotFoundError:
+            return []
 
     def _write_pages(self, projects: Iterable[str]) -> None:
         pages = {project: self._page(project) for project in projects}
         remaining = self._projects()
+        # Of the others what the page says stands, so that a new file costs no look at them all.
+        known = self._known(pages)
         files = [
-            ListedFile(name=file.name, url=f"{project}/{file.url}", digest=file.digest)
-            for project in remaining
-            for file in _listed(self.folder / project)
+            file for project in remaining for file in known.get(project) or self._files(project)
         ]
         _write(self.folder / LINKS, html_page("all projects", files))
         _write(self.folder / _PAGE, html_root(remaining))
         for project, page in pages.items():
             if page is not None:
                 _write(self.folder / project / _PAGE, page)
+
+    def _known(self, changed: Container[str]) -> dict[str, list[ListedFile]]:
+        """What the page of all files lists of projects that have not changed."""
+        found: dict[str, list[ListedFile]] = {}
+        for project, digest, name in _LINK.findall(_read(self.folder / LINKS)):
+            if project not in changed:
+                url = f"{project}/{quote(name)}"
+                file = ListedFile(name=name, url=url, digest=Digest(digest))
+                found.setdefault(project, []).append(file)
+        return found
+
+    def _files(self, project: str) -> list[ListedFile]:
+        """What the page of all files has to list of a project."""
+        return [
+            ListedFile(name=file.name, url=f"{project}/{file.url}", digest=file.digest)
+            for file in _listed(self.folder / project)
+        ]
 
     def _page(self, project: str) -> str | None:
         """The page of a project after what leads nowhere is gone; None where that was all."""

@@ -254,7 +254,8 @@ class Store:
     def keep_made(self, make: Callable[[IO[bytes]], str]) -> tuple[Digest, str]:
         """Keep a file that is made here as a blob, and what `make` says of it.
 
-        It takes the place of an equal one, which may be damaged.
+        It takes the place of an equal one, which may be damaged; one of a store below stays
+        the one that counts.
 
         Raises:
             SpaceError: the file system is full.
@@ -269,8 +270,10 @@ class Store:
                 digest = Digest(hashlib.file_digest(file, "sha256").hexdigest())
                 file.flush()
                 os.fsync(file.fileno())
-            staged.chmod(0o444)
             path = self.place(digest)
+            if self._find(digest) not in {None, path}:
+                return digest, told
+            staged.chmod(0o444)
             path.parent.mkdir(exist_ok=True)
             self._remove_other(path)
             staged.replace(path)

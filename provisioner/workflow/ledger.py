@@ -248,12 +248,13 @@ class Ledger:
 
     def made(self, digest: Digest, built: Built) -> None:
         """Note a wheel that was built here, which is held now."""
-        with self._leases.taking(self._waits):
-            stamp = stamp_of(self._store.place(digest))
-            self._records.change(
-                digest,
-                lambda known: replace(known, built=built, fetched=time.time(), stamp=stamp),
-            )
+        if self._store.blob(digest) == self._store.place(digest):
+            with self._leases.taking(self._waits):
+                stamp = stamp_of(self._store.place(digest))
+                self._records.change(
+                    digest,
+                    lambda known: replace(known, built=built, fetched=time.time(), stamp=stamp),
+                )
         self._list(digest, built.name)
 
     def link(self, digest: Digest, name: str) -> Path | None:

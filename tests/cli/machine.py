@@ -189,6 +189,15 @@ class Machine:
         """The files that the store holds, by their hash."""
         return {path.name for path in (self.store / "blobs" / "sha256").glob("??/*")}
 
+    def fetched_blobs(self) -> set[str]:
+        """Those that were not built here."""
+        records = (self.store / "records" / name[:2] / f"{name}.json" for name in self.blobs())
+        return {
+            path.stem
+            for path in records
+            if not json.loads(path.read_text(encoding="utf-8")).get("built")
+        }
+
     def snapshot(self, folder: Path) -> Snapshot:
         """The store, and what gpuenv keeps in a project."""
         link, state = folder / ".venv", folder / ".gpuenv" / "state.json"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cli.machine import Machine, distributions, line_of
-from tests.cli.projects import BUILD_WHEELS, LOCKED, TARGET, WHEELS, Project, downloads
+from tests.cli.projects import BUILD_WHEELS, LOCKED, SDISTS, TARGET, WHEELS, Project, downloads
 from tests.cli.test_processes import DEADLINE_SECONDS, kill_while_it_fetches, wait_for
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def test_list_names_every_file_with_its_origin_and_users(
 
     files = machine.gpuenv(app, "store", "list", "--json").data["files"]
     assert {file["sha256"] for file in files} == machine.blobs()
-    by_name = {file["names"][0]: file for file in files}
+    by_name = {file["names"][0]: file for file in files if not file["built_from"]}
+    assert len(files) - len(by_name) == len(SDISTS)
     assert set(by_name) == {*LOCKED, *BUILD_WHEELS}
     for name, file in by_name.items():
         assert file["urls"] == [index.file_url(name)]

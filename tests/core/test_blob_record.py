@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from provisioner.core.blob_record import BlobRecord, Origin, record_from_json
+from provisioner.core.blob_record import BlobRecord, Built, Origin, merged, record_from_json
 from provisioner.core.damage import fault_of
 from provisioner.core.digest import Digest
 
@@ -76,3 +76,17 @@ def test_without_a_record_a_shorter_file_has_only_the_wrong_hash() -> None:
 
     assert told is not None
     assert told[0] == "wrong-hash"
+
+
+def test_a_wheel_that_was_built_here_has_a_name_and_a_source() -> None:
+    built = Built(name="x-1-py3-none-any.whl", source=Digest("ab" * 32))
+    record = BlobRecord(built=built)
+    assert record.names == ("x-1-py3-none-any.whl",)
+    assert record_from_json(record.to_json()) == record
+    assert merged(BlobRecord(), record).built == built
+
+
+def test_a_record_from_before_wheels_were_kept_is_read() -> None:
+    data = BlobRecord().to_json()
+    assert "built" not in data
+    assert record_from_json(data) == BlobRecord()
