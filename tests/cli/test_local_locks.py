@@ -111,11 +111,6 @@ def test_an_old_pip_toggles_with_variables_and_downloads_nothing(
     assert index.requests == []
 
 
-def test_env_has_to_be_told_for_whom(machine: Machine, tmp_path: Path) -> None:
-    done = machine.gpuenv(tmp_path, "env")
-    assert (done.code, "`gpuenv env --pip`" in done.err) == (2, True)
-
-
 def test_a_lock_that_is_gone_is_written_again(warm: Machine, app: Path) -> None:
     prepare(warm, app)
     lock = app / ".gpuenv" / "pylock.cu12.toml"
