@@ -156,10 +156,10 @@ def write_poetry(folder: Path, url: str) -> Path:
 
 
 def whole_files(index: IndexSimulator) -> Counter[str]:
-    """The bytes of each file that the index has sent."""
+    """The bytes that the index has sent of each file that it was asked for."""
     sent: Counter[str] = Counter()
     for request in index.requests:
-        if request.filename.endswith((".whl", ".tar.gz")) and request.body_bytes:
+        if request.filename.endswith((".whl", ".tar.gz")):
             sent[request.filename] += request.body_bytes
     return sent
 
@@ -206,7 +206,7 @@ def with_pip(  # noqa: PLR0913 - who, where, and what
     variables: Given,
 ) -> Client:
     """`pip install --force-reinstall` of some words, which are of each line its own."""
-    head = (python, "-m", "pip", "install", "-q", "--force-reinstall")
+    head = (python, "-m", "pip", "install", "-q", "--no-compile", "--force-reinstall")
     return Client(
         name=name,
         machine=machine,
