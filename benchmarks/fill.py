@@ -1,10 +1,10 @@
 """What a first `prepare` costs beside plain `uv sync`s of the same profiles, one after another.
 
-Run it with `python -m benchmarks.fill`. The project is like `examples/tensorrt-lean`: a large
-wheel and three small ones a CUDA line, three for all lines, 100 MB together (`--quick`: 14 MB).
-All begin with empty caches and get the files from one server on loopback that is like NVIDIA's
-index. `uv sync` goes through the profiles once; `prepare` makes an environment of each, fills
-uv's cache with it, and, unless `--no-proof` is given, proves that uv toggles without a network.
+Run it with `python -m benchmarks.fill`. The project is `examples/tensorrt-lean`, whose 100 MB
+come from the public index first, and then from a server on loopback that is like NVIDIA's
+index. All begin with empty caches. `uv sync` goes through the profiles once; `prepare` makes an
+environment of each, fills uv's cache with it, and, unless `--no-proof` is given, proves that uv
+toggles without a network.
 """
 
 from __future__ import annotations
@@ -18,70 +18,34 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from benchmarks.prepare import TARGET, Taken, timed
-from benchmarks.served import MEGABYTE, Served, make_wheel
+from benchmarks.prepare import Taken, timed
+from benchmarks.served import MEGABYTE
+from tests.live.clients import TARGET, copy_example, fetch_example, publish
 from tests.simulators.environment import clean_environment, uv_binary
+from tests.simulators.index import IndexSimulator
 
 LINES: Final = ("cu13", "cu12")
 _GOAL: Final = 1.5
-_PROJECT: Final = """\
-[project]
-name = "app"
-version = "0.1.0"
-requires-python = ">=3.11"
-dependencies = ["common0", "common1", "common2"]
-
-[project.optional-dependencies]
-{extras}
-
-[tool.uv]
-conflicts = [[{conflicts}]]
-
-[[tool.uv.index]]
-name = "served"
-url = "{index}"
-default = true
-"""
 
 
 def main() -> None:
     """Measure the sides in turns, and print a row for each."""
     parser = argparse.ArgumentParser(description="a first prepare beside uv sync")
-    parser.add_argument("--quick", action="store_true", help="small wheels, one round")
-    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rate", type=float, default=0.0, help="MB/s a connection; 0: no limit")
     chosen = parser.parse_args()
-    rounds = chosen.rounds or (1 if chosen.quick else 5)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, IndexSimulator() as index:
         folder = Path(name)
-        served = folder / "served"
-        served.mkdir()
-        size = _fill(served, quick=chosen.quick)
-        with Served(served) as origin:
-            _print(size, _measure(folder, f"{origin}/{chosen.rate:g}/", rounds))
-
-
-def _fill(folder: Path, *, quick: bool) -> int:
-    """Make the wheels, and tell their bytes."""
-    for number in range(3):
-        make_wheel(folder, f"common{number}", 1 << 20)
-    for line in LINES:
-        make_wheel(folder, f"lean_{line}", (2 << 20) if quick else (38 << 20))
-        for number in range(3):
-            make_wheel(folder, f"part{number}_{line}", (1 << 20) if quick else (3 << 20))
-    return sum(path.stat().st_size for path in folder.iterdir())
+        files = fetch_example(folder)
+        publish(index, files)
+        if chosen.rate:
+            index.throttle(chosen.rate * MEGABYTE)
+        size = sum(path.stat().st_size for path in files)
+        _print(size, _measure(folder, index.index_url, chosen.rounds))
 
 
 def _measure(folder: Path, index: str, rounds: int) -> dict[str, list[Taken]]:
-    project, work = folder / "app", folder / "work"
-    project.mkdir()
-    needs = {line: [f"lean-{line}", *(f"part{n}-{line}" for n in range(3))] for line in LINES}
-    text = _PROJECT.format(
-        index=index,
-        extras="\n".join(f"{line} = {names}" for line, names in needs.items()),
-        conflicts=", ".join(f'{{ extra = "{line}" }}' for line in LINES),
-    )
-    (project / "pyproject.toml").write_text(text, encoding="utf-8")
+    project, work = copy_example(folder / "app", index), folder / "work"
     variables = clean_environment(
         work,
         PATH=os.pathsep.join([str(uv_binary().parent), os.environ.get("PATH", "")]),
