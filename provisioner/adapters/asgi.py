@@ -43,6 +43,8 @@ _BLOCK_BYTES: Final = 1 << 20
 # Whoever waits for a file that arrives takes a thread for that long.
 _THREADS: Final = 256
 _READERS: Final = 4
+# Linux alone: fail instead of waiting for the disk (preadv(2)).
+_NO_WAIT: Final[int | None] = getattr(os, "RWF_NOWAIT", None)
 _KEEP_ALIVE_SECONDS: Final = 60
 _NOT_RELAYED: Final = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "date", "server", "proxy-authenticate"}
@@ -226,15 +228,26 @@ class _Exchange:
 
     async def _part(self, file: BinaryIO, first: int, count: int) -> bool:
         """Send bytes of a file; whether all of them went."""
-        loop, number = asyncio.get_running_loop(), file.fileno()
         while count and not self._gone:
-            size = min(count, _BLOCK_BYTES)
-            block = await loop.run_in_executor(self._readers, os.pread, number, size, first)
+            block = await self._read(file.fileno(), first, min(count, _BLOCK_BYTES))
             if not block:
                 return False  # It was cut off meanwhile.
             first, count = first + len(block), count - len(block)
             await self._block(block)
         return not count
+
+    async def _read(self, number: int, first: int, size: int) -> bytes:
+        """Bytes of a file: at once from the page cache, else by a thread."""
+        if _NO_WAIT is not None:
+            block = bytearray(size)
+            try:
+                found = os.preadv(number, [block], first, _NO_WAIT)
+            except OSError:
+                found = 0  # Not there yet, or the file system cannot tell.
+            if found:
+                return bytes(memoryview(block)[:found])
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, os.pread, number, size, first)
 
     async def _head(self, status: int, headers: Mapping[str, str]) -> None:
         self.status = status
