@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -42,6 +43,13 @@ if TYPE_CHECKING:
     from provisioner.workflow.world import Options, Wishes, World
 
 _WAIT_SECONDS: Final = 3600.0
+_NEXT: Final = (
+    "provisioner.workflow.workshop",
+    "provisioner.workflow.environments",
+    "provisioner.workflow.local_locks",
+    "provisioner.workflow.filling",
+    "provisioner.workflow.room",
+)
 
 
 def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
@@ -73,6 +81,7 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
         states.check_link(is_ours, state.history)
     from provisioner.workflow.job import plan_job
 
+    _load_ahead()
     job = plan_job(world, options, place, target, wishes)
     if wishes.dry_run:
         return replace(_run(job, store, states, request), target=shown)
@@ -89,6 +98,22 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
         tell_of_locks(world, place.home / ".gpuenv", store.root)
         with Leases(store.root).working():
             return replace(_run(job, store, states, request), target=shown)
+
+
+def _load_ahead() -> None:
+    """Load what comes next while uv looks for a Python: that takes about as long.
+
+    What cannot be loaded is told by whoever needs it.
+    """
+    import importlib
+    import threading
+
+    def load() -> None:
+        with suppress(Exception):
+            for name in _NEXT:
+                importlib.import_module(name)
+
+    threading.Thread(target=load, daemon=True).start()
 
 
 def prepare_for_targets(world: World, options: Options, wishes: Wishes) -> PreparedTargets:
