@@ -57,10 +57,12 @@ class Proof:
 
     def causes(self) -> tuple[str, ...]:
         """Why it failed: what it asked for, or else its own words."""
+        return self._asked() or ((self.why,) if self.why else ())
+
+    def _asked(self) -> tuple[str, ...]:
         urls = tuple(dict.fromkeys(self.wanted))
         more = (f"and {len(urls) - _SHOWN} more",) if len(urls) > _SHOWN else ()
-        asked = tuple(f"it asked for `{url}`" for url in urls[:_SHOWN])
-        return (*asked, *more) or ((self.why,) if self.why else ())
+        return (*(f"it asked for `{url}`" for url in urls[:_SHOWN]), *more)
 
     def text(self) -> str:
         """A line of `prepare`."""
@@ -68,6 +70,7 @@ class Proof:
             return f"not tried: {self.name}: {self.why}"
         if self.ok:
             toggled = f"{self.name} toggled {', '.join(self.toggles)}"
-            return f"proof: {toggled} with the network cut off: 0 bytes"
+            without = f"; {'; '.join(self._asked())}, and went without" if self.wanted else ""
+            return f"proof: {toggled} with the network cut off: 0 bytes{without}"
         causes = "; ".join(self.causes())
         return f"warning: {self.name} cannot toggle with the network cut off: {causes}"

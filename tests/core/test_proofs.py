@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from provisioner.core.proofs import Proof
 
 DONE = Proof(
@@ -12,6 +14,11 @@ DONE = Proof(
 def test_a_proof_is_one_line() -> None:
     line = "proof: uv 0.13.9 toggled cu13, cpu, cu13 with the network cut off: 0 bytes"
     assert DONE.text() == line
+
+
+def test_a_client_that_went_without_what_it_asked_for_says_so() -> None:
+    line = replace(DONE, wanted=("https://i.test/a/", "https://i.test/a/")).text()
+    assert line == f"{DONE.text()}; it asked for `https://i.test/a/`, and went without"
 
 
 def test_a_client_that_fails_names_what_it_asked_for_each_once() -> None:
