@@ -292,7 +292,8 @@ def lock(session: Session, *, upgrade: bool) -> None:
     type=_PATH,
     metavar="PATH",
     multiple=True,
-    help="A further uv to fill the cache for, remembered [default: the first on PATH alone].",
+    help="A further uv to fill the cache for, remembered until it is gone [default: the first on "
+    "PATH, and those that are remembered].",
 )
 @click.option(
     "--proof/--no-proof",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from provisioner.adapters import pip, uv_settings
@@ -281,7 +283,7 @@ def _caches(case: _Case, filled: Iterable[Filled], last: dict[str, Any] | None) 
     if not last:
         return []
     known = {one.program: one for one in filled}
-    checks = [_cache(one) for one in known.values()]
+    checks = [_cache(case, one) for one in known.values()]
     if known and not caches_are_sound(last):
         message = "a cache of uv has lost some of what it was filled with"
         checks.append(_unfilled(message))
@@ -292,22 +294,36 @@ def _caches(case: _Case, filled: Iterable[Filled], last: dict[str, Any] | None) 
     return checks
 
 
-def _cache(one: Filled) -> Check:
+def _cache(case: _Case, one: Filled) -> Check:
     named = f"uv `{one.version}` (`{one.program}`)"
     now = signature_of(one.program)
     if not now:
-        return _unfilled(f"{named}, whose cache was filled, is gone", code="uv-gone")
+        return _unfilled(f"{named}, whose cache was filled, is gone", code="uv-gone", hint=None)
     if now != one.signature:
         return _unfilled(f"{named} is another one now, whose cache is not filled")
+    # Behind a shim, as of mise, asdf and pyenv, another one may lie at the same path.
+    again = f"`gpuenv prepare --uv {shlex.quote(one.program)}` fills it from the store"
+    try:
+        version = Uv(Path(one.program), case.place.folder, case.world.variables).version()
+    except GpuenvError as error:
+        causes = "; ".join((error.message, *error.causes))
+        return _unfilled(f"the cache of {named} cannot be used: {causes}", hint=None)
+    if version != one.version:
+        message = f"{named}, whose cache was filled, is version `{version}` now"
+        return _unfilled(message, hint=again)
     if not one.ok:
-        return _unfilled(f"the cache of {named} lacks something")
+        return _unfilled(f"the cache of {named} lacks something", hint=again)
     profiles = ", ".join(f"`{name}`" for name in one.profiles)
     message = f"the cache of {named} is filled for {profiles}"
     return Check(name="cache", state="ok", message=message)
 
 
-def _unfilled(message: str, *, code: str = "uv-not-filled") -> Check:
-    hint = "`gpuenv prepare` fills it from the store" if code == "uv-not-filled" else None
+def _unfilled(
+    message: str,
+    *,
+    code: str = "uv-not-filled",
+    hint: str | None = "`gpuenv prepare` fills it from the store",
+) -> Check:
     return Check(name="cache", state="warning", message=message, code=code, hint=hint)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from provisioner.adapters import uv_settings
 from provisioner.adapters.uv import Uv
@@ -23,20 +23,18 @@ if TYPE_CHECKING:
     from provisioner.workflow.workshop import Workshop
     from provisioner.workflow.world import World
 
-_LISTS: Final = ("signature", "profiles")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filled:
     """A uv whose cache has what some profiles of a project need.
 
-    `signature` tells that another program lies at the path now; `ok` is whether the last
-    proof, if there was one, was right.
+    `signature` tells that another program lies at the path now, `version` that one does
+    behind a shim; `ok` is whether it was filled, and the last proof, if any, was right.
     """
 
     program: str
     version: str
-    signature: tuple[int, ...]
+    signature: list[int] | None
     cache: str
     profiles: tuple[str, ...]
     ok: bool = True
@@ -44,34 +42,39 @@ class Filled:
     def to_json(self) -> dict[str, Any]:
         """The written form."""
         data = {name: getattr(self, name) for name in self.__slots__}
-        return {**data, **{name: list(data[name]) for name in _LISTS}}
+        return {**data, "profiles": list(self.profiles)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Filled:
         """Read the written form."""
-        return cls(**{**data, **{name: tuple(data[name]) for name in _LISTS}})
+        return cls(**{**data, "profiles": tuple(data["profiles"])})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Upkeep:
-    """What was filled, what was tried, and what is to be said of it."""
+    """What was filled, what was tried, and what is to be said of it.
+
+    `is_settled`: what could not be filled could not be the last time either, so that a
+    `prepare` with nothing else to do does not try again.
+    """
 
     filled: tuple[Filled, ...]
+    is_settled: bool
     proofs: tuple[Proof, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-def named_uvs(world: World, folder: Path, uvs: Iterable[Path]) -> tuple[Path, ...]:
-    """The uvs of `--uv`, each looked at.
+def named_uvs(world: World, folder: Path, uvs: Iterable[Path]) -> dict[Path, str]:
+    """The uvs of `--uv`, each with the version that it says it is.
 
     Raises:
         UsageError: one is no uv.
     """
-    found = tuple(dict.fromkeys(Path(os.path.normpath(world.folder / path)) for path in uvs))
+    found = {}
     faults = []
-    for path in found:
+    for path in dict.fromkeys(Path(os.path.normpath(world.folder / path)) for path in uvs):
         try:
-            Uv(path, folder, world.variables).version()
+            found[path] = Uv(path, folder, world.variables).version()
         except ToolError as error:
             faults.append(": ".join((f"`{path}`", *error.causes[:1])))
     if faults:
@@ -96,44 +99,76 @@ def look_after(
     known = {one.program: one for one in map(Filled.from_json, state.filled)}
     is_sound = caches_are_sound(state.last)
     wish = job.wishes.proof
-    others = job.wishes.uvs or tuple(
-        Path(name) for name in known if name != str(job.program) and Path(name).exists()
-    )
+    named = (job.program, *job.wishes.uvs)
+    remembered = (path for path in map(Path, known) if path.exists())
     filled: list[Filled] = []
     proofs: list[Proof] = []
     notes: list[str] = []
-    for path in dict.fromkeys((job.program, *others)):
+    for path in dict.fromkeys((*named, *remembered)):
         uv = Uv(path, job.place.folder, job.world.variables)
-        now = _now(uv, path, locks)
+        try:
+            now = _now(uv, path, locks)
+        except GpuenvError as error:
+            if path in named:
+                raise
+            # One that was named some time ago is no reason not to prepare.
+            causes = "; ".join((error.message, *error.causes))
+            notes.append(f"the cache of uv (`{path}`) is not looked after: {causes}")
+            filled.append(replace(known[str(path)], ok=False))
+            continue
         covered = is_sound and _covers(known.get(str(path)), now)
         is_main = path == job.program
         if covered and not new and not workshop.pull.fetched and not wish:
             filled.append(known[str(path)])
             continue
         if not workshop.store.is_writable:
+            if str(path) in known:
+                filled.append(replace(now, ok=False))
             continue
-        program = Program(path=path, version=now.version)
         all_made = is_main and new >= set(now.profiles)
         is_full = all_made or (covered and (is_main or not new))
-        proof = None
-        if wish is not False and (is_main or is_full):
-            proof = prove_uv(job, workshop, program, locks)
-            is_full = bool(proof.ok)
-        if not is_full:
-            if fault := _fill(job, workshop, program, locks):
-                notes.append(fault)
-            else:
-                notes.append(f"filled the cache of uv {now.version} (`{path}`) from the store")
-                proof = prove_uv(job, workshop, program, locks) if wish is not False else None
-                is_full = proof is None or bool(proof.ok)
-        proofs += [proof] if proof else []
+        program = Program(path=path, version=now.version)
+        is_full, proof, note = _see_to(job, workshop, program, locks, (is_main, is_full))
         filled.append(replace(now, ok=is_full))
+        proofs += [proof] if proof else []
+        notes += [note] if note else []
     where = (job.world.variables, job.world.home, job.place.folder)
     if proofs and uv_settings.keeps_nothing(*where):
         notes.append("uv is set to use no cache (`no-cache`): its own `uv sync` downloads again")
     if wish and workshop.store.is_writable:
         proofs += prove_others(job, workshop, locks)
-    return Upkeep(filled=tuple(filled), proofs=tuple(proofs), notes=tuple(notes))
+    return Upkeep(
+        filled=tuple(filled),
+        is_settled=all(one.ok or one == known.get(one.program) for one in filled),
+        proofs=tuple(proofs),
+        notes=tuple(notes),
+    )
+
+
+def _see_to(
+    job: Job,
+    workshop: Workshop,
+    program: Program,
+    locks: tuple[Locked, ...],
+    known: tuple[bool, bool],
+) -> tuple[bool, Proof | None, str | None]:
+    """Prove a uv, and fill it where it lacks something: whether it is full, and what is said.
+
+    `known`: whether it is the main uv, and whether it should be full.
+    """
+    is_main, is_full = known
+    proof = None
+    proves = job.wishes.proof is not False
+    if proves and (is_main or is_full):
+        proof = prove_uv(job, workshop, program, locks)
+        is_full = bool(proof.ok)
+    if is_full:
+        return True, proof, None
+    if fault := _fill(job, workshop, program, locks):
+        return False, proof, fault
+    proof = prove_uv(job, workshop, program, locks) if proves else None
+    note = f"filled the cache of uv {program.version} (`{program.path}`) from the store"
+    return proof is None or bool(proof.ok), proof, note
 
 
 def _fill(job: Job, workshop: Workshop, program: Program, locks: tuple[Locked, ...]) -> str | None:
@@ -161,6 +196,7 @@ def _covers(known: Filled | None, now: Filled) -> bool:
     return (
         known is not None
         and known.ok
-        and (known.signature, known.cache) == (now.signature, now.cache)
+        and (known.signature, known.version) == (now.signature, now.version)
+        and known.cache == now.cache
         and set(now.profiles) <= set(known.profiles)
     )

@@ -10,20 +10,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-def signature_of(path: Path | str) -> tuple[int, ...]:
-    """What tells that a program was replaced: size, time in nanoseconds, inode."""
+def signature_of(path: Path | str) -> list[int] | None:
+    """What tells that a file was replaced or written: size, time in nanoseconds, inode."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - as `unchanged` has it
+        found = os.stat(path)  # noqa: PTH116 - a hundred paths, and no object for each
     except OSError:
-        return ()
-    return found.st_size, found.st_mtime_ns, found.st_ino
+        return None
+    return [found.st_size, found.st_mtime_ns, found.st_ino]
 
 
 def marks_of(caches: Iterable[str], environments: Iterable[str]) -> dict[str, Any]:
     """What tells by stats alone that a cache has lost something, whatever its format.
 
     The inodes of the folders in it, and how many names a file of each package has: where
-    environments share files with a cache, one that is removed there has a name less.
+    environments share files with a cache, one that is removed there has a name less. A further
+    environment gives it one more, which would hide that: any other number counts as a loss.
     """
     folders: dict[str, int] = {}
     for cache in caches:
@@ -53,7 +54,7 @@ def caches_are_sound(last: Mapping[str, Any] | None) -> bool:
         return False
     try:
         return all(os.stat(path).st_ino == inode for path, inode in marks["folders"].items()) and (  # noqa: PTH116
-            all(os.stat(path).st_nlink >= count for path, count in marks["links"].items())  # noqa: PTH116
+            all(os.stat(path).st_nlink == count for path, count in marks["links"].items())  # noqa: PTH116
         )
     except OSError:
         return False

@@ -29,14 +29,14 @@ from provisioner.workflow.prepared import Count, PreparedTargets, PrepareResult
 from provisioner.workflow.unchanged import input_files, nothing_to_do, request_of, signatures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from provisioner.adapters.store import Store
     from provisioner.core.history import History, Prepared
     from provisioner.core.host import Target
     from provisioner.core.plan import FetchPlan, LockedFile, Substitution
+    from provisioner.core.room import Room
     from provisioner.workflow.environments import Order, Recipe
-    from provisioner.workflow.filling import Upkeep
     from provisioner.workflow.job import Job
     from provisioner.workflow.locks import Locked
     from provisioner.workflow.workshop import Workshop
@@ -66,12 +66,14 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
     paths = (folder, store.root, find_uv(world.variables))
     request = request_of(world, options, wishes, target, paths)
     shown = state.target if counts(world, options, state.target) else None
+    uvs: dict[Path, str] = {}
     if wishes.uvs:
         from provisioner.workflow.filling import named_uvs
 
-        wishes = replace(wishes, uvs=named_uvs(world, folder, wishes.uvs))
+        uvs = named_uvs(world, folder, wishes.uvs)
+        wishes = replace(wishes, uvs=tuple(uvs))
     is_same = _remembered(world, options, target, state, wishes) == state.target
-    if is_same and not wishes.proof and {*map(str, wishes.uvs)} <= _filled(state):
+    if is_same and not wishes.proof and _are_filled(state, uvs):
         done = nothing_to_do(states, store, state, request, forced=options.profile is not None)
         if done:
             return replace(done, target=shown)
@@ -146,8 +148,9 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
     from provisioner.core.plan import plan_fetch
     from provisioner.core.room import refuse_shortage
     from provisioner.workflow.environments import refuse_unwritable
+    from provisioner.workflow.filling import look_after
     from provisioner.workflow.local_locks import write_local_locks
-    from provisioner.workflow.room import look_for_room, sizes_to_fetch
+    from provisioner.workflow.room import look_for_room
     from provisioner.workflow.workshop import open_workshop
 
     before = states.read()
@@ -172,15 +175,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         ready, orders = ({}, []) if only_fetched else _orders(job, store, state, locks)
         room = look_for_room(job.world, job.place.folder, workshop, plan, orders)
         if job.wishes.dry_run:
-            sizes = sizes_to_fetch(store, plan)
-            told = replace(
-                _result(job, workshop, plan, stubs),
-                missing=tuple((name, size) for name, size, _ in sizes),
-                arrived=sum(arrived for *_, arrived in sizes),
-                free_bytes=store.free_bytes(),
-                room=tuple(one.to_json() for one in room),
-                short=tuple(cause for one in room for cause in one.shortages()),
-            )
+            told = _with_room(_result(job, workshop, plan, stubs), store, plan, room)
             try:
                 refuse_shortage(room, str(store.root))
                 refuse_unwritable(store, orders, plan.missing)
@@ -200,17 +195,18 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         refuse_shortage(room, str(store.root))
         workshop.pull.know(file for locked in locks for file in locked.contents.known)
         if only_fetched:
-            workshop.pull.fetch(plan)
-            _, lacks = write_local_locks(job, workshop, locks, {})
-            why = (job.not_here,) if job.not_here else ()
-            result = _result(job, workshop, plan, stubs)
-            return replace(result, notes=(*written, *lacks, *why))
+            notes = (*written, *_fetch_only(job, workshop, locks, plan))
+            return replace(_result(job, workshop, plan, stubs), notes=notes)
         for root in sorted({path.parent.parent for path in _elsewhere(job, store, state)}):
             job.world.progress.note(f"environments in the store `{root}` are not used for this one")
         made, is_known = _build(job, workshop, orders, locks, plan)
         prepared = ready | made
+        if made:
+            # Now, so that a run that breaks off while uvs are filled and tried keeps them.
+            known = with_prepared(state.prepared, prepared.values())
+            states.write(replace(state, prepared=known, last=None))
         built, lacks = write_local_locks(job, workshop, locks, prepared)
-        upkeep = _look_after(job, workshop, locks, before, made)
+        upkeep = look_after(job, workshop, locks, before, made)
         history = _activate(job, state.history, prepared)
         result = _with_active(_result(job, workshop, plan, stubs), states, history, prepared)
     states.write(
@@ -220,8 +216,8 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
             target=state.target,
             filled=tuple(one.to_json() for one in upkeep.filled),
             last={
-                # What is not known yet is tried again.
-                "request": request if is_known else "",
+                # What is not known yet, or was not filled for once, is tried again.
+                "request": request if is_known and upkeep.is_settled else "",
                 "inputs": signatures(
                     input_files(
                         job,
@@ -248,6 +244,17 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
     if job.wishes.proof:
         _refuse_unproved(result)
     return result
+
+
+def _fetch_only(
+    job: Job, workshop: Workshop, locks: tuple[Locked, ...], plan: FetchPlan
+) -> tuple[str, ...]:
+    """Fetch, and make no environment; what is to be said of it."""
+    from provisioner.workflow.local_locks import write_local_locks
+
+    workshop.pull.fetch(plan)
+    _, lacks = write_local_locks(job, workshop, locks, {})
+    return (*lacks, job.not_here) if job.not_here else lacks
 
 
 def _flip(job: Job, states: StateFolder, history: History) -> tuple[str, ...]:
@@ -347,27 +354,10 @@ def _build(
     return {item.profile: item for item in made}, is_known
 
 
-def _look_after(
-    job: Job,
-    workshop: Workshop,
-    locks: tuple[Locked, ...],
-    before: State,
-    made: dict[str, Prepared],
-) -> Upkeep:
-    """Fill and try the user's uvs; what ends that early leaves nothing of this run."""
-    from provisioner.workflow.filling import look_after
-
-    try:
-        return look_after(job, workshop, locks, before, made)
-    except BaseException:
-        for item in made.values():
-            discard(job.place.home / item.environment)
-        raise
-
-
-def _filled(state: State) -> set[str]:
-    """The programs of the uvs that were filled."""
-    return {one["program"] for one in state.filled}
+def _are_filled(state: State, uvs: Mapping[Path, str]) -> bool:
+    """Whether the caches of uvs of these versions were filled."""
+    filled = {(one["program"], one["version"]) for one in state.filled if one["ok"]}
+    return {(str(path), version) for path, version in uvs.items()} <= filled
 
 
 def _elsewhere(job: Job, store: Store, state: State) -> list[Path]:
@@ -445,6 +435,22 @@ def _activate(job: Job, history: History, prepared: dict[str, Prepared]) -> Hist
         return history
     automatic = job.options.profile is None and not keeps
     return history.activate(prepared[name], automatic=automatic, now=int(job.world.now()))
+
+
+def _with_room(
+    result: PrepareResult, store: Store, plan: FetchPlan, room: Iterable[Room]
+) -> PrepareResult:
+    from provisioner.workflow.room import sizes_to_fetch
+
+    sizes = sizes_to_fetch(store, plan)
+    return replace(
+        result,
+        missing=tuple((name, size) for name, size, _ in sizes),
+        arrived=sum(arrived for *_, arrived in sizes),
+        free_bytes=store.free_bytes(),
+        room=tuple(one.to_json() for one in room),
+        short=tuple(cause for one in room for cause in one.shortages()),
+    )
 
 
 def _with_active(

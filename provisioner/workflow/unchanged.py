@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from provisioner.adapters.environment import is_intact, note_use
 from provisioner.core.digest import Digest
 from provisioner.core.history import of_folder
 from provisioner.core.target_json import target_to_json
-from provisioner.workflow.marks import caches_are_sound
+from provisioner.workflow.marks import caches_are_sound, signature_of
 from provisioner.workflow.prepared import Count, PrepareResult
 
 if TYPE_CHECKING:
@@ -126,13 +125,5 @@ def input_files(
 
 
 def signatures(paths: Iterable[Path | str]) -> dict[str, list[int] | None]:
-    """What tells that a file was replaced or written: size, time in nanoseconds, inode."""
-    return {str(path): _signature(path) for path in paths}
-
-
-def _signature(path: Path | str) -> list[int] | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116 - a hundred paths, and no object for each
-    except OSError:
-        return None
-    return [found.st_size, found.st_mtime_ns, found.st_ino]
+    """What tells that files were replaced or written."""
+    return {str(path): signature_of(path) for path in paths}

@@ -156,6 +156,113 @@ def test_a_further_uv_is_filled_remembered_and_named_by_doctor(
         assert f"(`{program}`) is filled for `cu13`, `cu12`, `cpu`" in said
 
 
+@pytest.fixture(scope="module")
+def small(
+    tmp_path_factory: pytest.TempPathFactory, index_server: IndexSimulator, locker: Locker
+) -> Prepared:
+    """A prepared project with one profile for CUDA and one without."""
+    root = tmp_path_factory.mktemp("small")
+    machine = Machine(root / "machine")
+    folder = Project(lines=("cu13",)).write(root / "app", index_server.index_url)
+    locker.lock(folder)
+    done = machine.gpuenv(folder, "prepare", "--no-proof", "--target", TARGET)
+    assert done.code == 0, done.err
+    return Prepared(machine, folder, done, (), ())
+
+
+def caches(prepared: Prepared, program: Path) -> list[tuple[str, str | None]]:
+    """What doctor says of the cache of a uv, and what mends it."""
+    checks = prepared.gpuenv("doctor", "--json").data["checks"]
+    return [(c["message"], c["hint"]) for c in checks if f"(`{program}`)" in c["message"]]
+
+
+def test_a_fill_that_failed_is_tried_again_until_it_fails_twice(
+    small: Prepared, tmp_path: Path
+) -> None:
+    flag = tmp_path / "flag"
+    flag.touch()
+    fails = f'[ "$1" != sync ] || [ ! -e "{flag}" ] || {{ echo "error: for now" >&2; exit 2; }}'
+    own = uv_script(tmp_path / "uv-own", f'export UV_CACHE_DIR="{tmp_path / "own"}"', fails)
+
+    first = small.gpuenv("prepare", "--uv", own, "--json")
+    again = small.gpuenv("prepare", "--json")
+    third = small.gpuenv("prepare", "--json")
+
+    assert "is not filled" in first.data["notes"][-1]
+    assert "is not filled" in again.data["notes"][-1]
+    assert third.data["nothing_to_do"] is True
+    ((message, hint),) = caches(small, own)
+    assert message.endswith("lacks something")
+    assert hint == f"`gpuenv prepare --uv {own}` fills it from the store"
+    flag.unlink()
+    filled = small.gpuenv("prepare", "--uv", own, "--json")
+    assert [proof["ok"] for proof in filled.data["proof"]] == [True]
+    assert "is filled for" in caches(small, own)[0][0]
+
+
+def test_a_remembered_uv_that_breaks_keeps_nobody_from_preparing(
+    small: Prepared, tmp_path: Path
+) -> None:
+    own = uv_script(tmp_path / "uv-own", f'export UV_CACHE_DIR="{tmp_path / "own"}"')
+    other = uv_script(tmp_path / "uv-other", f'export UV_CACHE_DIR="{tmp_path / "other"}"')
+    assert small.gpuenv("prepare", "--no-proof", "--uv", own).code == 0
+    assert small.gpuenv("prepare", "--no-proof", "--uv", other).code == 0
+    assert caches(small, own)[0][0].endswith("is filled for `cu13`, `cpu`")
+    own.write_text("#!/bin/sh\necho no such library >&2\nexit 1\n")
+
+    done = small.gpuenv("prepare", "--no-proof", "--json")
+
+    assert done.code == 0, done.err
+    assert f"uv (`{own}`) is not looked after" in done.data["notes"][-1]
+    assert caches(small, own)
+    assert caches(small, other)[0][0].endswith("is filled for `cu13`, `cpu`")
+    own.unlink()
+    assert small.gpuenv("prepare", "--no-proof").code == 0
+    assert caches(small, own) == []
+
+
+def test_another_version_behind_the_same_program_is_noticed(
+    small: Prepared, tmp_path: Path
+) -> None:
+    version = tmp_path / "version"
+    version.write_text("0.9.1")
+    own = uv_script(
+        tmp_path / "uv-shim",
+        f'export UV_CACHE_DIR="{tmp_path}/cache-$(cat {version})"',
+        f'[ "$1" != --version ] || {{ echo "uv $(cat {version})"; exit; }}',
+    )
+    assert small.gpuenv("prepare", "--no-proof", "--uv", own).code == 0
+    version.write_text("0.9.2")
+    ((message, hint),) = caches(small, own)
+    assert message.endswith("whose cache was filled, is version `0.9.2` now")
+    assert hint == f"`gpuenv prepare --uv {own}` fills it from the store"
+    assert small.gpuenv("prepare", "--no-proof", "--uv", own).code == 0
+    assert caches(small, own)[0][0].endswith("is filled for `cu13`, `cpu`")
+
+
+def test_what_breaks_off_the_proof_leaves_the_environments_for_the_next_run(
+    warm: Machine, tmp_path: Path, index: IndexSimulator, locker: Locker
+) -> None:
+    app = Project(lines=("cu13",)).write(tmp_path / "app", index.index_url)
+    locker.lock(app)
+    flag = tmp_path / "flag"
+    first = f'[ "$1 $2" = "sync --locked" ] && [ ! -e "{flag}" ]'
+    ends = f'if {first}; then touch "{flag}"; kill -INT $PPID; fi'
+    uv_script(tmp_path / "uv", ends)
+    path = os.pathsep.join([str(tmp_path), warm.variables()["PATH"]])
+    words = ("prepare", "--only", "--target", TARGET)
+
+    before = set(warm.environments())
+    broken = warm.gpuenv(app, *words, given={"PATH": path})
+    made = warm.environments()
+    done = warm.gpuenv(app, *words, given={"PATH": path})
+
+    assert (broken.code, done.code) == (130, 0), done.err
+    assert len(set(made) - before) == 1
+    assert warm.environments() == made
+    assert "making the environment" not in done.err
+
+
 def test_a_uv_on_path_that_is_not_filled_is_told(first_prepare: Prepared, tmp_path: Path) -> None:
     other = uv_script(tmp_path / "uv")
     path = os.pathsep.join([str(tmp_path), first_prepare.machine.variables()["PATH"]])

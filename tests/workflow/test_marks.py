@@ -64,6 +64,17 @@ def test_a_package_that_was_removed_alone_is_noticed(cache: Path, marks: dict[st
     assert not caches_are_sound(marks)
 
 
+def test_a_further_environment_hides_no_loss(
+    tmp_path: Path, cache: Path, marks: dict[str, Any]
+) -> None:
+    os.link(cache / "bucket-v7" / "abc" / "METADATA", tmp_path / "of-another-environment")
+    assert not caches_are_sound(marks)
+    renewed = {"caches": marks_of([str(cache)], [str(tmp_path / "env")])}
+    assert caches_are_sound(renewed)
+    shutil.rmtree(cache / "bucket-v7" / "abc")
+    assert not caches_are_sound(renewed)
+
+
 def test_where_nothing_was_noted_nothing_is_known_to_be_sound() -> None:
     assert not caches_are_sound(None)
     assert not caches_are_sound({"request": ""})
