@@ -107,7 +107,7 @@ class Http:
         self._told_until: dict[str, float] = {}
 
     @contextmanager
-    def get(
+    def get(  # noqa: PLR0913 - what to ask, for which index, and how patiently
         self,
         url: str,
         headers: Mapping[str, str] | None = None,
@@ -115,13 +115,14 @@ class Http:
         method: str = "GET",
         index: str | None = None,
         tries: int | None = None,
+        seconds: float | None = None,
     ) -> Iterator[Answer]:
         """Ask for a URL; any status is an answer. Redirects are followed each time anew.
 
         `index` is the one that the file at the URL comes from, where that is known: credentials
         are those of its index, and go to the origin that they belong to, and to no other one
         that it redirects to. `tries` is how often to ask where a server is busy or cannot be
-        reached.
+        reached, `seconds` how long it may be silent.
 
         Raises:
             NetworkError: no answer came, or it broke off.
@@ -137,7 +138,11 @@ class Http:
         shown = without_secrets(url)
         try:
             request = client.build_request(
-                method, url, headers=passed, extensions={"trace": self._trace}
+                method,
+                url,
+                headers=passed,
+                timeout=httpx.USE_CLIENT_DEFAULT if seconds is None else seconds,
+                extensions={"trace": self._trace},
             )
             response = self._send(client, request, index, tries or self._tries, aborted)
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:

@@ -215,6 +215,14 @@ def search_order(variables: Mapping[str, str], home: Path, folder: Path) -> tupl
     return tuple(dict.fromkeys((*first, *default[:1])))
 
 
+def hides_later_indexes(variables: Mapping[str, str], home: Path, folder: Path) -> bool:
+    """Whether uv takes a package only from the first index that has it, as it does untold."""
+    named = variables.get("UV_INDEX_STRATEGY") or _merged(
+        _all_settings(variables, home, folder)
+    ).get("index-strategy")
+    return named in {None, "first-index"}
+
+
 def more_places(variables: Mapping[str, str], home: Path, folder: Path) -> tuple[str, ...]:
     """Where uv looks for packages beside its indexes: find-links, and `[pip]`'s own."""
     found: list[object] = [*variables.get("UV_FIND_LINKS", "").replace(",", " ").split()]

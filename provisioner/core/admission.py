@@ -17,6 +17,7 @@ _ODD: Final = re.compile(r"[\s\\\x00-\x1f\x7f]")
 _URL: Final = re.compile(r"https?://[^\s\"'<>;]+", re.IGNORECASE)
 # How often a segment may be encoded on top of itself before it is taken for a trick.
 _DECODINGS: Final = 5
+_METADATA: Final = ".metadata"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,12 +38,11 @@ class Admission:
         return self if more <= self.urls else replace(self, urls=self.urls | more)
 
     def admits(self, url: str) -> bool:
-        """Whether a URL is one of these, or lies below an index."""
+        """Whether a URL is one of these, the metadata of one, or lies below an index."""
         if not is_clean(url):
             return False
-        return without_secrets(url) in self.urls or any(
-            lies_below(url, place) for place in self.places
-        )
+        named = without_secrets(url).removesuffix(_METADATA)
+        return named in self.urls or any(lies_below(url, place) for place in self.places)
 
 
 def is_clean(url: str) -> bool:

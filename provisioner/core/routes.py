@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from provisioner.core.project import normalise
 from provisioner.core.urls import is_remote, is_same_index
@@ -50,9 +51,7 @@ class Routes:
             return Route(indexes=found, together=True, because="the lock takes it from there")
         if found := self.sources.get(project):
             return Route(indexes=found, together=True, because="`tool.uv.sources` names it")
-        claiming = _each_once(index.url for index in self.claims if index.claims(project))
-        # Several CUDA lines bind PyTorch to an index each, and none of them is meant here.
-        if len(claiming) == 1:
+        if claiming := self._claiming(project):
             return Route(indexes=claiming, together=True, because="a profile names it")
         return Route(indexes=self.order, together=False, because="the first that has it")
 
@@ -63,6 +62,47 @@ class Routes:
             url for found in (self.locked, self.sources) for urls in found.values() for url in urls
         )
         return _each_once((*named, *(index.url for index in self.claims), *self.order))
+
+    def all_of(self, project: str) -> tuple[str, ...]:
+        """All indexes that a client may ask for a project, the likeliest first.
+
+        What `tool.uv.sources` binds is still looked for in all of `order` where it is a build
+        requirement of another project.
+        """
+        named = (*self.locked.get(project, ()), *self.sources.get(project, ()))
+        return _each_once((*named, *self._claiming(project), *self.order))
+
+    def has_in_order(self, index: str) -> bool:
+        """Whether an index is one of those for any project."""
+        return any(is_same_index(index, other) for other in self.order)
+
+    def _claiming(self, project: str) -> tuple[str, ...]:
+        """The one index that a profile binds a project to.
+
+        Several CUDA lines bind PyTorch to an index each, and none of them is meant here.
+        """
+        found = _each_once(index.url for index in self.claims if index.claims(project))
+        return found if len(found) == 1 else ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Search:
+    """Where to look for a file that something names which we do not know.
+
+    `only_first`: an index that has a project hides those after it in `order`, as uv's
+    `first-index` has it.
+    """
+
+    routes: Routes = field(default_factory=lambda: Routes(order=()))
+    only_first: bool = True
+
+
+def project_page(index: str, project: str) -> str:
+    """The page of a project, where uv asks an index for it; a flat one has all on one page."""
+    parts = urlsplit(index)
+    if parts.path.endswith(".html"):
+        return index
+    return parts._replace(path=f"{parts.path.removesuffix('/')}/{project}/").geturl()
 
 
 def locked_indexes(lock: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urljoin
 
 from provisioner.adapters.archives import check_archive
 from provisioner.adapters.gateway import (
@@ -30,6 +31,7 @@ from provisioner.core.pages import (
     listed_files,
     named_files,
 )
+from provisioner.core.routes import Search
 from provisioner.core.sizes import size_text
 from provisioner.core.sources import LockedReleases
 from provisioner.core.urls import file_name, without_secrets
@@ -37,6 +39,7 @@ from provisioner.errors import GpuenvError, NetworkError, PolicyError, SpaceErro
 from provisioner.workflow.deliveries import Deliveries
 from provisioner.workflow.fetch import Fetcher
 from provisioner.workflow.ledger import Ledger
+from provisioner.workflow.looking_up import LookUp
 from provisioner.workflow.wanted import (
     STOPPED,
     Awaited,
@@ -79,7 +82,11 @@ _ONLINE: Final = (
     "run `gpuenv prepare` once with a network, or `gpuenv store import` with a bundle from a "
     "machine that has one"
 )
+# As uv asks, so that what is kept is what uv is given next.
 _PAGES: Final = f"{JSON_PAGE}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
+_REDIRECTS: Final = 5
+# For a page that is asked for only in case a file is on it.
+_LOOK_SECONDS: Final = 5.0
 # What is connecting does not see that it has to stop.
 _END_SECONDS: Final = 5.0
 
@@ -129,6 +136,7 @@ class Pull:
         self._failures: dict[str, GpuenvError] = {}
         self._admission: Admission | None = None
         self._refused: dict[str, None] = {}
+        self._looking_up = LookUp(self._page_now, Search)
         self._sources: dict[str, None] = {}
         self._fetcher = Fetcher(store, http, progress, self._stopped, check)
         self._deliveries = Deliveries(self._bring)
@@ -142,9 +150,13 @@ class Pull:
             if file.index:
                 self.admit([file.index])
 
-    def restrict(self, admission: Admission) -> None:
-        """Answer for these indexes, what they name and what locks name, and for nothing else."""
+    def restrict(self, admission: Admission, search: Callable[[], Search] = Search) -> None:
+        """Answer for these indexes, what they name and what locks name, and for nothing else.
+
+        `search` gives where to look for a file that no kept page names.
+        """
         self._admission = admission
+        self._looking_up = LookUp(self._page_now, search)
 
     def admit(self, indexes: Iterable[str]) -> None:
         """Answer for further indexes, where only some are answered for."""
@@ -156,12 +168,13 @@ class Pull:
         """What clients asked for that no index names, if they did; `more` are further causes."""
         with self._counting:
             urls, sources = tuple(self._refused), tuple(self._sources)
+            silent = self._looking_up.silent
         if not urls:
             return None
         built = (f"built were {', '.join(f'`{name}`' for name in sources)}",) if sources else ()
         return PolicyError(
             "a build asked for what is no package of an index in use",
-            causes=(*(f"`{url}` was refused" for url in urls), *built, *more),
+            causes=(*(f"`{url}` was refused" for url in urls), *silent, *built, *more),
             hint="name its index in `[[tool.uv.index]]`, or the file itself as a dependency; "
             "what a build downloads otherwise, nobody can verify or keep",
             code="not-admitted",
@@ -253,19 +266,29 @@ class Pull:
             self.close()
             raise
 
-    def page(self, url: str) -> BodyAnswer:
-        """An index page, as a build asks for it; a refusal or redirect as the index gives it.
+    def page(self, url: str, accept: str = "", *, now: bool = False) -> tuple[str, BodyAnswer]:
+        """An index page, as a build asks for it, and the URL that it led to; or a refusal.
+
+        `now`: the index is asked whatever is kept, though only once and with little patience.
 
         Raises:
             NetworkError: the index cannot be reached.
         """
-        with self._page(_plain(url), without_secrets(url)) as reply:
-            assert isinstance(reply, BodyAnswer)  # noqa: S101 - only a HEAD is passed on
-            return reply
+        for _ in range(_REDIRECTS):
+            with self._page(_asking(url, accept), without_secrets(url), now=now) as given:
+                assert isinstance(given, BodyAnswer)  # noqa: S101 - only a HEAD is passed on
+                reply = given
+            if reply.status != _MOVED:
+                break
+            url = urljoin(url, reply.headers["location"])
+        return url, reply
+
+    def _page_now(self, url: str) -> tuple[str, BodyAnswer]:
+        return self.page(url, _PAGES, now=True)
 
     def kept_page(self, url: str) -> StoredPage | None:
         """The same as it was kept, however long ago."""
-        return self.store.page(_page_name(_plain(url)))
+        return self.store.page(_page_name(_asking(url)))
 
     def check(self) -> None:
         """Raise what a fetch that is under way has failed with, if it has."""
@@ -335,26 +358,24 @@ class Pull:
         Raises:
             GpuenvError: it cannot be had.
         """
-        key = without_secrets(request.url)
         self._go_on()
         # Whoever goes on with a file that broke off is going to take all of it.
-        looks = request.method == "HEAD" or "range" in request.headers
-        if looks and "if-range" not in request.headers and not self._holds(file, key):
-            given: AbstractContextManager[Reply] = self.relay(request)
-        elif file:
-            given = self._hashed_file(request, file)
-        else:
-            given = self._unplanned_file(request, key)
-        with given as reply:
+        with self._given(request, file, only_looks="if-range" not in request.headers) as reply:
             yield reply
 
-    def ask(self, request: Request, kept: StoredPage | None) -> StoredPage | BodyAnswer:
-        """A page as it is now: the kept one, if it is still the same, or a refusal.
-
-        Raises:
-            NetworkError: the index cannot be reached.
-        """
-        return self._ask(request, kept)
+    def _given(
+        self, request: Request, file: LockedFile | None, *, only_looks: bool
+    ) -> AbstractContextManager[Reply]:
+        """What is at a URL; `only_looks` is whether a look at a file does not fetch it."""
+        key = without_secrets(request.url)
+        looks = request.method == "HEAD" or "range" in request.headers
+        if looks and only_looks and not self._holds(file, key):
+            return self.relay(request)
+        if file:
+            return self._hashed_file(request, file)
+        if is_file(key):
+            return self._unplanned_file(request, key)
+        return self._page(request, key)
 
     def seconds_left(self, page: StoredPage) -> float:
         """For how long a kept page does without asking, by the policy of its index."""
@@ -385,46 +406,38 @@ class Pull:
         self._failures.clear()
         self._refused.clear()
         self._sources.clear()
+        self._looking_up.forget()
 
     @contextmanager
     def _reply(self, request: Request) -> Iterator[Reply]:
         key = without_secrets(request.url)
         if not self._is_admitted(request, key):
             with self._counting:
+                is_new = key not in self._refused
                 self._refused[key] = None
+            if is_new:
+                self._progress.note(f"`{key}` is refused: it is no package of an index in use")
             yield BodyAnswer(status=_FORBIDDEN, headers={}, body=b"no package of an index in use\n")
             return
         file = self._known.get(key)
         if is_file(key):
             self._releases.refuse_other(key, file)
-        looks = request.method == "HEAD" or "range" in request.headers
-        if looks and self.resolving and not self._holds(file, key):
-            with self.relay(request) as reply:
-                yield reply
-        elif file:
-            with self._hashed_file(request, file) as reply:
-                yield reply
-        elif is_file(key):
-            with self._unplanned_file(request, key) as reply:
-                yield reply
-        else:
-            with self._page(request, key) as reply:
-                yield reply
+        with self._given(request, file, only_looks=self.resolving) as reply:
+            yield reply
 
     def _is_admitted(self, request: Request, key: str) -> bool:
         """Whether a URL is, or lies below, what counts, or an index that counts names it."""
         admission, base = self._admission, key.removesuffix(".metadata")
         if admission is None or self.offline or base in self._known:
             return True
-        if not is_clean(request.url):
-            return False
-        if admission.admits(request.url) or base in admission.urls:
+        if admission.admits(request.url):
             return True
-        if not is_file(base):
+        if not (is_clean(request.url) and is_file(base)):
             return False
         if self.resolving and base.startswith("https://"):
             return True  # A dependency may be a URL.
-        return self._is_linked(base, admission) or self._is_found(base, admission)
+        # A client may have kept a page that names it, and that is newer than ours.
+        return self._is_linked(base, admission) or self._looking_up.names(base, admission)
 
     def _is_linked(self, key: str, admission: Admission) -> bool:
         """Whether a kept page names a file that counts."""
@@ -439,17 +452,6 @@ class Pull:
             if admission.admits(page.url)
             for file in listed_files(page.body, page.headers, page.url)
         )
-
-    def _is_found(self, key: str, admission: Admission) -> bool:
-        """Whether an index names a file when it is asked: a client may have kept its page."""
-        package = package_of(file_name(key))
-        for place in sorted(admission.places) if package else ():
-            url = f"{place.rstrip('/')}/{package}/"
-            request = Request(method="GET", url=url, headers={"accept": _PAGES})
-            with suppress(GpuenvError), self._page(request, url):
-                if key in self._known or self._is_linked(key, admission):
-                    return True
-        return False
 
     def _holds(self, file: LockedFile | None, key: str) -> bool:
         """Whether the file at a URL is in the store; a page is for `_page` to judge."""
@@ -592,14 +594,15 @@ class Pull:
             return True
 
     @contextmanager
-    def _page(self, request: Request, key: str) -> Iterator[Reply]:
-        """An index page, or metadata of a file; revalidated as its policy says."""
+    def _page(self, request: Request, key: str, *, now: bool = False) -> Iterator[Reply]:
+        """An index page, or metadata of a file; revalidated as its policy says, or `now`."""
         if not is_routed(key, self._routes):
             yield BodyAnswer(status=_NOT_FOUND, headers={}, body=b"")
             return
         name = _page_name(request)
         kept = self.store.page(name)
-        if kept and (self._asks_nobody or self._age(kept) < self._policy(kept).lifetime):
+        is_due = now or not (kept and self._age(kept) < self._policy(kept).lifetime)
+        if kept and (self.offline or not is_due or (self.keeps and not now)):
             yield self._serve(kept)
             return
         if self.offline:
@@ -608,7 +611,7 @@ class Pull:
             with self.relay(request) as reply:
                 yield reply
             return
-        fetched = self._current(request, kept)
+        fetched = self._current(request, kept, now=now)
         if isinstance(fetched, BodyAnswer):
             yield fetched
             return
@@ -617,11 +620,13 @@ class Pull:
             self.store.keep_page(name, fetched)
         yield self._serve(fetched)
 
-    def _current(self, request: Request, kept: StoredPage | None) -> StoredPage | BodyAnswer:
+    def _current(
+        self, request: Request, kept: StoredPage | None, *, now: bool
+    ) -> StoredPage | BodyAnswer:
         """A page as it is now; while building, the kept one where the index is not well."""
-        spare = None if self.resolving else kept
+        spare = None if self.resolving or now else kept
         try:
-            fetched = self._ask(request, kept)
+            fetched = self.ask(request, kept, patient=not now)
         except NetworkError:
             if spare is None:
                 raise
@@ -639,15 +644,27 @@ class Pull:
             )
         return fetched
 
-    def _ask(self, request: Request, kept: StoredPage | None) -> StoredPage | BodyAnswer:
-        """A page as it is now, or a refusal to pass on."""
+    def ask(
+        self, request: Request, kept: StoredPage | None, *, patient: bool = True
+    ) -> StoredPage | BodyAnswer:
+        """A page as it is now: the kept one, if it is still the same, or a refusal to pass on.
+
+        Raises:
+            NetworkError: the index cannot be reached.
+        """
         key = without_secrets(request.url)
         headers = {k: v for k, v in request.headers.items() if k not in _CONDITIONS}
         if kept and "etag" in kept.headers:
             headers["if-none-match"] = kept.headers["etag"]
         elif kept and "last-modified" in kept.headers:
             headers["if-modified-since"] = kept.headers["last-modified"]
-        with self._http.get(request.url, headers, index=self._index_at(key)) as answer:
+        with self._http.get(
+            request.url,
+            headers,
+            index=self._index_at(key),
+            tries=None if patient else 1,
+            seconds=None if patient else _LOOK_SECONDS,
+        ) as answer:
             # A cache on the way may have kept it for a while already (RFC 9111, section 4.2.3).
             aged = answer.headers.get("age", "")
             stored = time.time() - (int(aged) if aged.isdecimal() else 0)
@@ -722,8 +739,8 @@ class Pull:
                 self.on_build_tools(tuple(self._tools))
 
 
-def _plain(url: str) -> Request:
-    return Request(method="GET", url=url, headers={})
+def _asking(url: str, accept: str = "") -> Request:
+    return Request(method="GET", url=url, headers={"accept": accept} if accept else {})
 
 
 def _page_name(request: Request) -> str:

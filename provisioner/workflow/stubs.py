@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin
 
 from provisioner.adapters.archives import project_file
 from provisioner.adapters.gateway import FileAnswer, Request
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from provisioner.workflow.world import World
 
 _OK = 200
-_MOVED = 302
-_REDIRECTS = 5
 # As pages that are not there: buckets say 403 of what nobody may list.
 _ABSENT = frozenset({403, 404, 410})
 
@@ -180,14 +177,9 @@ class StubReader:
             return None
 
     def _now_listed(self, stub: Stub) -> tuple[ListedFile, ...]:
-        url = stub.page
-        for _ in range(_REDIRECTS):
-            page = self._pull.page(url)
-            if page.status == _OK:
-                return listed_files(page.body, page.headers, url)
-            if page.status != _MOVED:
-                break
-            url = urljoin(url, page.headers["location"])
+        url, page = self._pull.page(stub.page)
+        if page.status == _OK:
+            return listed_files(page.body, page.headers, url)
         if page.status in _ABSENT:
             return ()
         message = f"could not fetch `{without_secrets(url)}`"

@@ -13,7 +13,7 @@ from provisioner.adapters.http import CONNECT_SECONDS, TRIES, Http
 from provisioner.adapters.uv import Uv, find_uv, is_of_uv
 from provisioner.core.urls import login_in
 from provisioner.errors import GpuenvError, LockError
-from provisioner.workflow.admitting import admission_for
+from provisioner.workflow.admitting import admission_for, search_for
 from provisioner.workflow.pull import Pull
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def open_workshop(  # noqa: PLR0913 - what uv is given, and what it may reach
     world.guard()
     every = tuple(indexes)
     with open_pull(world, store, folder, every, offline=offline) as pull:
-        pull.restrict(admission_for(world, folder, every))
+        pull.restrict(admission_for(world, folder, every), lambda: search_for(world, folder, every))
         yield Workshop(
             world,
             folder,

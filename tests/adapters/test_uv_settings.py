@@ -11,6 +11,7 @@ import pytest
 
 from provisioner.adapters.uv_settings import (
     has_default_index,
+    hides_later_indexes,
     index_logins,
     index_policies,
     insecure_hosts,
@@ -484,3 +485,10 @@ def test_indexes_are_searched_in_uvs_order_and_the_default_one_last(tmp_path: Pa
     )
     stronger = {"UV_DEFAULT_INDEX": "https://stronger.test/"}
     assert search_order(stronger, tmp_path, tmp_path)[-1] == "https://stronger.test/"
+
+
+def test_later_indexes_are_hidden_unless_uv_is_told_otherwise(tmp_path: Path) -> None:
+    assert hides_later_indexes({}, tmp_path, tmp_path)
+    (tmp_path / "uv.toml").write_text('index-strategy = "unsafe-best-match"\n', encoding="utf-8")
+    assert not hides_later_indexes({}, tmp_path, tmp_path)
+    assert hides_later_indexes({"UV_INDEX_STRATEGY": "first-index"}, tmp_path, tmp_path)

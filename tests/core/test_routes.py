@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner.core.profile import Index
-from provisioner.core.routes import PYPI, Routes, locked_indexes
+from provisioner.core.routes import PYPI, Routes, locked_indexes, project_page
 
 NVIDIA = "https://pypi.nvidia.com/"
 MINE = "https://mine.test/simple/"
@@ -68,3 +68,23 @@ def test_every_project_has_one_route_always_the_same(name: str, claims: list[Ind
     routes = Routes(claims=tuple(claims))
     assert routes.of(name) == routes.of(name)
     assert routes.of(name).indexes
+
+
+def test_all_indexes_that_may_be_asked_are_what_binds_a_project_and_then_the_order() -> None:
+    routes = Routes(
+        locked={"demo": ("https://lock.test/",)},
+        sources={"demo": ("https://source.test/", "https://lock.test")},
+        claims=(Index(name="a", url="https://claim.test/", packages=("demo*",)),),
+        order=("https://first.test/", PYPI),
+    )
+    order = ("https://first.test/", PYPI)
+    bound = ("https://lock.test/", "https://source.test/", "https://claim.test/")
+    assert routes.all_of("demo") == (*bound, *order)
+    assert routes.all_of("other") == order
+
+
+def test_a_project_is_asked_for_where_uv_asks() -> None:
+    assert project_page("https://index.test/simple", "demo") == "https://index.test/simple/demo/"
+    assert project_page("https://index.test/a//", "demo") == "https://index.test/a//demo/"
+    assert project_page("https://index.test?x=1", "demo") == "https://index.test/demo/?x=1"
+    assert project_page("https://flat.test/all.html", "demo") == "https://flat.test/all.html"
