@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from provisioner.core.pages import is_file
-from provisioner.core.urls import is_remote, origin, plain, without_secrets
+from provisioner.core.urls import PORTS, is_remote, origin, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +19,11 @@ _URL: Final = re.compile(r"https?://[^\s\"'<>;]+", re.IGNORECASE)
 # How often a segment may be encoded on top of itself before it is taken for a trick.
 _DECODINGS: Final = 5
 _METADATA: Final = ".metadata"
+_DOT: Final = re.compile(r"[.\u3002]")
+# The rest is encoded in a path (WHATWG's URL standard, "path percent-encode set").
+_UNENCODED: Final = "".join(map(chr, range(0x21, 0x7F))).translate(
+    dict.fromkeys(map(ord, '"#<>?`{}'))
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,12 +35,12 @@ class Admission:
 
     def with_places(self, indexes: Iterable[str]) -> Admission:
         """With further indexes."""
-        more = frozenset(map(without_secrets, filter(is_remote, indexes)))
+        more = frozenset(map(as_asked, filter(is_remote, indexes)))
         return self if more <= self.places else replace(self, places=self.places | more)
 
     def with_urls(self, urls: Iterable[str]) -> Admission:
         """With further single pages or files."""
-        more = frozenset(map(without_secrets, filter(is_remote, urls)))
+        more = frozenset(map(as_asked, filter(is_remote, urls)))
         return self if more <= self.urls else replace(self, urls=self.urls | more)
 
     def admits(self, url: str) -> bool:
@@ -56,15 +62,58 @@ def is_clean(url: str) -> bool:
         return False
 
 
+def as_asked(url: str) -> str:
+    """A URL that somebody wrote, without secrets, as clients ask for it (WHATWG's URL standard).
+
+    Host in small letters and ASCII, without the scheme's own port; the path without dot
+    segments, and encoded where it has to be.
+    """
+    shown = without_secrets(url)
+    try:
+        parts = urlsplit(shown)
+        port = parts.port
+    except ValueError:
+        return shown
+    host = ".".join(map(_ascii, _DOT.split(unicodedata.normalize("NFKC", parts.hostname or ""))))
+    host = f"[{host}]" if ":" in host else host
+    if port is not None and port != PORTS.get(parts.scheme):
+        host = f"{host}:{port}"
+    return urlunsplit((parts.scheme, host, _encoded(parts.path), parts.query, ""))
+
+
+def _ascii(label: str) -> str:
+    """A label of a host, as a browser encodes it: `ß` stays what it is."""
+    return label if label.isascii() else f"xn--{label.lower().encode('punycode').decode()}"
+
+
+def _encoded(path: str) -> str:
+    found: list[str] = []
+    segments = path.replace("\\", "/").split("/")[1:]
+    for count, segment in enumerate(segments, 1):
+        dots = segment.lower().replace("%2e", ".")
+        if dots == "..":
+            found = found[:-1]
+        if dots not in {".", ".."}:
+            found.append(segment)
+        elif count == len(segments):
+            found.append("")
+    return quote("".join(f"/{segment}" for segment in found), safe=_UNENCODED)
+
+
 def lies_below(url: str, place: str) -> bool:
     """Whether a URL is an index or lies below it, and no server can take it for another place.
 
     Scheme, host and port are the same; the path goes on after the index's own, byte by byte,
     with segments that are neither empty nor, however they are encoded, `.`, `..` or several.
+    Of slashes at the index's end a client drops one or all.
     """
     if not is_clean(url) or origin(url) != origin(place):
         return False
-    within, outer = urlsplit(url).path, urlsplit(plain(place)).path
+    within, outer = urlsplit(url).path, urlsplit(place).path
+    return any(_goes_on(within, path) for path in {outer.removesuffix("/"), outer.rstrip("/")})
+
+
+def _goes_on(within: str, outer: str) -> bool:
     if not (within == outer or within.startswith(f"{outer}/")):
         return False
     inside = within[len(outer) + 1 :].removesuffix("/")

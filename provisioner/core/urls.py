@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_PORTS: Final = {"http": 80, "https": 443}
+PORTS: Final = {"http": 80, "https": 443}
 
 
 def without_secrets(url: str) -> str:
@@ -42,7 +42,7 @@ def origin(url: str) -> str:
     """Scheme, host and port, which credentials belong to; empty for what is no URL."""
     try:
         parts = urlsplit(url)
-        port = parts.port or _PORTS.get(parts.scheme)
+        port = parts.port or PORTS.get(parts.scheme)
     except ValueError:
         return ""
     return f"{parts.scheme}://{parts.hostname}:{port}"
@@ -62,7 +62,7 @@ def plain(url: str) -> str:
         return shown
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
-    if port is not None and port != _PORTS.get(parts.scheme):
+    if port is not None and port != PORTS.get(parts.scheme):
         host = f"{host}:{port}"
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
 
@@ -86,7 +86,7 @@ def is_open(url: str, allowed: Iterable[str]) -> bool:
     """
     try:
         parts = urlsplit(url)
-        port = parts.port or _PORTS["http"]
+        port = parts.port or PORTS["http"]
     except ValueError:
         return False
     host = parts.hostname or ""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.core.admission import Admission, direct_urls, is_clean, lies_below
+from provisioner.core.admission import Admission, as_asked, direct_urls, is_clean, lies_below
 from provisioner.core.urls import origin
 
 INDEX = "https://index.test/group%2Fteam/simple/"
@@ -136,3 +136,59 @@ def test_files_that_a_project_names_by_their_url_are_found_wherever_they_stand()
         "https://f.test/demo-1.0.tar.gz",
         "https://f.test/x-1-py3-none-any.whl",
     }
+
+
+@pytest.mark.parametrize(
+    ("place", "url"),
+    [
+        ("https://h.test/simple//", "https://h.test/simple//torch/"),
+        ("https://h.test/simple//", "https://h.test/simple/torch/"),
+        ("https://h.test/my index/{x}", "https://h.test/my%20index/%7Bx%7D/torch/"),
+        ("https://h.test/a%2Fb/simple", "https://h.test/a%2Fb/simple/torch/"),
+        ("https://h.test/ünï/simple", "https://h.test/%C3%BCn%C3%AF/simple/torch/"),
+        ("https://h.test/a/../b/./simple", "https://h.test/b/simple/torch/"),
+        ("https://h.test/a/%2E%2e/simple/.", "https://h.test/simple/torch/"),
+        ("https://München.test:443/simple", "https://xn--mnchen-3ya.test/simple/torch/"),
+        ("https://straße.test/simple", "https://xn--strae-oqa.test/simple/torch/"),
+        ("https://me:secret@H.test:8443", "https://h.test:8443/torch/"),
+        ("https://[::1]/simple", "https://[::1]/simple/torch/"),
+    ],
+)
+def test_an_index_counts_however_it_is_spelled(place: str, url: str) -> None:
+    assert Admission().with_places([place]).admits(url)
+    named = Admission().with_urls([f"{place}/torch-1.zip"])
+    assert named.admits(as_asked(f"{place}/torch-1.zip"))
+
+
+def test_what_is_asked_for_is_taken_as_it_is() -> None:
+    admission = Admission().with_places(["https://h.test/my index"])
+    assert not admission.admits("https://h.test/my index/torch/")
+    assert not admission.admits("https://h.test/a/../my%20index/torch/")
+    assert not admission.admits("https://h.test/my%20index//torch/")
+    assert not admission.admits("https://strasse.test/torch/")
+    assert not Admission().with_places(["https://straße.test"]).admits("https://strasse.test/a/")
+
+
+@given(TAILS)
+def test_a_spelling_stays_once_it_is_that_of_clients(tail: str) -> None:
+    for place in (f"https://index.test/{tail}", f"https://{tail}/simple"):
+        once = as_asked(place)
+        assert as_asked(once) == once
+
+
+@given(TAILS, TAILS)
+def test_no_trick_leaves_an_index_however_it_is_spelled(odd: str, tail: str) -> None:
+    from urllib.parse import urlsplit
+
+    place = f"https://index.test/a/{odd}"
+    url = f"{as_asked(place)}{tail}"
+    if Admission().with_places([place]).admits(url):
+        assert origin(url) == "https://index.test:443"
+        outer = resolved(urlsplit(as_asked(place)).path)
+        assert resolved(urlsplit(url).path)[: len(outer)] == outer
+
+
+@given(st.text(max_size=30))
+def test_any_text_has_a_spelling(text: str) -> None:
+    for place in (text, f"https://{text}", f"https://index.test/{text}"):
+        Admission().with_places([place]).admits(f"{place}/demo/")
