@@ -38,7 +38,7 @@ from provisioner.core.simple_index import (
     json_page,
     json_root,
 )
-from provisioner.core.urls import origin, plain, without_secrets
+from provisioner.core.urls import is_below, is_same_index, origin, plain, without_secrets
 from provisioner.errors import GpuenvError, IntegrityError, NetworkError
 from provisioner.workflow.pull import not_kept
 
@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 
     from provisioner.adapters._origin import Reply
     from provisioner.adapters.store import StoredPage
-    from provisioner.core.routes import Routes
+    from provisioner.core.blob_record import Origin
+    from provisioner.core.routes import Route, Routes
     from provisioner.workflow.pull import Pull
 
 ACCEPT: Final = (
@@ -189,7 +190,7 @@ class PackageIndex:
 
     @contextmanager
     def _reply(self, request: Request) -> Iterator[Reply]:
-        place = served.place_of(request.url.partition("?")[0])
+        place = served.place_of(request.url)
         if isinstance(place, served.Moved):
             yield BodyAnswer(status=301, headers={"location": place.path}, body=b"")
         elif isinstance(place, served.File) and place.is_metadata:
@@ -248,16 +249,18 @@ class PackageIndex:
         return known.listing
 
     def _renewed(self, project: str) -> _Known:
-        try:
-            pages = self._pages(project)
-        except NetworkError as error:
-            held = self._of_blobs().get(project)
-            if held is None:
-                raise
-            if not self._pull.offline:
-                self._note(f"listing what is held of `{project}` alone: {_words(error)}")
-            listing = self._listing_of(project, [(file, None) for file in held])
-            return _Known(listing=listing, until=self._clock() + _LOOK_SECONDS)
+        route = self._routes.of(project)
+        pages: list[StoredPage] = []
+        for index in route.indexes:
+            try:
+                page = self._page(f"{index.rstrip('/')}/{project}/")
+            except NetworkError as error:
+                # What stands behind it may be another project of the same name.
+                return self._held_instead(project, route, index, error)
+            if page is not None:
+                pages.append(page)
+                if not route.together:
+                    break
         files = {
             file.name: (file, index_of_page(page.url))
             for page in reversed(pages)
@@ -268,6 +271,29 @@ class PackageIndex:
         return _Known(
             listing=self._listing_of(project, files.values()) if pages else None,
             until=self._clock() + min(max(0.0, lasts), _LOOK_SECONDS),
+        )
+
+    def _held_instead(self, project: str, route: Route, failed: str, error: NetworkError) -> _Known:
+        """What is held of a project where an index cannot be asked for it.
+
+        That is what came from this index; offline, from the first one that something came from.
+
+        Raises:
+            NetworkError: nothing is, namely `error`.
+        """
+        every = self._of_blobs().get(project, ())
+        counts: Iterable[tuple[str, ...]] = [route.indexes if route.together else (failed,)]
+        if self._pull.offline and not route.together:
+            counts = [(index,) for index in route.indexes]
+        held = next((found for urls in counts if (found := _of_indexes(every, urls))), None)
+        if held is None:
+            raise error
+        if not self._pull.offline:
+            self._note(f"listing what is held of `{project}` alone: {_words(error)}")
+        files = {file.name: (file, None) for file in reversed(held)}
+        return _Known(
+            listing=self._listing_of(project, files.values()),
+            until=self._clock() + _LOOK_SECONDS,
         )
 
     def _seconds_left(self, page: StoredPage) -> float:
@@ -289,12 +315,9 @@ class PackageIndex:
         size, metadata = file.size, file.metadata
         if file.digest and (size is None or metadata is None):
             size = size if size is not None else self._store.size(file.digest) or None
-            metadata = metadata or self._own_metadata_hash(file.name, file.digest)
+            own = None if metadata else self._own_metadata(file.name, file.digest)
+            metadata = metadata or (_hash(own) if own is not None else None)
         return replace(file, url=served.file_url(project, file), size=size, metadata=metadata)
-
-    def _own_metadata_hash(self, name: str, digest: Digest) -> Digest | None:
-        body = self._own_metadata(name, digest)
-        return None if body is None else Digest(hashlib.sha256(body).hexdigest())
 
     def _own_metadata(self, name: str, digest: Digest) -> bytes | None:
         """The metadata of a wheel that is held."""
@@ -302,32 +325,7 @@ class PackageIndex:
             return None
         return metadata_of(self._store.blob(digest))
 
-    def _pages(self, project: str) -> tuple[StoredPage, ...]:
-        """The pages that list a project's files, the strongest first; none if no index has it.
-
-        Raises:
-            NetworkError: an index that may have it cannot be reached, and nothing was kept.
-        """
-        route = self._routes.of(project)
-        found: list[StoredPage] = []
-        failure: NetworkError | None = None
-        for index in route.indexes:
-            url = f"{index.rstrip('/')}/{project}/"
-            try:
-                # Behind one that cannot be asked only what was kept says that it had none.
-                page = self._page(url, only_kept=failure is not None and not route.together)
-            except NetworkError as error:
-                failure = failure or error
-                continue
-            if page is not None:
-                found.append(page)
-                if not route.together:
-                    break
-        if failure and (route.together or not found):
-            raise failure
-        return tuple(found)
-
-    def _page(self, url: str, *, only_kept: bool = False, moves: int = 0) -> StoredPage | None:
+    def _page(self, url: str, moves: int = 0) -> StoredPage | None:
         """A page of an index, as fresh as its policy demands; None where there is none.
 
         One that was kept does where the index cannot be reached.
@@ -337,7 +335,7 @@ class PackageIndex:
         page = kept = self._store.page(name)
         fresh = kept is not None and self._pull.seconds_left(kept) > 0
         if not fresh:
-            if only_kept or self._pull.offline or self._is_down(url):
+            if self._pull.offline or self._is_down(url):
                 page = self._in_any_form(key)
             else:
                 page = self._asked(url, name, kept)
@@ -346,7 +344,7 @@ class PackageIndex:
         if moves == _MOST_MOVES:
             message = f"`{key}` leads from one place to another without an end"
             raise NetworkError(message, code="too-many-redirects")
-        return self._page(page.headers["location"], only_kept=only_kept, moves=moves + 1)
+        return self._page(page.headers["location"], moves + 1)
 
     def _asked(self, url: str, name: str, kept: StoredPage | None) -> StoredPage | None:
         """A page as its index has it now, else as it was kept."""
@@ -448,12 +446,13 @@ class PackageIndex:
         return listing.find(place.name, place.digest) if listing else None
 
     def _held_blob(self, place: served.File) -> Digest | None:
-        """The blob that came under this name for this project, if it is held."""
+        """The blob that came under this name from an index of this project, if it is held."""
         every = self._of_blobs().get(place.project, ())
-        known = any((file.name, file.digest) == (place.name, place.digest) for file in every)
+        own = _of_indexes(every, self._routes.of(place.project).indexes)
+        known = any((file.name, file.digest) == (place.name, place.digest) for file in own)
         return place.digest if known and place.digest in self._pull.ledger else None
 
-    def _of_blobs(self) -> Mapping[str, tuple[ListedFile, ...]]:
+    def _of_blobs(self) -> Mapping[str, tuple[_HeldFile, ...]]:
         """The files that are held, by project; looked for now and then."""
         if self._clock() >= self._held_until:
             self._held.look()
@@ -495,24 +494,44 @@ class PackageIndex:
         return found.body
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _HeldFile:
+    """A file that is held, and where it came from under its name."""
+
+    name: str
+    digest: Digest
+    origin: Origin
+
+
+def _of_indexes(held: Iterable[_HeldFile], indexes: Iterable[str]) -> list[ListedFile]:
+    """The files that came from one of several indexes, those of the first index first."""
+    every = tuple(held)
+    return [
+        ListedFile(name=file.name, url="", digest=file.digest)
+        for index in indexes
+        for file in every
+        if is_same_index(file.origin.index or "", index) or is_below(file.origin.url, index)
+    ]
+
+
 class _Held:
     """The files that are held, by what the records of their blobs say."""
 
     def __init__(self, *roots: Path) -> None:
         self._records = tuple(map(Records, roots))
-        self.files: Mapping[str, tuple[ListedFile, ...]] = {}
+        self.files: Mapping[str, tuple[_HeldFile, ...]] = {}
 
     def look(self) -> None:
         """Look anew."""
-        found: dict[str, dict[str, ListedFile]] = {}
+        found: dict[str, list[_HeldFile]] = {}
         for records in self._records:
             for digest, record, _ in records.every():
                 for item in record.origins if record else ():
                     package = package_of(item.name)
                     if package and served.may_be_served(item.name):
-                        file = ListedFile(name=item.name, url="", digest=digest)
-                        found.setdefault(package, {}).setdefault(item.name, file)
-        self.files = {name: tuple(files.values()) for name, files in found.items()}
+                        file = _HeldFile(name=item.name, digest=digest, origin=item)
+                        found.setdefault(package, []).append(file)
+        self.files = {name: tuple(files) for name, files in found.items()}
 
 
 class _Memory:

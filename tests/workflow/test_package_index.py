@@ -276,6 +276,31 @@ def test_without_any_page_the_files_that_are_held_are_listed(
     assert offline.file().read() == content
 
 
+@pytest.mark.parametrize("held", [False, True])
+def test_a_name_of_another_index_is_not_taken_while_its_own_is_down(
+    make: Callable[..., Bench], index: IndexSimulator, pypi: IndexSimulator, *, held: bool
+) -> None:
+    public = make(pypi)
+    other = public.page()["demo-2.0-py3-none-any.whl"]
+    if held:
+        public.file("demo-2.0-py3-none-any.whl").read()
+    index.stop()
+    for bench in (make(index, pypi), make(index)):
+        assert bench.client.ask("/simple/demo/").status == 424
+    assert bench.client.ask(str(other["url"])).status == 424
+    offline = make(index, offline=True)
+    assert offline.client.ask("/simple/demo/").status == 424
+
+
+def test_offline_what_came_from_the_first_index_that_something_came_from_is_listed(
+    make: Callable[..., Bench], index: IndexSimulator, pypi: IndexSimulator
+) -> None:
+    make(pypi).file("demo-2.0-py3-none-any.whl").read()
+    assert list(make(index, pypi, offline=True).page()) == ["demo-2.0-py3-none-any.whl"]
+    make(index).file().read()
+    assert list(make(index, pypi, offline=True).page()) == [NAME]
+
+
 # Files
 
 
