@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _BLOCK_BYTES: Final = 1 << 20
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _UNIX: Final = 3
+_HASHES: Final = frozenset({"sha256", "sha384", "sha512"})
 
 
 def installed_in(environment: Path, package: str) -> Installed | None:
@@ -38,11 +39,13 @@ def installed_in(environment: Path, package: str) -> Installed | None:
     """
     for info in sorted(environment.glob(f"lib/*/site-packages/*{INFO}")):
         if normalise(info.name.removesuffix(INFO).rpartition("-")[0]) == package:
-            rows = csv.reader(io.StringIO(_text(info / RECORD), newline=""))
+            text = io.StringIO(_text(info / RECORD), newline="")
+            rows = [(*row, "") for row in csv.reader(text) if row]
             return Installed(
                 site=info.parent.relative_to(environment).as_posix(),
                 info=info.name,
-                paths=tuple(row[0] for row in rows if row),
+                paths=tuple(row[0] for row in rows),
+                hashes={row[0]: row[1] for row in rows},
                 metadata=_text(info / "METADATA"),
                 wheel=_text(info / "WHEEL"),
                 entry_points=_text(info / "entry_points.txt", ""),
@@ -58,7 +61,7 @@ def pack(environment: Path, installed: Installed, file: IO[bytes]) -> str:
 
     Raises:
         OSError: a file cannot be read, or the wheel not be written.
-        ValueError: what is installed cannot have come from a wheel.
+        ValueError: what is installed cannot have come from a wheel, or was changed since.
     """
     import zipfile
 
@@ -76,12 +79,14 @@ def pack(environment: Path, installed: Installed, file: IO[bytes]) -> str:
 def _add(
     archive: zipfile.ZipFile, environment: Path, member: Member, places: tuple[str, ...]
 ) -> tuple[str, str, str]:
-    """Add a file, and tell its row of the `RECORD`."""
-    hasher = hashlib.sha256()
+    """Add a file, and tell its row of the `RECORD`; ValueError where it is not as installed."""
+    hasher, before = hashlib.sha256(), _hasher_of(member.told)
     with (environment / member.source).open("rb") as source:
         found = os.fstat(source.fileno())
         block = source.read(_BLOCK_BYTES)
         size = found.st_size - len(block)
+        if before:
+            before.update(block)
         if member.is_script:
             block = portable(block, places)
         size += len(block)
@@ -94,8 +99,24 @@ def _add(
                 hasher.update(block)
                 target.write(block)
                 block = source.read(_BLOCK_BYTES)
+                if before:
+                    before.update(block)
+    if before and _told_by(before) != member.told:
+        message = f"`{member.source}` was changed after it was installed"
+        raise ValueError(message)
+    return member.name, _told_by(hasher), str(size)
+
+
+def _hasher_of(told: str) -> hashlib._Hash | None:
+    """What makes such a hash (PEP 427: SHA-256 or better); None where nothing is told."""
+    name = told.partition("=")[0]
+    return hashlib.new(name) if name in _HASHES else None
+
+
+def _told_by(hasher: hashlib._Hash) -> str:
+    """A hash as a `RECORD` has it."""
     text = base64.urlsafe_b64encode(hasher.digest()).rstrip(b"=").decode()
-    return member.name, f"sha256={text}", str(size)
+    return f"{hasher.name}={text}"
 
 
 def _entry(name: str, *, executable: bool) -> zipfile.ZipInfo:

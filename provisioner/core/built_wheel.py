@@ -6,7 +6,7 @@ import posixpath
 import re
 from configparser import ConfigParser
 from configparser import Error as ConfigParserError
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from email.parser import HeaderParser
 from itertools import product
 from typing import TYPE_CHECKING, Final
@@ -15,7 +15,7 @@ from provisioner.core.archives import WHEEL_ENDING
 from provisioner.core.project import normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from email.message import Message
 
 RECORD: Final = "RECORD"
@@ -37,7 +37,8 @@ class Installed:
     """What an environment tells of a distribution, the texts as they are in its `.dist-info`.
 
     `site` is the folder that the `paths` of the `RECORD` are relative to, below the
-    environment, and `info` the name of the `.dist-info` folder in it.
+    environment, and `info` the name of the `.dist-info` folder in it. `hashes` are what the
+    `RECORD` says of the `paths`, as `sha256=…`.
     """
 
     site: str
@@ -46,17 +47,20 @@ class Installed:
     metadata: str
     wheel: str
     entry_points: str
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
     """A file of a wheel, and where it lies below the environment.
 
-    The first line of a script may name the environment's Python.
+    The first line of a script may name the environment's Python. `told` is its hash as it was
+    installed, empty where nothing tells.
     """
 
     name: str
     source: str
+    told: str = ""
     is_script: bool = False
 
 
@@ -95,7 +99,8 @@ def members(installed: Installed) -> tuple[Member, ...]:
             raise ValueError(message)
         member = _member(source, installed.info, package, commands)
         if member is not None:
-            found.setdefault(member.name, member)
+            told = installed.hashes.get(path, "")
+            found.setdefault(member.name, replace(member, told=told))
     of_info = f"{installed.info}/"
     every = sorted(found.values(), key=lambda item: (item.name.startswith(of_info), item.name))
     return tuple(every)

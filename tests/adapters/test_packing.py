@@ -162,3 +162,17 @@ def test_pip_installs_the_same_again(
 
 def test_a_distribution_that_is_not_there_is_none(environments: dict[str, Path]) -> None:
     assert installed_in(environments["plain"], "my-other-pkg") is None
+
+
+@pytest.mark.parametrize("path", ["my_pkg/__init__.py", "../../../bin/run-me"])
+def test_what_was_changed_after_it_was_installed_is_not_packed(
+    root: Path, original: Path, tmp_path: Path, path: str
+) -> None:
+    environment = tmp_path / "edited"
+    uv(root, "venv", "-q", "--python", sys.executable, environment)
+    uv(root, "pip", "install", "-q", "--link-mode=copy", "--python", environment, original)
+    (site,) = environment.glob("lib/*/site-packages")
+    edited = (site / path).resolve()
+    edited.write_bytes(edited.read_bytes() + b"print('edited')\n")
+    with pytest.raises(ValueError, match=f"{edited.name}` was changed after it was installed"):
+        packed(environment)
