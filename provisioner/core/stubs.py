@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -105,10 +106,21 @@ def read_stub(pyproject: bytes, name: str, variables: Mapping[str, str]) -> Stub
     if not (isinstance(index, str) and is_remote(index)):
         return None
     needs = system.get("requires")
-    requires = tuple(map(str, needs)) if isinstance(needs, list) else ()
+    requires = _requirements(needs) if isinstance(needs, list) else ()
     package, version = release
     shown = f"{without_secrets(index).rstrip('/')}/"
     return Stub(name=package, version=version, index=shown, requires=requires)
+
+
+def _requirements(needs: Iterable[object]) -> tuple[str, ...]:
+    """What is a requirement (PEP 508): anything else could be an option of whoever reads it."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    found = []
+    for need in needs:
+        with suppress(InvalidRequirement):
+            found.append(str(Requirement(str(need))))
+    return tuple(found)
 
 
 def wheels_of(stub: Stub, listed: Iterable[ListedFile]) -> tuple[ListedFile, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from typing import TYPE_CHECKING
 
@@ -284,3 +285,13 @@ def test_a_lock_names_the_wheels_in_the_place_of_the_stub() -> None:
 
 def test_a_lock_without_stubs_stays_as_it_is() -> None:
     assert without_stubs(LOCK, lambda _: ()) == (LOCK, ())
+
+
+@pytest.mark.parametrize(
+    "need", ["--index-url http://x.test/", "-r /etc/passwd", "-e .", "a\n-r b"]
+)
+def test_an_option_is_no_requirement_of_a_stub(need: str) -> None:
+    text = WHEEL_STUB.replace(b'["wheel-stub"]', json.dumps([need, "wheel-stub"]).encode())
+    found = read_stub(text, NAME, NONE)
+    assert found is not None
+    assert found.requires == ("wheel-stub",)
