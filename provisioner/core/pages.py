@@ -27,7 +27,7 @@ PAGE_BYTES: Final = 64 << 20
 """What is larger is taken for no index page."""
 
 _FILE_ENDINGS: Final = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz", ".egg")
-_MAX_AGE = re.compile(r"(?:^|[\s,])max-age=(\d+)")
+_MAX_AGE = re.compile(r"(?:^|[\s,])max-age=(\d{1,18})")
 _FORBIDDEN = re.compile(r"(?:^|[\s,])no-(?:store|cache)(?:$|[\s,=])")
 
 
@@ -87,14 +87,14 @@ def listed_files(body: bytes, headers: Mapping[str, str], url: str) -> tuple[Lis
 def _from_json(body: bytes, url: str) -> Iterator[ListedFile]:
     try:
         data = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):  # The latter by brackets within brackets.
         return
     items = data.get("files") if isinstance(data, dict) else None
     for item in items if isinstance(items, list) else []:
         # One that cannot be read does not hide the others.
         with suppress(ValueError, KeyError, TypeError, AttributeError):
             target = urldefrag(urljoin(url, item["url"])).url
-            yield _listed(target, item["hashes"].get("sha256"), _Told(item))
+            yield _listed(target, item["hashes"].get("sha256"), _Told(item), item.get("filename"))
 
 
 def _from_html(body: bytes, url: str) -> Iterator[ListedFile]:
@@ -122,7 +122,7 @@ class _Told(NamedTuple):
     def size(self) -> int | None:
         """The size in bytes."""
         value = self.item.get("size")
-        return value if isinstance(value, int) and value >= 0 else None
+        return value if type(value) is int and value >= 0 else None
 
     @property
     def yanked(self) -> str | None:
@@ -152,9 +152,11 @@ def _told_by(link: Mapping[str, str | None]) -> _Told:
     return _Told(item)
 
 
-def _listed(url: str, sha256: object, told: _Told) -> ListedFile:
+def _listed(url: str, sha256: object, told: _Told, name: object = None) -> ListedFile:
+    """A file; a `name` that is told counts, for a URL need not end with it (PEP 691)."""
+    is_name = isinstance(name, str) and name and not set(name) & set("/\\\0")
     return ListedFile(
-        name=file_name(url),
+        name=str(name) if is_name else file_name(url),
         url=url,
         digest=_digest(sha256),
         size=told.size,

@@ -667,7 +667,7 @@ class Pull:
         ) as answer:
             # A cache on the way may have kept it for a while already (RFC 9111, section 4.2.3).
             aged = answer.headers.get("age", "")
-            stored = time.time() - (int(aged) if aged.isdecimal() else 0)
+            stored = time.time() - (int(aged[:9]) if aged.isdecimal() else 0)
             if answer.status == _NOT_MODIFIED and kept:
                 headers = {**kept.headers, **kept_headers(answer.headers)}
                 return replace(kept, headers=headers, stored=stored)

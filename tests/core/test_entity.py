@@ -54,3 +54,8 @@ def test_a_tag_is_found_however_it_is_listed(named: str) -> None:
 @pytest.mark.parametrize("named", [None, "", '"y"', "x", '"xx"'])
 def test_another_tag_is_not_taken_for_it(named: str | None) -> None:
     assert not is_named('"x"', named)
+
+
+@pytest.mark.parametrize("wanted", ["bytes={}-", "bytes=-{}", "bytes=0-{}"])
+def test_a_range_of_thousands_of_digits_is_ignored(wanted: str) -> None:
+    assert head(range=wanted.format("9" * 5000)).status == 200

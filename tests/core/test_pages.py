@@ -117,6 +117,7 @@ def test_html_comes_under_more_than_one_name(kind: str) -> None:
         (b"[]", JSON),
         (b'{"files": 1}', JSON),
         (b'{"files": [1]}', JSON),
+        (b"[" * 200_000, JSON),
         (b'{"files": [{"url": "x.whl"}]}', JSON),
         (b'{"files": [{"url": 1, "hashes": {"sha256": "00"}}]}', JSON),
         (b"\xff\xfe", JSON),
@@ -321,3 +322,29 @@ def test_of_metadata_without_a_hash_nothing_is_known() -> None:
     listed: list[object] = [{"url": "x.whl", "hashes": {}, "core-metadata": True, "yanked": False}]
     (file,) = listed_files(json.dumps({"files": listed}).encode(), JSON, PAGE)
     assert (file.metadata, file.yanked, file.size) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        ("x-1-py3-none-any.whl", "x-1-py3-none-any.whl"),
+        ("../x-1.whl", "123"),
+        ("", "123"),
+        (7, "123"),
+        (None, "123"),
+    ],
+)
+def test_a_file_has_the_name_that_json_tells_whatever_its_url(told: object, name: str) -> None:
+    item = {"filename": told, "url": "https://x.test/download/123?key=1", "hashes": {}}
+    (file,) = listed_files(json.dumps({"files": [item]}).encode(), JSON, PAGE)
+    assert file.name == name
+
+
+def test_true_is_no_size() -> None:
+    item = {"url": "x-1.whl", "size": True, "hashes": {}}
+    (file,) = listed_files(json.dumps({"files": [item]}).encode(), JSON, PAGE)
+    assert file.size is None
+
+
+def test_a_lifetime_of_thousands_of_digits_is_none() -> None:
+    assert lifetime("max-age=" + "9" * 5000) >= 0
