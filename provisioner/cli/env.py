@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from provisioner.cli.commands import common_of_store, gpuenv
+from provisioner.core.shell import FORMS, assignments
 from provisioner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["sh", "fish", "dotenv"]),
-    default="sh",
-    help="For which program [default: sh].",
+    type=click.Choice(FORMS),
+    default=FORMS[0],
+    help=f"For which program [default: {FORMS[0]}].",
 )
 @common_of_store()
 def env(  # noqa: PLR0913 - a command's options
@@ -49,7 +50,6 @@ def env(  # noqa: PLR0913 - a command's options
     In a shell: eval "$(gpuenv env)". After eval "$(gpuenv env --pip)" any pip installs what
     the store holds, without a server, and downloads nothing.
     """
-    from provisioner.core.shell import assignments
     from provisioner.workflow.client_variables import pip_variables, serve_variables
     from provisioner.workflow.serve import read_token
 

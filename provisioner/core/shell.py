@@ -13,7 +13,7 @@ FORMS: Final[tuple[Form, ...]] = ("sh", "fish", "dotenv")
 
 
 def assignments(variables: Mapping[str, str], form: Form) -> str:
-    """A line for each variable."""
+    """A line for each variable; for `dotenv` of values that need no quotes, as URLs."""
     return "\n".join(_assignment(name, value, form) for name, value in variables.items())
 
 
@@ -24,4 +24,5 @@ def _assignment(name: str, value: str, form: Form) -> str:
         # Between single quotes fish knows two escapes.
         escaped = value.replace("\\", "\\\\").replace("'", "\\'")
         return f"set -gx {name} '{escaped}'"
-    return f'{name}="{value}"'
+    # Whatever reads such files takes quotes and escapes otherwise, docker quotes for a part.
+    return f"{name}={value}"

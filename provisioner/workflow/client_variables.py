@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from provisioner.adapters.serving import find_server
-from provisioner.core.urls import is_loopback, is_remote, without_secrets
+from provisioner.core.urls import is_loopback, is_remote, origin, without_secrets
 from provisioner.errors import GpuenvError, UsageError
 from provisioner.workflow.place import store_of, tell_of_absence
 
 if TYPE_CHECKING:
     from provisioner.workflow.world import Options, World
+
+_OF_URLS: Final = ":/?#[]@!&()*+,;=%"
+"""What of the characters of a URL has no meaning for a reader of variables (RFC 3986, 2.2)."""
 
 
 def serve_variables(
@@ -26,7 +29,7 @@ def serve_variables(
         UsageError: the URL is none.
         GpuenvError: no URL was named, and nothing serves the store.
     """
-    if url is not None and not (is_remote(url) and urlsplit(url).hostname):
+    if url is not None and not (is_remote(url) and origin(url) and urlsplit(url).hostname):
         message = f"`{without_secrets(url)}` is not an http or https URL"
         raise UsageError(message, hint="`gpuenv env --url http://127.0.0.1:8199/simple/`")
     store = store_of(world, options)
@@ -38,6 +41,7 @@ def serve_variables(
             hint="`gpuenv serve` does, or name a server with `--url`",
             code="not-serving",
         )
+    found = quote(found, safe=_OF_URLS)
     index = found if token is None else _with_token(found, token)
     made = {"PIP_INDEX_URL": index, "WHEEL_STUB_PIP_INDEX_URL": index}
     parts = urlsplit(found)

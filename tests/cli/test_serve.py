@@ -187,7 +187,7 @@ def test_a_server_elsewhere_is_named_by_its_url(machine: Machine, tmp_path: Path
     url = "http://build.test:8199/simple/"
     done = machine.gpuenv(tmp_path, "env", "--url", url, "--format", "dotenv")
     assert done.out.splitlines() == [
-        f'PIP_INDEX_URL="{url}"',
-        f'WHEEL_STUB_PIP_INDEX_URL="{url}"',
-        'PIP_TRUSTED_HOST="build.test"',
+        f"PIP_INDEX_URL={url}",
+        f"WHEEL_STUB_PIP_INDEX_URL={url}",
+        "PIP_TRUSTED_HOST=build.test",
     ]

@@ -21,4 +21,4 @@ def test_a_shell_reads_back_what_was_written(value: str) -> None:
 def test_each_form_has_its_own_words() -> None:
     variables = {"A": "it's \\", "B": "http://x/"}
     assert assignments(variables, "fish") == "set -gx A 'it\\'s \\\\'\nset -gx B 'http://x/'"
-    assert assignments({"B": "http://x/"}, "dotenv") == 'B="http://x/"'
+    assert assignments({"B": "http://x/"}, "dotenv") == "B=http://x/"
