@@ -440,7 +440,7 @@ def unreachable(shown: str, error: Exception) -> NetworkError:
         causes=(words,),
         hint="set `SSL_CERT_FILE` to the certificates that your network needs"
         if untrusted
-        else "check the network, or the index that the lock or configuration names",
+        else "check the network, or the index that the lock, the configuration or a stub names",
         code="unreachable",
     )
 

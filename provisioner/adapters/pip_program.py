@@ -14,13 +14,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def find_pip(python: Path, variables: Mapping[str, str]) -> tuple[str, ...] | None:
-    """The pip of an interpreter, else the first on PATH; None where there is none."""
-    own = (str(python), "-I", "-m", "pip")
-    if pip_version(own, variables):
-        return own
+def find_pips(
+    python: Path, variables: Mapping[str, str]
+) -> tuple[tuple[tuple[str, ...], str], ...]:
+    """The first pip on PATH and that of an interpreter, each with its version.
+
+    One that is of the same version as another before it is taken for the same.
+    """
     found = shutil.which("pip", path=variables.get("PATH"))
-    return (found,) if found and pip_version((found,), variables) else None
+    commands = ([(found,)] if found else []) + [(str(python), "-I", "-m", "pip")]
+    versions: dict[str, tuple[str, ...]] = {}
+    for command in commands:
+        if version := pip_version(command, variables):
+            versions.setdefault(version, command)
+    return tuple((command, version) for version, command in versions.items())
 
 
 def pip_version(command: tuple[str, ...], variables: Mapping[str, str]) -> str | None:

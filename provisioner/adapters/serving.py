@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 from contextlib import contextmanager, suppress
@@ -74,7 +75,9 @@ def listening(host: str, port: int) -> Iterator[Listener]:
         raise GpuenvError(
             message,
             causes=(words,),
-            hint="another program, or another `gpuenv serve`, may have the port; `--port 0` takes "
+            hint="`--host` has to be an address of this machine"
+            if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE
+            else "another program, or another `gpuenv serve`, may have the port; `--port 0` takes "
             "a free one",
             code="cannot-listen",
         ) from error

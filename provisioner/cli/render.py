@@ -227,14 +227,18 @@ def render_prepare(result: PrepareResult) -> str:
         lines += [_room(room) for room in result.room]
         return "\n".join(lines)
     if result.nothing_to_do:
-        lines.append(f"prepared are {', '.join(result.prepared)}; nothing to do")
+        lines.append(f"{', '.join(result.prepared)}: prepared already, nothing to do")
     else:
         done = "prepared" if result.environment else "fetched only, for"
         lines.append(f"{done} {', '.join(result.prepared)}")
     lines.append(
         f"fetched {_fetched(result)}, reused {_count(result.reused)}; store: {result.store}"
     )
-    lines += [*result.notes, *(proof.text() for proof in result.proof)]
+    names = [proof.name for proof in result.proof]
+    lines += [
+        *result.notes,
+        *(proof.text(in_full=names.count(proof.name) > 1) for proof in result.proof),
+    ]
     if result.active:
         stays = ", which you switched to, stays" if result.kept else " is"
         lines.append(

@@ -132,7 +132,10 @@ _KEYS: Final[Mapping[type, str]] = {
 def _note(name: str, item: _Item) -> str | None:
     """What a client does by itself for what is not in the store."""
     if isinstance(item, PackageVcs):
-        return f"`{name}` comes from {item.type}, which the client fetches itself"
+        return (
+            f"`{name}` comes from {item.type}: uv fetches it itself, and pip, which has no hash "
+            "to verify it by, refuses such a lock"
+        )
     if isinstance(item, PackageDirectory):
         return None
     if item.path is not None:

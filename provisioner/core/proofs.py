@@ -64,13 +64,14 @@ class Proof:
         more = (f"and {len(urls) - _SHOWN} more",) if len(urls) > _SHOWN else ()
         return (*(f"it asked for `{url}`" for url in urls[:_SHOWN]), *more)
 
-    def text(self) -> str:
-        """A line of `prepare`."""
+    def text(self, *, in_full: bool = False) -> str:
+        """A line of `prepare`; `in_full` tells which program it is, as for what is not tried."""
+        where = f" (`{self.program}`)" if self.program and (in_full or self.ok is None) else ""
         if self.ok is None:
-            return f"not tried: {self.name}: {self.why}"
+            return f"not tried: {self.name}{where}: {self.why}"
         if self.ok:
-            toggled = f"{self.name} toggled {', '.join(self.toggles)}"
+            toggled = f"{self.name}{where} toggled {', '.join(self.toggles)}"
             without = f"; {'; '.join(self._asked())}, and went without" if self.wanted else ""
             return f"proof: {toggled} with the network cut off: 0 bytes{without}"
         causes = "; ".join(self.causes())
-        return f"warning: {self.name} cannot toggle with the network cut off: {causes}"
+        return f"warning: {self.name}{where} cannot toggle with the network cut off: {causes}"

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from provisioner.adapters.serving import find_server
 from provisioner.core.urls import is_loopback, is_remote, origin, without_secrets
 from provisioner.errors import GpuenvError, UsageError
-from provisioner.workflow.place import store_of, tell_of_absence
+from provisioner.workflow.place import store_of
 
 if TYPE_CHECKING:
     from provisioner.workflow.world import Options, World
@@ -48,6 +48,11 @@ def serve_variables(
     host = parts.hostname or ""
     if parts.scheme == "http" and not is_loopback(host):
         made["PIP_TRUSTED_HOST"] = host  # pip passes over others without encryption.
+    if token is None and not is_loopback(host) and not urlsplit(found).password:
+        world.progress.note(
+            "a server that others can reach asks for its token, which `--token-file` or "
+            "`GPUENV_SERVE_TOKEN` puts into the URLs"
+        )
     return made | ({"UV_DEFAULT_INDEX": index} if uv else {})
 
 
@@ -55,16 +60,19 @@ def pip_variables(world: World, options: Options) -> dict[str, str]:
     """What lets any pip install from the store's static index alone.
 
     Raises:
-        GpuenvError: the store is of another format.
+        GpuenvError: there is no store, or one of another format, or it has no such index.
     """
     from provisioner.adapters.static_index import StaticIndex
 
     store = store_of(world, options)
     store.check(writing=False)
-    tell_of_absence(world, store)
     index = StaticIndex(store.root)
-    if store.is_there and not index.links.is_file():
-        world.progress.note("the store has no static index yet: `gpuenv prepare` makes it")
+    if not index.links.is_file():
+        # With the variables, pip would find nothing at all.
+        message = (
+            f"the store `{store.root}` has no static index" if store.is_there else store.absence
+        )
+        raise GpuenvError(message, hint="`gpuenv prepare` makes it", code="no-static-index")
     # pip splits the variable at spaces, which a URL has none of.
     return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": index.links.as_uri()}
 

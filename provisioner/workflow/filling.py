@@ -176,6 +176,8 @@ def _fill(job: Job, workshop: Workshop, program: Program, locks: tuple[Locked, .
     try:
         with scratch(workshop.store) as folder, workshop.filling(program.path) as uv:
             sync_each(job, uv, locks, folder)
+            # A plain `uv sync` looks whether the lock still fits, and at direct URLs for that.
+            sync_each(job, uv, locks, folder, as_users=True)
     except GpuenvError as error:
         causes = "; ".join((error.message, *error.causes))
         return f"the cache of uv {program.version} (`{program.path}`) is not filled: {causes}"

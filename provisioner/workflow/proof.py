@@ -81,21 +81,25 @@ def sync_each(
 
 def prove_others(job: Job, workshop: Workshop, locks: tuple[Locked, ...]) -> tuple[Proof, ...]:
     """Let pip do the same, where it can, and say why of what is not tried."""
-    proofs = [_prove_pip(job, workshop, locks)]
+    from provisioner.adapters.pip_program import find_pips
+
+    variables = {k: v for k, v in job.world.variables.items() if k not in SCRUBBED}
+    pips = find_pips(Path(job.interpreter.path or ""), variables)
+    proofs = [_prove_pip(job, workshop, locks, pip, version) for pip, version in pips]
+    if not pips:
+        why = "neither PATH nor the project's Python has one"
+        proofs.append(Proof(client="pip", why=why))
     if (job.place.folder / "poetry.lock").exists():
         why = "it takes its files from `gpuenv serve`, which is no part of `prepare`"
         proofs.append(Proof(client="poetry", why=why))
     return tuple(proofs)
 
 
-def _prove_pip(job: Job, workshop: Workshop, locks: tuple[Locked, ...]) -> Proof:
-    from provisioner.adapters.pip_program import find_pip, install_lock, pip_version
+def _prove_pip(
+    job: Job, workshop: Workshop, locks: tuple[Locked, ...], pip: tuple[str, ...], version: str
+) -> Proof:
+    from provisioner.adapters.pip_program import install_lock
 
-    variables = {k: v for k, v in job.world.variables.items() if k not in SCRUBBED}
-    pip = find_pip(Path(job.interpreter.path or ""), variables)
-    version = pip_version(pip, variables) if pip else None
-    if pip is None or version is None:
-        return Proof(client="pip", why="neither the project's Python nor PATH has one")
     toggles = round_trip(locks)
     proof = Proof(
         client="pip",

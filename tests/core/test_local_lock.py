@@ -86,7 +86,12 @@ def test_a_repository_is_passed_through_and_told() -> None:
     vcs = '{type = "git", url = "https://git.test/x", commit-id = "ab"}'
     lock = made(f'\n[[packages]]\nname = "x"\nvcs = {vcs}\n')
     assert only(lock)["vcs"] == {"type": "git", "url": "https://git.test/x", "commit-id": "ab"}
-    assert lock.notes == ("`x` comes from git, which the client fetches itself",)
+    assert lock.notes == (
+        (
+            "`x` comes from git: uv fetches it itself, and pip, which has no hash to verify it by, "
+            "refuses such a lock"
+        ),
+    )
 
 
 def test_a_repository_of_this_machine_has_its_path_made_right() -> None:
