@@ -403,3 +403,19 @@ def test_requirements_without_a_project_are_proved_too(
     again = machine.gpuenv(app, "prepare", "--json", given=given)
     assert [proof["ok"] for proof in again.data["proof"]] == [True]
     assert index.requests == []
+
+
+def test_a_direct_url_is_not_looked_at_again(
+    warm: Machine, index: IndexSimulator, tmp_path: Path
+) -> None:
+    wheel = index.file_url("common-1.0-py3-none-any.whl")
+    project = Project(
+        name="direct", lines=(), more=f'\n[tool.uv.sources]\ncommon = {{ url = "{wheel}" }}\n'
+    )
+    folder = project.write(tmp_path / "direct", index.index_url)
+    done = warm.gpuenv(folder, "prepare", "--json", "--target", TARGET)
+    (proof,) = done.data["proof"]
+    assert (proof["ok"], proof["wanted"]) == (True, [])
+    index.reset_log()
+    assert warm.uv(folder, "sync", network=True).code == 0
+    assert index.requests == []
