@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -212,7 +213,33 @@ _OPTIONS = (
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Lazy(click.Group):
+    """Commands of modules of their own, which are loaded where one is called or listed.
+
+    As click's documentation has it ("Lazily Loading Subcommands").
+    """
+
+    _MODULES: Final = ("configure", "env", "serve", "store")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command."""
+        self._load(*self._MODULES)
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command; before one is called unknown, all are there to be suggested."""
+        if cmd_name not in self.commands:
+            self._load(*([cmd_name] if cmd_name in self._MODULES else self._MODULES))
+        return super().get_command(ctx, cmd_name)
+
+    def _load(self, *names: str) -> None:
+        for name in names:
+            importlib.import_module(f"provisioner.cli.{name}")
+
+
+@click.group(
+    cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="gpuenv")
 def gpuenv() -> None:
     """Set up the CUDA environments that this machine's GPUs can run.

@@ -8,7 +8,6 @@ import sys
 
 import click
 
-from provisioner.cli import configure, env, serve, store  # noqa: F401 - their commands are gpuenv's
 from provisioner.cli.commands import Called, gpuenv
 from provisioner.cli.render import envelope, render_error
 from provisioner.errors import GpuenvError, SpaceError, UsageError, said

@@ -53,6 +53,16 @@ def test_a_usage_error_is_2_and_puts_what_is_wrong_in_backticks(
     assert ". " not in done.message.error
 
 
+def test_commands_that_are_loaded_when_they_are_called_are_suggested_and_listed(
+    machine: Machine, tmp_path: Path
+) -> None:
+    suggested = machine.gpuenv(tmp_path, "stroe")
+    assert (suggested.code, suggested.message.hint) == (2, "did you mean `store`?")
+    listed = machine.gpuenv(tmp_path, "--help").out.partition("Commands:")[2]
+    names = [line.split()[0] for line in listed.splitlines() if line.startswith("  ")]
+    assert {"configure", "env", "serve", "store", *COMMANDS} <= set(names)
+
+
 def test_a_project_that_is_no_folder_is_2(machine: Machine, tmp_path: Path) -> None:
     done = machine.gpuenv(tmp_path, "prepare", "--project", "nowhere")
     assert done.code == 2
