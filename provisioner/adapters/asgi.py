@@ -43,6 +43,8 @@ _BLOCK_BYTES: Final = 1 << 20
 # Whoever waits for a file that arrives takes a thread for that long.
 _THREADS: Final = 256
 _READERS: Final = 4
+# For what nobody has to wait for, however many wait for something else.
+_PROMPT: Final = 8
 # Linux alone: fail instead of waiting for the disk (preadv(2)).
 _NO_WAIT: Final[int | None] = getattr(os, "RWF_NOWAIT", None)
 _KEEP_ALIVE_SECONDS: Final = 60
@@ -55,29 +57,33 @@ class Application:
     """An ASGI application (HTTP only) that lets in whom `access` lets in.
 
     Whatever blocks is done in threads; what `quick` knows to answer is sent without one: it
-    must neither block nor take long. `failed` is told of faults that nobody foresaw, and
-    `told` is given a line for every request, without anything secret.
+    must neither block nor take long. What `is_held` says is there has threads of its own.
+    `failed` is told of faults that nobody foresaw, and `told` is given a line for every request,
+    without anything secret.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - who answers, who may ask, and who is told
         self,
         origin: Origin,
         access: Access,
         failed: Callable[[str], None],
         told: Callable[[str], None] | None = None,
         quick: Callable[[Request], BodyAnswer | None] = lambda _: None,
+        is_held: Callable[[Request], bool] = lambda _: False,
     ) -> None:
         self._origin = origin
+        self._is_held = is_held
         self._quick = quick
         self._access = access
         self._failed = failed
         self._told = told
         self._waiting = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
+        self._prompt = ThreadPoolExecutor(_PROMPT, thread_name_prefix="prompt")
         self._reading = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
 
     def close(self) -> None:
         """Wait for the threads; what they wait for has to have been ended."""
-        for pool in (self._waiting, self._reading):
+        for pool in (self._waiting, self._prompt, self._reading):
             pool.shutdown(cancel_futures=True)
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -86,6 +92,10 @@ class Application:
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         path = scope["raw_path"].decode("latin-1")
+        if path.lower().startswith(("http://", "https://")):
+            # As clients ask a proxy; its host counts instead of the header (RFC 9112, 3.2.2).
+            headers["host"], slash, path = path.partition("://")[2].partition("/")
+            path = slash + path
         exchange = _Exchange(scope["method"], headers, send, self._reading)
         try:
             request = Request(method=scope["method"], url=path, headers=headers)
@@ -109,12 +119,19 @@ class Application:
 
     @asynccontextmanager
     async def _answering(self, request: Request) -> AsyncIterator[Reply]:
+        loop = asyncio.get_running_loop()
         answer = self._origin.answer(request)
-        reply = await self._call(answer.__enter__)
+        pool = self._prompt
+        reply = await loop.run_in_executor(
+            pool, lambda: answer.__enter__() if self._is_held(request) else None
+        )
+        if reply is None:
+            pool = self._waiting
+            reply = await loop.run_in_executor(pool, answer.__enter__)
         try:
             yield reply
         finally:
-            await self._call(answer.__exit__, None, None, None)
+            await loop.run_in_executor(pool, answer.__exit__, None, None, None)
 
     async def _call(self, function: Callable[..., Any], *given: object) -> Any:  # noqa: ANN401
         return await asyncio.get_running_loop().run_in_executor(self._waiting, function, *given)

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Final
 from provisioner.adapters._arrival import arrived, open_arrival
 from provisioner.adapters._files import (
     NO_SPACE,
+    holder_text,
     locked,
     no_space,
     read_json,
@@ -23,7 +24,7 @@ from provisioner.adapters._files import (
     write_whole,
 )
 from provisioner.core.digest import Digest
-from provisioner.errors import GpuenvError, IntegrityError, said
+from provisioner.errors import GpuenvError, IntegrityError, LockHeldError, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -195,6 +196,21 @@ class Store:
                     locked(path, wait_seconds=float("inf"), waiting=waiting, meanwhile=meanwhile)
                 )
             yield
+
+    def claimant(self, key: str) -> str | None:
+        """The other process that has claimed what a key stands for, in its own words."""
+        if not (self.root / "partial" / f"{key}.lock").exists():
+            return None
+        holders: list[str] = []
+
+        def leave() -> None:
+            raise LockHeldError(key)
+
+        try:
+            with self.claim(key, holders.append, leave):
+                return None
+        except LockHeldError:
+            return next((holder for holder in holders if holder != holder_text()), None)
 
     def arrived(self, key: str) -> tuple[int, int | None]:
         """How many bytes of what a key stands for are there, be it of how many."""

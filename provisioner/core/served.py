@@ -17,7 +17,7 @@ METADATA: Final = ".metadata"
 
 _PROJECT: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 _UNHASHED: Final = "unhashed"
-_FILE_DEPTH: Final = 4
+_FILE_DEPTH: Final = 3  # A project, a hash and a name.
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +63,7 @@ def place_of(path: str) -> Place | None:
         return None
     if first == "simple" and rest:
         return _project(path, rest)
-    if first == "files" and len(rest) == _FILE_DEPTH - 1 and _is_name(rest[-1]):
+    if first == "files" and len(rest) == _FILE_DEPTH and _is_name(rest[-1]):
         return _file(*rest)
     return None
 

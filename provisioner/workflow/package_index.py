@@ -41,6 +41,7 @@ from provisioner.core.simple_index import (
 from provisioner.core.urls import is_below, is_same_index, origin, plain, without_secrets
 from provisioner.errors import GpuenvError, IntegrityError, NetworkError
 from provisioner.workflow.pull import not_kept
+from provisioner.workflow.wanted import claim_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -65,12 +66,18 @@ _DOWN_SECONDS: Final = 30.0
 # What listings in memory may take, and about how much a file in one does.
 _MEMORY_BYTES: Final = 64 << 20
 _FILE_BYTES: Final = 2500
+# After how long another process that fetches a file and gets nothing is not waited for: it may
+# ask us for that very file. What it has it brings to the disk, and so to our eyes, each second.
+_STUCK_SECONDS: Final = 3.0
+_POLL_SECONDS: Final = 0.1
 _MOST_MOVES: Final = 5
 _OK: Final = 200
 _NOT_MODIFIED: Final = 304
 _NOT_FOUND: Final = 404
 _ABSENT: Final = frozenset({404, 410})
+_RELAYED: Final = frozenset({200, 206, 304, 416})
 _SERVER_ERROR: Final = 500
+_LOOP: Final = 508
 # Neither retried nor taken for "no such package" by a client.
 _FAILED: Final = 424
 
@@ -134,10 +141,15 @@ class _Page:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Known:
-    """A listing in memory, None where there is no such project; good until a moment."""
+    """A listing in memory, None where there is no such project; `made` and good until then."""
 
     listing: Listing | None
+    made: float
     until: float
+
+    def serves(self, arrived: float, now: float) -> bool:
+        """Whether it does for somebody who came at a time, and may have waited for it."""
+        return now < self.until or arrived <= self.made
 
 
 class PackageIndex:
@@ -146,14 +158,21 @@ class PackageIndex:
     Answers the same whoever asks, and keeps no more in memory the longer it runs.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it serves, whom it tells, and two rules
         self,
         pull: Pull,
         routes: Routes,
         note: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        stuck_seconds: float = _STUCK_SECONDS,
+        mark: str = "",
     ) -> None:
-        """`note` is told what is worth a line; `clock` is in seconds."""
+        """`note` is told what is worth a line; `clock` is in seconds.
+
+        `stuck_seconds` is how long another process that fetches a file may get nothing of it.
+        `mark` stands in the `Via` of what the pull asks, so that we know our own requests.
+        """
         pull.resolving = True  # A look at a file does not fetch it.
         self._pull = pull
         self._store = pull.store
@@ -166,6 +185,14 @@ class PackageIndex:
         self._down: dict[str, float] = {}
         self._held = _Held(pull.store.root, *pull.store.lower)
         self._held_until = 0.0
+        self._ended = threading.Event()
+        self._stuck_seconds = stuck_seconds
+        self._mark = mark
+
+    def close(self) -> None:
+        """Stop what is under way."""
+        self._ended.set()
+        self._pull.close()
 
     @contextmanager
     def answer(self, request: Request) -> Iterator[Reply]:
@@ -191,7 +218,9 @@ class PackageIndex:
     @contextmanager
     def _reply(self, request: Request) -> Iterator[Reply]:
         place = served.place_of(request.url)
-        if isinstance(place, served.Moved):
+        if self._mark and self._mark in request.headers.get("via", ""):
+            yield _text(_LOOP, "an index that this server asks leads back to it")
+        elif isinstance(place, served.Moved):
             yield BodyAnswer(status=301, headers={"location": place.path}, body=b"")
         elif isinstance(place, served.File) and place.is_metadata:
             yield self._metadata(request, place)
@@ -239,11 +268,12 @@ class PackageIndex:
         Raises:
             NetworkError: that cannot be told.
         """
+        arrived = self._clock()
         known = self._memory.get(project)
-        if known is None or known.until <= self._clock():
+        if known is None or not known.serves(arrived, arrived):
             with self._turns.of(project):
                 known = self._memory.get(project)
-                if known is None or known.until <= self._clock():
+                if known is None or not known.serves(arrived, self._clock()):
                     known = self._renewed(project)
                     self._memory.put(project, known)
         return known.listing
@@ -270,7 +300,8 @@ class PackageIndex:
         lasts = min((self._seconds_left(page) for page in pages), default=_LOOK_SECONDS)
         return _Known(
             listing=self._listing_of(project, files.values()) if pages else None,
-            until=self._clock() + min(max(0.0, lasts), _LOOK_SECONDS),
+            made=(now := self._clock()),
+            until=now + min(max(0.0, lasts), _LOOK_SECONDS),
         )
 
     def _held_instead(self, project: str, route: Route, failed: str, error: NetworkError) -> _Known:
@@ -293,7 +324,8 @@ class PackageIndex:
         files = {file.name: (file, None) for file in reversed(held)}
         return _Known(
             listing=self._listing_of(project, files.values()),
-            until=self._clock() + _LOOK_SECONDS,
+            made=(now := self._clock()),
+            until=now + _LOOK_SECONDS,
         )
 
     def _seconds_left(self, page: StoredPage) -> float:
@@ -342,8 +374,7 @@ class PackageIndex:
         if page is None or "location" not in page.headers:
             return page
         if moves == _MOST_MOVES:
-            message = f"`{key}` leads from one place to another without an end"
-            raise NetworkError(message, code="too-many-redirects")
+            raise _endless(key)
         return self._page(page.headers["location"], moves + 1)
 
     def _asked(self, url: str, name: str, kept: StoredPage | None) -> StoredPage | None:
@@ -391,12 +422,16 @@ class PackageIndex:
 
     @contextmanager
     def _file(self, request: Request, place: served.File) -> Iterator[Reply]:
-        found = self._find(place)
         with ExitStack() as stack:
             reply: Reply
+            found = self._in_memory(place)
+            # What is held by that hash needs no page.
+            digest = None if found else self._held_blob(place)
+            if not (found or digest):
+                found = self._find(place)
             if found is not None and found[0].url:
                 reply = stack.enter_context(self._of_upstream(request, *found))
-            elif digest := self._held_blob(place):
+            elif digest := digest or self._held_blob(place):
                 reply = FileAnswer(
                     path=self._store.blob(digest), tag=digest.hex, cache_control=IMMUTABLE
                 )
@@ -404,23 +439,73 @@ class PackageIndex:
                 reply = _text(_NOT_FOUND, f"no page of `{place.project}` lists `{place.name}`")
             yield reply
 
+    def is_held(self, request: Request) -> bool:
+        """Whether a request is for a file that can be sent without waiting for anybody."""
+        place = served.place_of(request.url)
+        if not isinstance(place, served.File) or place.is_metadata or place.digest is None:
+            return False
+        if self._in_memory(place):
+            return place.digest in self._pull.ledger
+        return self._held_blob(place) is not None
+
     @contextmanager
     def _of_upstream(
         self, request: Request, file: ListedFile, index: str | None
     ) -> Iterator[Reply]:
-        asked = Request(method=request.method, url=file.url, headers=_passed(request.headers))
         named = None
         if file.digest:
             named = LockedFile(
                 name=file.name, url=file.url, digest=file.digest, size=file.size, index=index
             )
+        asked = Request(method=request.method, url=file.url, headers=_passed(request.headers))
+        whole = request.method == "GET" and (
+            "if-range" in asked.headers or "range" not in asked.headers
+        )
+        if whole and self._waits_in_vain(file):
+            with self._pull.relay(replace(asked, headers={})) as reply:
+                yield self._checked(reply, file)
+            return
         with self._pull.file(asked, named) as reply:
             if isinstance(reply, ArrivingAnswer):
                 yield replace(reply, stops=self._told(reply.stops))
             elif isinstance(reply, RelayAnswer):
-                yield _not_to_keep(reply)
+                yield _passed_on(reply, file.url)
             else:
                 yield reply
+
+    def _waits_in_vain(self, file: ListedFile) -> bool:
+        """Whether another process fetches a file, and gets no more of it; waits until then."""
+        if file.digest and file.digest in self._store:
+            return False
+        key = file.digest.hex if file.digest else claim_of(without_secrets(file.url))
+        there, since = -1, self._clock()
+        while not self._ended.is_set() and self._store.claimant(key):
+            now, _ = self._store.arrived(key)
+            if now != there:
+                there, since = now, self._clock()
+            elif self._clock() - since > self._stuck_seconds:
+                return True
+            self._ended.wait(_POLL_SECONDS)
+        return False
+
+    def _checked(self, reply: RelayAnswer, file: ListedFile) -> RelayAnswer:
+        """A whole file that is passed on; its last piece only once its hash is right."""
+
+        def blocks() -> Iterator[bytes]:
+            found, last = hashlib.sha256(), b""
+            for block in reply.blocks:
+                found.update(block)
+                if last:
+                    yield last
+                last = block
+            if file.digest and found.hexdigest() != file.digest.hex:
+                error = _wrong_hash(file.name, file.digest, found.hexdigest())
+                self._tell(error)
+                raise error
+            if last:
+                yield last
+
+        return replace(_passed_on(reply, file.url), blocks=blocks())
 
     def _told(self, stops: Iterator[int]) -> Iterator[int]:
         """The same, and what ends them early is told."""
@@ -434,8 +519,7 @@ class PackageIndex:
 
     def _find(self, place: served.File) -> tuple[ListedFile, str | None] | None:
         """A file as a page lists it: the one in memory, then a kept one, then that of now."""
-        known = self._memory.get(place.project)
-        if known and known.listing and (found := known.listing.find(place.name, place.digest)):
+        if found := self._in_memory(place):
             return found
         try:
             listing = self._listing(place.project)
@@ -444,6 +528,10 @@ class PackageIndex:
                 return None
             raise
         return listing.find(place.name, place.digest) if listing else None
+
+    def _in_memory(self, place: served.File) -> tuple[ListedFile, str | None] | None:
+        known = self._memory.get(place.project)
+        return known.listing.find(place.name, place.digest) if known and known.listing else None
 
     def _held_blob(self, place: served.File) -> Digest | None:
         """The blob that came under this name from an index of this project, if it is held."""
@@ -483,14 +571,19 @@ class PackageIndex:
             return kept.body
         if self._pull.offline:
             raise not_kept(without_secrets(url), self._because)
-        found = self._pull.ask(Request(method="GET", url=url, headers={}), None)
-        if isinstance(found, BodyAnswer):
-            raise _refused(url, found.status)
+        at = url
+        for _ in range(_MOST_MOVES):
+            found = self._pull.ask(Request(method="GET", url=at, headers={}), None)
+            if isinstance(found, BodyAnswer):
+                raise _refused(at, found.status)
+            if "location" not in found.headers:
+                break
+            at = found.headers["location"]
+        else:
+            raise _endless(url)
         if _hash(found.body) != expected:
-            message = f"the metadata of `{file.name}` have the wrong hash"
-            cause = f"expected sha256 `{expected}`, got `{_hash(found.body)}`"
-            raise IntegrityError(message, causes=(cause,), code="wrong-hash")
-        self._store.keep_page(name, found)
+            raise _wrong_hash(file.name + served.METADATA, expected, _hash(found.body).hex)
+        self._store.keep_page(name, replace(found, url=without_secrets(url)))
         return found.body
 
 
@@ -606,6 +699,17 @@ def _refused(url: str, status: int) -> NetworkError:
     )
 
 
+def _endless(url: str) -> NetworkError:
+    message = f"`{without_secrets(url)}` leads from one place to another without an end"
+    return NetworkError(message, code="too-many-redirects")
+
+
+def _wrong_hash(name: str, expected: Digest, found: str) -> IntegrityError:
+    message = f"`{name}` has the wrong hash"
+    cause = f"expected sha256 `{expected}`, got `{found}`"
+    return IntegrityError(message, causes=(cause,), code="wrong-hash")
+
+
 def _words(error: GpuenvError) -> str:
     return ": ".join(filter(None, (error.message, "; ".join(error.causes))))
 
@@ -634,8 +738,14 @@ def _passed(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: headers[name] for name in wanted if name in headers}
 
 
-def _not_to_keep(reply: RelayAnswer) -> RelayAnswer:
-    """A part of a file that was only looked at: nobody has compared its hash, nor may keep it."""
+def _passed_on(reply: RelayAnswer, url: str) -> RelayAnswer:
+    """A file that only passes through: nobody has compared its hash, nor may keep it.
+
+    Raises:
+        NetworkError: it is a refusal, which is about us and not about the client.
+    """
+    if reply.status not in _RELAYED:
+        raise _refused(url, reply.status)
     kept = ("content-length", "content-range", "content-type", "accept-ranges")
     headers = {name: reply.headers[name] for name in kept if name in reply.headers}
     return replace(reply, headers={**headers, "cache-control": "no-store"})

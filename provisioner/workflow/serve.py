@@ -93,9 +93,9 @@ def serve(
             open_pull(world, store, folder, indexes, offline=options.offline)
         )
         index = PackageIndex(pull, routes, world.progress.note)
-        application = Application(index, access, _failed(world), told, index.quick)
+        application = Application(index, access, _failed(world), told, index.quick, index.is_held)
         stack.callback(application.close)
-        stack.callback(pull.close)
+        stack.callback(index.close)
         url = f"{listener.origin}/simple/"
         stack.enter_context(announced(store.root, url))
         new = token if wanted.token is None else None

@@ -7,7 +7,7 @@ import http.client
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -130,6 +130,35 @@ def test_an_answer_that_needs_no_thread_never_reaches_the_origin(shelf: Shelf) -
     with serving(shelf, quick=lambda _: known) as client:
         assert client.ask("/page").read() == b"known"
     assert shelf.asked == []
+
+
+def test_what_is_held_is_sent_however_many_wait_for_something_else(
+    shelf: Shelf, content: bytes
+) -> None:
+    gate = threading.Event()
+    page = shelf.replies["/page"]
+
+    def waiting() -> Reply:
+        gate.wait(SECONDS)
+        return page()
+
+    shelf.replies["/page"] = waiting
+    with serving(shelf, is_held=lambda request: request.url == "/file") as client:
+        with ExitStack() as stack:
+            for _ in range(260):
+                made = stack.enter_context(socket.create_connection(("127.0.0.1", client.port)))
+                made.sendall(b"GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert shelf.is_idle(but=256)  # As many as there are threads.
+            assert client.ask("/file").read() == content
+            gate.set()
+        assert shelf.is_idle()
+
+
+@pytest.mark.parametrize(("host", "status"), [("localhost:1", 200), ("evil.test", 421)])
+def test_the_host_of_a_whole_url_counts_instead_of_the_header(
+    client: Client, host: str, status: int
+) -> None:
+    assert client.ask(f"http://{host}/page").status == status
 
 
 # A file that arrives

@@ -43,12 +43,15 @@ def serving(
     origin: Origin,
     token: str | None = None,
     quick: Callable[[Request], BodyAnswer | None] = lambda _: None,
+    is_held: Callable[[Request], bool] = lambda _: False,
 ) -> Iterator[Client]:
     """Serve on a free port."""
     with listening("127.0.0.1", 0) as listener:
         client = Client(listener.port)
         access = Access(names=listener.names, token=token)
-        application = Application(origin, access, client.faults.append, client.told.append, quick)
+        application = Application(
+            origin, access, client.faults.append, client.told.append, quick, is_held
+        )
         server = server_of(application)
         thread = threading.Thread(target=server.run, args=([listener.socket],))
         thread.start()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import http.client
 import http.server
 import json
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LARGE = 24_000_000
+MARK = "gpuenv-0123"
 NAME = "demo-1.0-py3-none-any.whl"
 
 
@@ -75,9 +79,11 @@ class Plain:
 
 
 @contextmanager
-def plain_server(folder: Path) -> Iterator[Plain]:
+def plain_server(
+    folder: Path, kind: type[http.server.SimpleHTTPRequestHandler] | None = None
+) -> Iterator[Plain]:
     """Show a folder."""
-    handler = functools.partial(QuietHandler, directory=str(folder))
+    handler = functools.partial(kind or QuietHandler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield Plain(f"http://127.0.0.1:{server.server_address[1]}/")
@@ -89,6 +95,20 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
         """Say nothing."""
+
+
+class MovingHandler(QuietHandler):
+    """One that has metadata elsewhere."""
+
+    def do_GET(self) -> None:
+        """Lead there."""
+        if not self.path.endswith(".metadata") or self.path.startswith("/elsewhere/"):
+            super().do_GET()
+            return
+        self.send_response(302)
+        self.send_header("Location", f"/elsewhere{self.path}")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
 
 @pytest.fixture
@@ -103,9 +123,9 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
         http_ = Http({"NETRC": str(tmp_path / "none")}, connections=64, tries=1)
         pull = Pull(store, http_, rules, Quiet(), offline=offline)
         notes: list[str] = []
-        index = PackageIndex(pull, routes, notes.append)
+        index = PackageIndex(pull, routes, notes.append, stuck_seconds=0.2, mark=MARK)
         try:
-            with serving(index, quick=index.quick) as client:
+            with serving(index, quick=index.quick, is_held=index.is_held) as client:
                 yield Bench(client=client, store=store, notes=notes)
                 assert client.faults == []
                 pull.close()
@@ -237,6 +257,14 @@ def test_the_first_index_is_not_passed_over_where_it_is_not_well(
     assert pypi.requests == []
 
 
+def test_a_request_of_our_own_that_comes_back_is_no_question(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    answer = make(index).client.ask("/simple/demo/", Via=f"1.1 proxy, 1.1 {MARK}")
+    assert answer.status == 508
+    assert index.requests == []
+
+
 # When upstream is down
 
 
@@ -361,6 +389,58 @@ def test_who_only_looks_at_a_file_does_not_have_it_fetched(
     assert index.file_bytes_served() <= 1000
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 503])
+@pytest.mark.parametrize(("method", "headers"), [("HEAD", {}), ("GET", {"Range": "bytes=-9"})])
+def test_a_refusal_of_upstream_is_told_and_not_passed_on(
+    make: Callable[..., Bench],
+    index: IndexSimulator,
+    method: str,
+    headers: dict[str, str],
+    status: int,
+) -> None:
+    bench = make(index)
+    index.fail(NAME, status, times=None)
+    answer = bench.file(method=method, **headers)
+    assert answer.status == 424
+    assert method == "HEAD" or f"status {status}".encode() in answer.read()
+
+
+def test_a_file_that_another_process_fetches_and_does_not_get_is_passed_on_all_the_same(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    bench = make(index)
+    item = bench.page()[NAME]
+    url, digest = str(item["url"]), str(item["url"]).split("/")[3]
+    with claimed(bench.store, digest):
+        etag = f'"{digest}"'
+        bodies = [
+            bench.client.ask(url, **headers).read()
+            for headers in ({}, {"Range": "bytes=9-", "If_Range": etag})
+        ]
+        index.corrupt(NAME)
+        with pytest.raises(http.client.IncompleteRead):
+            bench.client.ask(url).read()
+    assert any("wrong hash" in note for note in bench.notes)
+    index.heal()
+    assert bodies == [bench.file().read()] * 2
+
+
+@contextmanager
+def claimed(store: Store, key: str) -> Iterator[None]:
+    """Let another process have a claim."""
+    code = (
+        "import sys; from pathlib import Path; from provisioner.adapters.store import Store\n"
+        "with Store(Path(sys.argv[1])).claim(sys.argv[2], print): print(flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, str(store.root), key]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout
+        process.stdout.readline()
+        yield
+        process.communicate("\n")
+
+
 def test_a_download_that_broke_off_goes_on_from_the_store(
     make: Callable[..., Bench], index: IndexSimulator
 ) -> None:
@@ -382,6 +462,17 @@ def test_other_bytes_than_the_page_names_are_never_served_whole(
     assert answer.status == 424
     assert b"has the wrong hash" in answer.read()
     assert any(note.startswith("error: ") and "wrong hash" in note for note in bench.notes)
+
+
+def test_a_file_that_is_held_needs_no_page(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    first = make(index)
+    url = str(first.page()[NAME]["url"])
+    content = first.client.ask(url).read()
+    index.reset_log()
+    assert make(index).client.ask(url).read() == content
+    assert index.requests == []
 
 
 def test_a_name_that_comes_with_other_bytes_than_before_is_refused(
@@ -438,6 +529,24 @@ def test_metadata_of_upstream_is_passed_on_and_kept(
     assert pypi.file_bytes_served() == 0
 
 
+def test_metadata_that_lie_elsewhere_are_found_there(
+    make: Callable[..., Bench], tmp_path: Path
+) -> None:
+    wheel = make_wheel(tmp_path / "plain" / "demo", "demo", "1.0")
+    body = b"Name: demo"
+    elsewhere = tmp_path / "plain" / "elsewhere" / "demo"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / f"{wheel.name}.metadata").write_bytes(body)
+    of_wheel, of_body = (hashlib.sha256(b).hexdigest() for b in (wheel.read_bytes(), body))
+    link = f'<a href="{NAME}#sha256={of_wheel}" data-core-metadata="sha256={of_body}">{NAME}</a>'
+    (wheel.parent / "index.html").write_text(link)
+    with plain_server(tmp_path / "plain", MovingHandler) as source:
+        bench = make(source)
+        url = f"{bench.page()[NAME]['url']}.metadata"
+        assert bench.client.ask(url).read() == body
+    assert bench.client.ask(url).read() == body  # It was kept.
+
+
 def test_a_wheel_that_is_held_has_metadata_and_a_size_though_its_index_tells_none(
     make: Callable[..., Bench], index: IndexSimulator
 ) -> None:
@@ -462,10 +571,11 @@ def test_a_source_distribution_has_no_metadata_of_its_own(
     assert bench.client.ask(f"{url}.metadata").status == 404
 
 
+@pytest.mark.parametrize("api", ["max-age=600", "no-store"])
 def test_pages_are_asked_for_once_however_many_clients_wait(
-    make: Callable[..., Bench], index: IndexSimulator
+    make: Callable[..., Bench], index: IndexSimulator, api: str
 ) -> None:
-    bench = make(index, api="max-age=600")
+    bench = make(index, api=api)
     index.delay("/demo/", 0.3)
     threads = [threading.Thread(target=bench.page) for _ in range(8)]
     for thread in threads:
