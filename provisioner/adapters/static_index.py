@@ -18,7 +18,15 @@ from provisioner.adapters._files import names_in, no_space, unless_read_only, wr
 from provisioner.adapters._notes import alone
 from provisioner.core.digest import Digest, is_digest
 from provisioner.core.file_names import project_of
-from provisioner.core.simple_index import ListedFile, html_page, html_root
+from provisioner.core.simple_index import (
+    PAGE_END,
+    ListedFile,
+    html_line,
+    html_link,
+    html_page,
+    html_project,
+    html_root,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
@@ -27,6 +35,8 @@ FOLDER: Final = "simple"
 LINKS: Final = "links.html"
 _PAGE: Final = "index.html"
 _LINK: Final = re.compile(r'<a href="([^/"]+)/[^"#]+#sha256=([0-9a-f]{64})">([^<]+)</a>')
+
+_HASH: Final = re.compile(r"#sha256=([0-9a-f]{64})\"")
 
 
 class StaticIndex:
@@ -65,7 +75,7 @@ class StaticIndex:
             if _leads_to(path) not in {None, digest} and path.exists():
                 path = folder / digest.hex / name
             _point(path, self._target(blob, path))
-            self._write_pages([project])
+            self._list_new(project)
 
     def refresh(self, names: Iterable[str]) -> None:
         """Leave out files of these names whose blobs are gone."""
@@ -86,7 +96,8 @@ class StaticIndex:
         first = _leads_to(path)
         if first == digest:
             page = self.folder / project / _PAGE
-            return _text(path) == self._target(blob, path) and digest.hex in _read(page)
+            is_listed = digest.hex in _read(page) and (self.folder / LINKS).exists()
+            return is_listed and _text(path) == self._target(blob, path)
         path = self.folder / project / digest.hex / name
         return bool(first) and _text(path) == self._target(blob, path)
 
@@ -102,6 +113,27 @@ class StaticIndex:
                 return sorted(entry.name for entry in entries if entry.is_dir())
         except FileNotFoundError:
             return []
+
+    def _list_new(self, project: str) -> None:
+        """Write the page of a project, to which one file may have come.
+
+        To the pages of all, links are added in place: of many files that come one by one each
+        would else cost as much as all that are there.
+        """
+        before = _read(self.folder / project / _PAGE)
+        page = self._page(project)
+        files = self._files(project)
+        known = _HASH.findall(before)
+        new = [file for file in files if file.digest and file.digest.hex not in known]
+        is_added = len(known) + len(new) == len(files) and _insert(
+            self.folder / LINKS, [html_link(file) for file in new]
+        )
+        if is_added and not before:
+            is_added = _insert(self.folder / _PAGE, [html_project(project)])
+        if is_added and page is not None:
+            _write(self.folder / project / _PAGE, page)
+        else:
+            self._write_pages([project])
 
     def _write_pages(self, projects: Iterable[str]) -> None:
         pages = {project: self._page(project) for project in projects}
@@ -210,3 +242,22 @@ def _read(path: Path) -> str:
 def _write(path: Path, text: str) -> None:
     if _read(path) != text:
         write_whole(path, text, flushed=False)
+
+
+def _insert(page: Path, links: Iterable[str]) -> bool:
+    """Put links at the end of a page; False where it has to be written as a whole.
+
+    That is one write. What it leaves where it is broken off is no whole page, which the next
+    one sees.
+    """
+    end = PAGE_END.encode()
+    more = "".join(map(html_line, links)).encode()
+    try:
+        with page.open("r+b", buffering=0) as file:
+            start = file.seek(-len(end), os.SEEK_END)
+            if file.read() != end:
+                return False
+            text = more + end
+            return os.pwrite(file.fileno(), text, start) == len(text)
+    except OSError:  # Another user's, for example, which only a rename can change.
+        return False

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 HTML_PAGE: Final = "application/vnd.pypi.simple.v1+html"
 
+PAGE_END: Final = "  </body>\n</html>\n"
+"""What stands behind the last link of a page: links put before it are of the page too."""
+
 _VERSION: Final = "1.1"
 
 
@@ -53,13 +56,22 @@ def json_page(project: str, files: Iterable[ListedFile], versions: Iterable[str]
 
 def html_page(project: str, files: Iterable[ListedFile]) -> str:
     """A project's page as HTML (PEP 503, 592, 658, 714), of the content type `HTML_PAGE`."""
-    return _page(f"Links for {project}", (_link(file) for file in files))
+    return _page(f"Links for {project}", map(html_link, files))
 
 
 def html_root(projects: Iterable[str]) -> str:
     """The page of a whole index as HTML: a link for each project, by its normalised name."""
-    links = (f'<a href="{quote(name)}/">{html.escape(name)}</a>' for name in projects)
-    return _page("Simple index", links)
+    return _page("Simple index", map(html_project, projects))
+
+
+def html_line(link: str) -> str:
+    """A link as a line of a page."""
+    return f"    {link}<br/>\n"
+
+
+def html_project(name: str) -> str:
+    """The link for a project on the page of a whole index."""
+    return f'<a href="{quote(name)}/">{html.escape(name)}</a>'
 
 
 def json_root(projects: Iterable[str]) -> str:
@@ -87,7 +99,8 @@ def _item(file: ListedFile) -> dict[str, Any]:
     return item
 
 
-def _link(file: ListedFile) -> str:
+def html_link(file: ListedFile) -> str:
+    """The link for a file."""
     fragment = f"#sha256={file.digest}" if file.digest else ""
     attributes = {"href": f"{file.url}{fragment}"}
     if file.requires_python is not None:
@@ -102,10 +115,10 @@ def _link(file: ListedFile) -> str:
 
 
 def _page(title: str, links: Iterable[str]) -> str:
-    lines = (f"    {link}<br/>\n" for link in links)
+    lines = map(html_line, links)
     return (
         "<!DOCTYPE html>\n<html>\n  <head>\n"
         f'    <meta name="pypi:repository-version" content="{_VERSION}">\n'
         f"    <title>{html.escape(title)}</title>\n  </head>\n  <body>\n"
-        f"    <h1>{html.escape(title)}</h1>\n{''.join(lines)}  </body>\n</html>\n"
+        f"    <h1>{html.escape(title)}</h1>\n{''.join(lines)}{PAGE_END}"
     )

@@ -96,6 +96,37 @@ def test_a_page_that_a_crash_has_left_is_written_anew(store: Store, text: str) -
     assert listed(store.root, "demo") == {WHEEL: digest.hex}
 
 
+@pytest.mark.parametrize("page", ["links.html", "index.html"])
+@pytest.mark.parametrize("text", [None, "", "half a pa"])
+def test_a_page_of_all_that_is_not_whole_is_written_anew(
+    store: Store, page: str, text: str | None
+) -> None:
+    first = add(store, WHEEL, b"demo")
+    path = store.root / "simple" / page
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    other = add(store, "other-1.tar.gz", b"other")
+    assert listed(store.root) == {WHEEL: first.hex, "other-1.tar.gz": other.hex}
+    assert projects(store.root) == ["demo", "other"]
+
+
+def test_files_that_come_one_by_one_are_listed_once_each(store: Store) -> None:
+    for number in range(6):
+        add(store, f"demo-{number // 2}.tar.gz", b"%d" % number)
+        add(store, f"other{number}-1.tar.gz", b"other %d" % number)
+    pages = store.root / "simple"
+    one_by_one = {name: set(lines(pages / name)) for name in ("links.html", "index.html")}
+    count = {name: len([x for x in lines(pages / name) if "<a" in x]) for name in one_by_one}
+    assert count == {"links.html": 3 + 6, "index.html": 1 + 6}
+    StaticIndex(store.root).mend()
+    assert {name: set(lines(pages / name)) for name in one_by_one} == one_by_one
+
+
+def lines(page: Path) -> list[str]:
+    return page.read_text(encoding="utf-8").splitlines()
+
+
 def test_other_bytes_of_a_name_get_a_folder_and_are_not_listed(store: Store) -> None:
     first = add(store, WHEEL, b"first")
     second = add(store, WHEEL, b"second")
