@@ -36,7 +36,7 @@ from provisioner.workflow.detect import counts, detect
 from provisioner.workflow.filling import Filled
 from provisioner.workflow.lock_indexes import check_indexes
 from provisioner.workflow.locks import Locked, lock_text, locked_by_uv
-from provisioner.workflow.marks import caches_are_sound, signature_of
+from provisioner.workflow.marks import caches_are_sound, folders_are_there, signature_of
 from provisioner.workflow.place import place_of, store_of
 from provisioner.workflow.profiles import SelectResult, select_result
 from provisioner.workflow.progress import Quiet
@@ -284,9 +284,17 @@ def _caches(case: _Case, filled: Iterable[Filled], last: dict[str, Any] | None) 
         return []
     known = {one.program: one for one in filled}
     checks = [_cache(case, one) for one in known.values()]
-    if known and not caches_are_sound(last):
+    marks = last.get("caches")
+    if known and not (marks and folders_are_there(marks)):
         message = "a cache of uv has lost some of what it was filled with"
         checks.append(_unfilled(message))
+    elif known and not caches_are_sound(last):
+        # As after a plain `uv sync`, which takes files out of the active environment.
+        message = (
+            "uv's cache, or an environment that shares files with it, was changed; the next "
+            "`prepare` looks whether something lacks"
+        )
+        checks.append(Check(name="cache", state="ok", message=message))
     with suppress(GpuenvError):
         program = find_uv(case.world.variables)
         if str(program) not in known:

@@ -50,11 +50,20 @@ def _folders_in(cache: str) -> list[os.DirEntry[str]]:
 def caches_are_sound(last: Mapping[str, Any] | None) -> bool:
     """Whether caches are as full as they were; one stat a folder, and one a package."""
     marks = (last or {}).get("caches")
-    if marks is None:
-        return False
+    return (
+        marks is not None
+        and folders_are_there(marks)
+        and all(_found(path).st_nlink == count for path, count in marks["links"].items())
+    )
+
+
+def folders_are_there(marks: Mapping[str, Any]) -> bool:
+    """Whether the folders of caches are those that were there: no cache was cleaned."""
+    return all(_found(path).st_ino == inode for path, inode in marks["folders"].items())
+
+
+def _found(path: str) -> os.stat_result:
     try:
-        return all(os.stat(path).st_ino == inode for path, inode in marks["folders"].items()) and (  # noqa: PTH116
-            all(os.stat(path).st_nlink == count for path, count in marks["links"].items())  # noqa: PTH116
-        )
+        return os.stat(path)  # noqa: PTH116 - as above
     except OSError:
-        return False
+        return os.stat_result([0] * 10)

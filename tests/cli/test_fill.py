@@ -273,6 +273,13 @@ def test_a_uv_on_path_that_is_not_filled_is_told(first_prepare: Prepared, tmp_pa
     assert "gpuenv prepare" in told["hint"]
 
 
+def test_doctor_takes_no_plain_sync_for_a_loss(warm: Machine, app: Path) -> None:
+    assert warm.gpuenv(app, "prepare", "--target", TARGET).code == 0
+    assert warm.uv(app, "sync", "--extra", "cu12").code == 0
+    found = warm.gpuenv(app, "doctor", "--json").envelope["data"]["checks"]
+    assert {check["state"] for check in found if check["name"] == "cache"} == {"ok"}
+
+
 @pytest.mark.parametrize("name", ["missing", "true"])
 def test_what_is_no_uv_is_2_before_anything_is_fetched(
     name: str, machine: Machine, app: Path, index: IndexSimulator, tmp_path: Path
