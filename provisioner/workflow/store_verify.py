@@ -189,7 +189,7 @@ def store_verify(world: World, options: Options, *, quick: bool, repair: bool) -
         for path, _ in notes:
             Inventory(store.root).throw_away(path)
         Inventory(store.root).empty_trash()
-        StaticIndex(store.root).mend()
+        _list_again(store)
     return VerifyResult(
         checked=len(every),
         hashed=len(looked),
@@ -202,6 +202,16 @@ def store_verify(world: World, options: Options, *, quick: bool, repair: bool) -
             for digest, below in survey.absent().items()
         ),
     )
+
+
+def _list_again(store: Store) -> None:
+    """Give every blob that is held its links again, and leave out what leads nowhere."""
+    index, records = StaticIndex(store.root), Records(store.root)
+    index.mend()
+    for digest, record, _ in records.every():
+        if record is not None and digest in store:
+            for name in record.names:
+                index.add(digest, name, store.blob(digest))
 
 
 def _every(store: Store, survey: Survey) -> Iterator[_Suspect]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -159,3 +160,14 @@ def test_a_bundle_has_it_with_its_name_and_origin(filled: FilledStore, tmp_path:
     assert record.built == Built(name=WHEEL, source=source)
     for digest, name in ((wheel, WHEEL), (source, SDIST)):
         assert StaticIndex(other.store.root).link(digest, name) is not None
+
+
+def test_links_that_are_lost_are_made_again_by_a_repair(filled: FilledStore) -> None:
+    source = filled.blob(SDIST)
+    wheel = build(filled, source)
+    index = StaticIndex(filled.store.root)
+    shutil.rmtree(index.folder)
+    store_verify(filled.world, filled.options, quick=True, repair=True)
+    assert link(filled, wheel) is not None
+    assert index.link(source, SDIST) is not None
+    assert index.links.is_file()
