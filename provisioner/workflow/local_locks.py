@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
     from provisioner.workflow.workshop import Workshop
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalLocks:
+    """What the local locks name: the wheels that were built here, and files by their paths.
+
+    `notes` are what they lack.
+    """
+
+    built: frozenset[Digest] = frozenset()
+    links: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 def local_lock_path(folder: Path, profile: str) -> Path:
     """Where the local lock of a profile is, or would be, in a project's folder."""
     return folder / ".gpuenv" / lock_name(profile)
@@ -30,11 +43,11 @@ def write_local_locks(
     workshop: Workshop,
     locks: Iterable[Locked],
     prepared: Mapping[str, Prepared],
-) -> tuple[frozenset[Digest], tuple[str, ...]]:
-    """Write the local lock of each profile where it is another now.
+) -> LocalLocks:
+    """Write the local lock of each profile where it is another now; what they name.
 
     What was built for the `prepared` environments takes the places of source distributions.
-    These wheels are told, and what the locks lack.
+    Where all profiles are prepared, those of profiles that are no more are removed.
 
     Raises:
         SpaceError: the store is full.
@@ -43,9 +56,11 @@ def write_local_locks(
     from provisioner.workflow.built_wheels import built_in
 
     if not job.wishes.remember:
-        return frozenset(), ()  # One of several targets: each would write the same files.
+        return LocalLocks()  # One of several targets: each would write the same files.
     built: set[Digest] = set()
     lacks: dict[str, None] = {}
+    links: dict[Path, None] = {}
+    paths: list[Path] = []
     for locked in locks:
         wheels: tuple[BuiltWheel, ...] = ()
         if made := prepared.get(locked.profile.name):
@@ -53,15 +68,22 @@ def write_local_locks(
             wheels = built_in(job.world, workshop, environment, locked.contents)
         built |= {wheel.digest for wheel in wheels}
         path = local_lock_path(job.place.folder, locked.profile.name)
-        text, notes = _text(job, workshop, locked, wheels, path.parent)
+        paths.append(path)
+        files = _files(workshop, locked, wheels, path.parent)
+        links.update(dict.fromkeys(path.parent / file.path for file in files.values()))
+        text, notes = _text(job, locked, files, path.parent)
         lacks.update(dict.fromkeys(notes))
         if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text:
             write_whole(path, text)
-    return frozenset(built), tuple(lacks)
+    if not job.wishes.only and (job.place.manifest is not None or job.wishes.every):
+        some = local_lock_path(job.place.folder, "*")
+        for path in {*some.parent.glob(some.name)} - {*paths}:
+            path.unlink(missing_ok=True)
+    return LocalLocks(built=frozenset(built), links=tuple(links), notes=tuple(lacks))
 
 
 def _text(
-    job: Job, workshop: Workshop, locked: Locked, wheels: Iterable[BuiltWheel], folder: Path
+    job: Job, locked: Locked, files: Mapping[str, LocalFile], folder: Path
 ) -> tuple[str, tuple[str, ...]]:
     """The text of a local lock in a folder, and what it lacks."""
     import tomlkit
@@ -74,7 +96,7 @@ def _text(
     made = local_lock(
         locked.text,
         (job.interpreter, job.target.host.platform),
-        _files(workshop, locked, wheels, folder),
+        files,
         # uv tells paths from the folder that it was run in.
         lambda path: _path(job.place.folder / path, folder),
         project,

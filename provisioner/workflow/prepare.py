@@ -205,7 +205,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
             # Now, so that a run that breaks off while uvs are filled and tried keeps them.
             known = with_prepared(state.prepared, prepared.values())
             states.write(replace(state, prepared=known, last=None))
-        built, lacks = write_local_locks(job, workshop, locks, prepared)
+        local = write_local_locks(job, workshop, locks, prepared)
         upkeep = look_after(job, workshop, locks, before, made)
         history = _activate(job, state.history, prepared)
         result = _with_active(_result(job, workshop, plan, stubs), states, history, prepared)
@@ -222,7 +222,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
                     input_files(
                         job,
                         [(_recipe(job, locked), locked) for locked in locks],
-                        [Path(one.program) for one in upkeep.filled],
+                        [*(Path(one.program) for one in upkeep.filled), *local.links],
                     )
                 ),
                 "caches": marks_of(
@@ -231,7 +231,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
                 ),
                 "blobs": [
                     *(file.digest.hex for file in (*plan.missing, *plan.held)),
-                    *sorted(digest.hex for digest in built),
+                    *sorted(digest.hex for digest in local.built),
                 ],
                 "result": replace(
                     result, reused=_count(store, (*plan.missing, *plan.held))
@@ -240,7 +240,9 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         )
     )
     moved = _flip(job, states, history)
-    result = replace(result, notes=(*written, *lacks, *moved, *upkeep.notes), proof=upkeep.proofs)
+    result = replace(
+        result, notes=(*written, *local.notes, *moved, *upkeep.notes), proof=upkeep.proofs
+    )
     if job.wishes.proof:
         _refuse_unproved(result)
     return result
@@ -253,7 +255,7 @@ def _fetch_only(
     from provisioner.workflow.local_locks import write_local_locks
 
     workshop.pull.fetch(plan)
-    _, lacks = write_local_locks(job, workshop, locks, {})
+    lacks = write_local_locks(job, workshop, locks, {}).notes
     return (*lacks, job.not_here) if job.not_here else lacks
 
 

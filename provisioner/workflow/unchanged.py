@@ -93,9 +93,9 @@ def nothing_to_do(
 
 
 def input_files(
-    job: Job, recipes: Iterable[tuple[Recipe, Locked]], filled: Iterable[Path] = ()
+    job: Job, recipes: Iterable[tuple[Recipe, Locked]], more: Iterable[Path] = ()
 ) -> Iterable[Path]:
-    """Every file that could change what `prepare` does; `filled` are uvs that were."""
+    """Every file that could change what `prepare` does; `more` are filled uvs and links."""
     from provisioner.adapters import pip, uv_settings
     from provisioner.adapters.profiles import profile_files, profile_folders
     from provisioner.core.requirements import lock_name
@@ -119,7 +119,7 @@ def input_files(
         for folder in (place.home, *local_folders(recipe, locked.contents)):
             yield from (folder / name for name in BUILD_FILES)
     yield job.program
-    yield from filled
+    yield from more
     if job.interpreter.path:
         yield place.home / job.interpreter.path
 

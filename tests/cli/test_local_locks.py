@@ -158,10 +158,30 @@ def test_a_store_without_an_index_gets_it_with_the_next_prepare(warm: Machine, a
     prepare(warm, app)
     simple = warm.store / "simple"
     shutil.rmtree(simple)
-    (app / ".gpuenv" / "pylock.cu12.toml").unlink()
-    prepare(warm, app)
+    assert not prepare(warm, app)["nothing_to_do"]
     assert set(files(app, "cu13")) == {WHEELS["common"], WHEELS["cu13"], BUILT["cu13"]}
     assert (simple / "links.html").is_file()
+    assert prepare(warm, app)["nothing_to_do"]
+    shutil.rmtree(simple)
+    assert warm.gpuenv(app, "store", "verify", "--repair").code == 0
+    assert set(files(app, "cu13")) == {WHEELS["common"], WHEELS["cu13"], BUILT["cu13"]}
+    assert prepare(warm, app)["nothing_to_do"]
+
+
+def test_the_lock_of_a_profile_that_is_prepared_no_more_is_removed(
+    warm: Machine, app: Path
+) -> None:
+    folder = app / ".gpuenv"
+    prepare(warm, app)
+    old = folder / "pylock.old.toml"
+    old.write_text("")
+    (folder / "pylock.cu12.toml").unlink()
+    prepare(warm, app, "--only")
+    assert old.exists()
+    prepare(warm, app)
+    assert {path.name for path in folder.glob("pylock.*")} == {
+        f"pylock.{line}.toml" for line in ("cpu", *SDISTS)
+    }
 
 
 def test_folders_of_a_workspace_and_beside_it_are_named_from_the_locks_folder(
