@@ -80,6 +80,7 @@ class Http:
         tries: int = TRIES,
         connect_seconds: float = CONNECT_SECONDS,
         stall_seconds: float = _STALL_SECONDS,
+        via: str = "",
     ) -> None:
         """`connections` are how many at once; `tries` and `connect_seconds` are per request.
 
@@ -88,7 +89,9 @@ class Http:
         what they wait for, and what of theirs cannot be used. `system_certificates` are trusted
         instead of Mozilla's, where no variable names any.
         `stall_seconds` is how long a connection may be silent; there is no limit to the whole.
+        `via` is what a server calls itself by which all this is asked (RFC 9110, section 7.6.3).
         """
+        self._via = {"via": f"1.1 {via}"} if via else {}
         self._stall_seconds = stall_seconds
         self._tries = tries
         self._connect_seconds = connect_seconds
@@ -282,7 +285,7 @@ class Http:
                         self._stall_seconds, connect=self._connect_seconds, pool=None
                     ),
                     limits=limits,
-                    headers={"user-agent": f"gpuenv/{__version__}"},
+                    headers={"user-agent": f"gpuenv/{__version__}", **self._via},
                 )
             return self._client
 

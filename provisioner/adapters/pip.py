@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _SECTIONS: Final = ("install", "global")
 
@@ -17,15 +17,19 @@ def index_url(variables: Mapping[str, str], home: Path) -> str | None:
 
     The order is that of pip's documentation, "Configuration Files", and of what pip does.
     """
+    return next(index_urls(variables, home), None)
+
+
+def index_urls(variables: Mapping[str, str], home: Path) -> Iterator[str]:
+    """Every `index-url` that something names, the one that counts first."""
     if url := variables.get("PIP_INDEX_URL"):
-        return url
+        yield url
     parsers = [_parsed(path) for path in config_files(variables, home)]
     for section in _SECTIONS:
         for parser in parsers:
             for key in ("index-url", "index_url"):
                 if url := parser.get(section, key, fallback=None):
-                    return url
-    return None
+                    yield url
 
 
 def trusted_hosts(variables: Mapping[str, str], home: Path) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from provisioner.core.urls import is_loopback
 from provisioner.errors import GpuenvError, said
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _LOOK_SECONDS: Final = 2.0
@@ -54,6 +54,30 @@ class Listener:
         """The scheme, host and port for clients of this machine."""
         host = _WILDCARDS.get(self.address, self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    def is_own(self, url: str, names: Iterable[str] = ()) -> bool:
+        """Whether a URL leads to this socket; `names` are further ones that clients use."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+        except ValueError:
+            return False
+        host = (parts.hostname or "").rstrip(".")
+        if port != self.port:
+            return False
+        return host in {*self.names, *names} or (self.is_everywhere and _is_here(host))
+
+
+def _is_here(host: str) -> bool:
+    """Whether a name or address is one of this machine's: only those can be bound."""
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
+        for family, kind, *_, address in found:
+            with socket.socket(family, kind) as made:
+                made.bind(address)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from provisioner.cli.commands import common_of_store, gpuenv
+from provisioner.core.address import HOST, PORT
 from provisioner.workflow.progress import Quiet
 
 if TYPE_CHECKING:
@@ -21,15 +22,22 @@ if TYPE_CHECKING:
 
 
 @gpuenv.command()
-@click.option("--host", default="127.0.0.1", help="The address to listen on [default: 127.0.0.1].")
+@click.option("--host", default=HOST, help=f"The address to listen on [default: {HOST}].")
 @click.option(
     "--port",
-    default=8199,
+    default=PORT,
     type=click.IntRange(0, 65535),
-    help="The port; 0 takes a free one [default: 8199].",
+    help=f"The port; 0 takes a free one [default: {PORT}].",
 )
 @click.option(
     "--name", "names", metavar="HOST", multiple=True, help="A further name that clients use."
+)
+@click.option(
+    "--index",
+    "indexes",
+    metavar="URL",
+    multiple=True,
+    help="An index to ask, instead of those that uv and pip are set to; several in their order.",
 )
 @click.option(
     "--token-file",
@@ -39,8 +47,14 @@ if TYPE_CHECKING:
     "others than this machine there always is one.",
 )
 @common_of_store("project", profile="Let this profile say which index has its packages.")
-def serve(
-    session: Session, *, host: str, port: int, names: tuple[str, ...], token_file: Path | None
+def serve(  # noqa: PLR0913 - an option each
+    session: Session,
+    *,
+    host: str,
+    port: int,
+    names: tuple[str, ...],
+    indexes: tuple[str, ...],
+    token_file: Path | None,
 ) -> None:
     """Serve the store as a package index, until it is ended.
 
@@ -53,7 +67,11 @@ def serve(
     log = Log(says=not session.quiet)
     world = replace(session.world, progress=log, guard=lambda: _guard(session))
     wanted = Wanted(
-        host=host, port=port, names=names, token=read_token(world.variables, token_file)
+        host=host,
+        port=port,
+        names=names,
+        indexes=indexes,
+        token=read_token(world.variables, token_file),
     )
 
     def started(serving: Serving) -> None:

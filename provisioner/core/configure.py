@@ -28,6 +28,7 @@ _STALE_AT_ONCE: Final = re.compile(r"(?:^|[\s,])(?:no-cache|max-age=0)(?:$|[\s,]
 _SECRET: Final = re.compile(r"(?<=://)[^/@\s\"']+@")
 _PIP_CACHE: Final = "no-cache-dir"
 _PIP_INDEX: Final = "index-url"
+_PIP_MORE: Final = "extra-index-url"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,9 +188,25 @@ def pip_edits(
                 value=serve_url,
                 change=Change(
                     what=f"`{option}` in `[{section}]`: `{hidden(serve_url)}`",
-                    why="it is the index that `--serve-url` names",
+                    why=f"it is the index that `--serve-url` names{_instead(value)}",
                 ),
             )
+
+
+def _instead(url: str) -> str:
+    """What becomes of an index that the server takes the place of."""
+    if not url:
+        return ""
+    return f"; for pip it takes the place of `{hidden(url)}`: start it with `--index {hidden(url)}`"
+
+
+def stays_beside(sections: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """What pip downloads from beside its index, in words."""
+    for section, options in sections.items():
+        for option, value in options.items():
+            if option.replace("_", "-") == _PIP_MORE and value.strip():
+                urls = " ".join(value.split())
+                yield f"`{option}` in `[{section}]` stays: pip downloads from `{hidden(urls)}` too"
 
 
 def hidden(text: str) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from provisioner.core.profile import Index
 
 JSON_PAGE: Final = "application/vnd.pypi.simple.v1+json"
+ACCEPT: Final = f"{JSON_PAGE}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
+"""As uv asks for pages, so that those that it was given do for us too."""
 
 PAGE_BYTES: Final = 64 << 20
 """What is larger is taken for no index page."""

@@ -45,6 +45,9 @@ _VARIABLES: Final = {
     "wheel_stub.buildapi": "WHEEL_STUB_PIP_INDEX_URL",
     "nvidia_stub.buildapi": "NVIDIA_PIP_INDEX_URL",
 }
+VARIABLES: Final = tuple(_VARIABLES.values())
+"""Those that name the index of stubs."""
+
 _SHOWN: Final = 8
 _PACKAGE: Final = "[[packages]]\n"
 _SDIST: Final = re.compile(r"^sdist = \{.*\}\n", re.MULTILINE)

@@ -78,6 +78,17 @@ def is_same_index(one: str, other: str) -> bool:
     return _around(one) == _around(other)
 
 
+def is_same_server(one: str, other: str) -> bool:
+    """Whether two URLs have one port of one host; on loopback, all names mean this machine."""
+    try:
+        here, there = urlsplit(one), urlsplit(other)
+        ports = {parts.port or PORTS.get(parts.scheme) for parts in (here, there)}
+    except ValueError:
+        return False
+    hosts = {here.hostname or "", there.hostname or ""}
+    return len(ports) == 1 and (len(hosts) == 1 or all(map(is_loopback, hosts)))
+
+
 def is_open(url: str, allowed: Iterable[str]) -> bool:
     """Whether a URL would go over a network without encryption, to a host that nobody allowed.
 

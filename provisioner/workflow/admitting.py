@@ -52,7 +52,7 @@ def search_for(world: World, folder: Path, indexes: Iterable[Index]) -> Search:
     """Where uv may have found a file while it works in a folder."""
     from provisioner.adapters.projects import uv_tables
     from provisioner.core.sources import source_indexes
-    from provisioner.workflow.serve import routes_of
+    from provisioner.workflow.index_routes import routes_of
 
     where = (world.variables, world.home, folder)
     try:

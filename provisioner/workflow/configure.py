@@ -34,6 +34,7 @@ from provisioner.core.configure import (
     plain_indexes,
     rule_for,
     snippet,
+    stays_beside,
     uv_change,
 )
 from provisioner.core.pages import named_files
@@ -208,7 +209,10 @@ class _Looker:
             if not (path.exists() or url):
                 continue
             file = read_config(path)
-            edits = tuple(pip_edits(parse_ini(file), url))
+            sections = parse_ini(file)
+            if serve_url:
+                self.notes += [f"{words} (`{path}`)" for words in stays_beside(sections)]
+            edits = tuple(pip_edits(sections, url))
             if not edits:
                 continue
             changes = tuple(edit.change for edit in edits)

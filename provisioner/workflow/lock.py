@@ -10,6 +10,7 @@ from provisioner.adapters.state import StateFolder
 from provisioner.workflow.detect import detect
 from provisioner.workflow.job import again, plan_job
 from provisioner.workflow.locks import make_locks, make_uv_lock, stand_ins, with_wheels
+from provisioner.workflow.own_server import past_own_server
 from provisioner.workflow.place import place_of, store_of
 from provisioner.workflow.stubs import told
 from provisioner.workflow.workshop import open_workshop
@@ -42,6 +43,7 @@ def lock(world: World, options: Options, *, upgrade: bool) -> LockResult:
         NetworkError: an index cannot be reached.
     """
     place = place_of(world, options)
+    world = past_own_server(world, store_of(world, options), place.folder)
     target = detect(world, options, remembered=StateFolder(place.home).read().target)
     job = plan_job(world, options, place, target, Wishes(upgrade=upgrade))
     store = store_of(world, options)

@@ -29,7 +29,7 @@ from provisioner.core.entity import is_named
 from provisioner.core.file_names import package_of, release_of
 from provisioner.core.first_seen import index_of_page
 from provisioner.core.index_policy import IMMUTABLE, REVALIDATE, subject_of
-from provisioner.core.pages import JSON_PAGE, listed_files
+from provisioner.core.pages import ACCEPT, JSON_PAGE, listed_files
 from provisioner.core.plan import LockedFile
 from provisioner.core.simple_index import (
     ListedFile,
@@ -52,12 +52,6 @@ if TYPE_CHECKING:
     from provisioner.core.blob_record import Origin
     from provisioner.core.routes import Route, Routes
     from provisioner.workflow.pull import Pull
-
-ACCEPT: Final = (
-    "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, "
-    "text/html;q=0.01"
-)
-"""As uv asks, so that the pages that it was given while building do here too."""
 
 # What is in memory is compared with the store so often, which others may have filled.
 _LOOK_SECONDS: Final = 30.0

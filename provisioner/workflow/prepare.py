@@ -77,6 +77,9 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
         done = nothing_to_do(states, store, state, request, forced=options.profile is not None)
         if done:
             return replace(done, target=shown)
+    from provisioner.workflow.own_server import past_own_server
+
+    world = past_own_server(world, store, folder)
     place = place_of(world, options)
     states = StateFolder(place.home)
     if not (wishes.adopt or wishes.fetch_only or wishes.dry_run):

@@ -24,7 +24,7 @@ from provisioner.core.answers import strong_tag
 from provisioner.core.file_names import package_of
 from provisioner.core.index_policy import SHIPPED, policy_for, subject_of
 from provisioner.core.pages import (
-    JSON_PAGE,
+    ACCEPT,
     PAGE_BYTES,
     is_file,
     is_routed,
@@ -82,8 +82,6 @@ _ONLINE: Final = (
     "run `gpuenv prepare` once with a network, or `gpuenv store import` with a bundle from a "
     "machine that has one"
 )
-# As uv asks, so that what is kept is what uv is given next.
-_PAGES: Final = f"{JSON_PAGE}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 _REDIRECTS: Final = 5
 # For a page that is asked for only in case a file is on it.
 _LOOK_SECONDS: Final = 5.0
@@ -284,7 +282,7 @@ class Pull:
         return url, reply
 
     def _page_now(self, url: str) -> tuple[str, BodyAnswer]:
-        return self.page(url, _PAGES, now=True)
+        return self.page(url, ACCEPT, now=True)
 
     def kept_page(self, url: str) -> StoredPage | None:
         """The same as it was kept, however long ago."""

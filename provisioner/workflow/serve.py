@@ -5,42 +5,41 @@ from __future__ import annotations
 import secrets
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from provisioner.adapters import pip, uv_settings
 from provisioner.adapters.profiles import load_profiles, profile_files, profile_folders
-from provisioner.adapters.projects import read_place, uv_tables
+from provisioner.adapters.projects import read_place
 from provisioner.adapters.serving import announced, listening
 from provisioner.core.access import Access
-from provisioner.core.routes import PYPI, Routes, locked_indexes
-from provisioner.core.sources import source_indexes
-from provisioner.core.urls import is_below, is_remote
+from provisioner.core.address import HOST, PORT
 from provisioner.errors import GpuenvError, ProfileError, UsageError, said
+from provisioner.workflow.index_routes import routes_of
 from provisioner.workflow.package_index import PackageIndex
 from provisioner.workflow.place import folder_of, store_of, tell_of_locks
 from provisioner.workflow.workshop import open_pull
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from provisioner.adapters.projects import Place
-    from provisioner.core.profile import Index, Profile
+    from provisioner.core.profile import Profile
     from provisioner.workflow.world import Options, World
-
-HOST: Final = "127.0.0.1"
-PORT: Final = 8199
 
 _TOKEN_BYTES: Final = 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """Where to serve, and who may ask. `names` are further ones that clients use."""
+    """Where to serve, and who may ask. `names` are further ones that clients use.
+
+    `indexes` take the place of those of uv and pip, in this order.
+    """
 
     host: str = HOST
     port: int = PORT
     names: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = ()
     token: str | None = field(default=None, repr=False)
 
 
@@ -82,17 +81,23 @@ def serve(
         token = wanted.token
         if token is None and not listener.is_loopback:
             token = secrets.token_urlsafe(_TOKEN_BYTES)
+        named = frozenset(name.lower() for name in wanted.names)
         access = Access(
-            names=listener.names | {name.lower() for name in wanted.names},
+            names=listener.names | named,
             any_address=listener.is_everywhere,
             token=token,
         )
         indexes = tuple(index for profile in profiles for index in profile.indexes)
-        routes = _without(listener.origin, routes_of(world, place, indexes))
+
+        def is_own(url: str) -> bool:
+            return listener.is_own(url, named)
+
+        routes = routes_of(world, place, indexes, is_own, wanted.indexes)
+        mark = f"gpuenv-{secrets.token_hex(8)}"
         pull = stack.enter_context(
-            open_pull(world, store, folder, indexes, offline=options.offline)
+            open_pull(world, store, folder, indexes, offline=options.offline, via=mark)
         )
-        index = PackageIndex(pull, routes, world.progress.note)
+        index = PackageIndex(pull, routes, world.progress.note, mark=mark)
         application = Application(index, access, _failed(world), told, index.quick, index.is_held)
         stack.callback(application.close)
         stack.callback(index.close)
@@ -105,47 +110,6 @@ def serve(
 
 def _failed(world: World) -> Callable[[str], None]:
     return lambda words: world.progress.note(f"error: a request could not be answered: {words}")
-
-
-def routes_of(world: World, place: Place, claims: Iterable[Index]) -> Routes:
-    """Which index has which project, for whoever works in a folder."""
-    where = (world.variables, world.home, place.folder)
-    order = uv_settings.search_order(*where)
-    if not uv_settings.has_default_index(*where):
-        order = (*order, pip.index_url(world.variables, world.home) or PYPI)
-    return Routes(
-        locked=locked_indexes(_uv_lock(place)),
-        sources=source_indexes(uv_tables(place), uv_settings.named_indexes(world.variables)),
-        claims=tuple(index for index in claims if index.packages and is_remote(index.url)),
-        order=tuple(filter(is_remote, order)),
-    )
-
-
-def _without(own: str, routes: Routes) -> Routes:
-    """The same without this server itself, which clients of the project may be set to."""
-
-    def others(urls: Iterable[str]) -> tuple[str, ...]:
-        return tuple(url for url in urls if not is_below(url, own))
-
-    def of_others(named: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, tuple[str, ...]]]:
-        return ((name, left) for name, urls in named.items() if (left := others(urls)))
-
-    return Routes(
-        locked=dict(of_others(routes.locked)),
-        sources=dict(of_others(routes.sources)),
-        claims=routes.claims,
-        order=others(routes.order) or (PYPI,),
-    )
-
-
-def _uv_lock(place: Place) -> Mapping[str, Any]:
-    """What `uv.lock` of the project has; nothing where there is none that can be read."""
-    import tomllib
-
-    try:
-        return tomllib.loads((place.home / "uv.lock").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 def _profiles(world: World, place: Place, named: str | None) -> tuple[Profile, ...]:

@@ -38,10 +38,11 @@ def connect(  # noqa: PLR0913 - whose settings count, and three limits
     indexes: Iterable[Index] = (),
     tries: int = TRIES,
     connect_seconds: float = CONNECT_SECONDS,
+    via: str = "",
 ) -> Http:
     """What fetches for a project's folder, the user's own way: proxies, certificates, passwords.
 
-    `indexes` are further ones whose URLs may have passwords in them.
+    `indexes` are further ones whose URLs may have passwords in them; `via` names a server.
     """
     where = (world.variables, world.home, folder)
     weaker = (*(index.url for index in indexes), pip.index_url(world.variables, world.home) or "")
@@ -58,6 +59,7 @@ def connect(  # noqa: PLR0913 - whose settings count, and three limits
         system_certificates=uv_settings.wants_system_certificates(*where),
         tries=tries,
         connect_seconds=connect_seconds,
+        via=via,
     )
 
 
@@ -91,13 +93,19 @@ def open_workshop(  # noqa: PLR0913 - what uv is given, and what it may reach
 
 
 @contextmanager
-def open_pull(
-    world: World, store: Store, folder: Path, indexes: Iterable[Index] = (), *, offline: bool
+def open_pull(  # noqa: PLR0913 - from where, to where, and two rules
+    world: World,
+    store: Store,
+    folder: Path,
+    indexes: Iterable[Index] = (),
+    *,
+    offline: bool,
+    via: str = "",
 ) -> Iterator[Pull]:
     """What fetches into the store, with the proxies and credentials that count in a folder."""
     own = uv_settings.index_policies(world.variables, world.home, folder)
     every = (*own, *indexes)
-    http = connect(world, folder, connections=_CONNECTIONS, indexes=every)
+    http = connect(world, folder, connections=_CONNECTIONS, indexes=every, via=via)
     pull = Pull(store, http, every, world.progress, offline=offline)
     try:
         yield pull

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner.core.accept import PLAIN_HTML, page_type
-from provisioner.core.pages import JSON_PAGE
+from provisioner.core.pages import ACCEPT, JSON_PAGE
 from provisioner.core.simple_index import HTML_PAGE
-from provisioner.workflow.package_index import ACCEPT
 
 
 @pytest.mark.parametrize(

@@ -243,12 +243,22 @@ def test_pip_keeps_again_what_it_fetches_and_can_be_sent_to_serve(user: User) ->
     url = "http://127.0.0.1:8199/simple/"
     ((first,),) = (item.changes for item in user.configure().files)
     assert "no-cache-dir" in first.what
+    (note,) = (text for text in user.configure(serve_url=url).notes if "extra" in text)
+    assert "stays: pip downloads from `https://pypi.nvidia.com` too" in note
     user.configure(write=True, serve_url=url)
     assert path.read_text(encoding="utf-8") == (
         "[global]\n# of nvidia-pyindex\n"
         f"extra-index-url =\n    https://pypi.nvidia.com\nindex-url = {url}\n"
     )
     assert user.configure(serve_url=url).files == ()
+
+
+def test_the_index_that_a_server_takes_the_place_of_is_told(user: User) -> None:
+    user.write(user.config / "pip" / "pip.conf", "[global]\nindex-url = https://a:b@corp.test/\n")
+    ((change,),) = (
+        item.changes for item in user.configure(serve_url="http://127.0.0.1:8199/simple/").files
+    )
+    assert "`--index https://***@corp.test/`" in change.why
 
 
 def test_pips_file_is_made_where_there_is_none_and_variables_against_it_are_told(

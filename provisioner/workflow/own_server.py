@@ -1,0 +1,59 @@
+"""Settings that lead to the `gpuenv serve` of the very store that is to be filled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from provisioner.adapters import pip, uv_settings
+from provisioner.adapters.serving import find_server
+from provisioner.core.stubs import VARIABLES
+from provisioner.core.urls import is_same_server, without_secrets
+from provisioner.errors import GpuenvError
+from provisioner.workflow.admitting import PUBLIC_INDEX
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provisioner.adapters.store import Store
+    from provisioner.workflow.world import World
+
+
+def past_own_server(world: World, store: Store, folder: Path) -> World:
+    """The same without what `gpuenv env` and `configure` set pip and stub builds to.
+
+    Whoever fills the store would ask the server for what the server waits for.
+
+    Raises:
+        GpuenvError: uv is set to the server, whose URL would come into every lock.
+    """
+    server = find_server(store.root)
+    if server is None:
+        return world
+
+    def is_own(url: str) -> bool:
+        return is_same_server(url, server)
+
+    named = [*filter(is_own, uv_settings.index_urls(world.variables, world.home, folder))]
+    if named:
+        message = "uv is set to the `gpuenv serve` of this store"
+        raise GpuenvError(
+            message,
+            causes=tuple(f"an index is `{without_secrets(url)}`" for url in named),
+            hint="name the index itself: locks record it, and gpuenv fetches from it once, too",
+            code="own-index",
+        )
+    of_pip = [*pip.index_urls(world.variables, world.home)]
+    variables = {
+        name: value
+        for name, value in world.variables.items()
+        if not (name in {"PIP_INDEX_URL", *VARIABLES} and is_own(value))
+    }
+    if of_pip and is_own(of_pip[0]):
+        left = next((url for url in of_pip if not is_own(url)), None)
+        if left is None:
+            left = PUBLIC_INDEX
+            if is_own(pip.index_url(variables, world.home) or ""):  # By a file, so for good.
+                world.note_once(f"pip is set to `gpuenv serve`; packages come from `{left}`")
+        variables["PIP_INDEX_URL"] = left
+    return replace(world, variables=variables)
