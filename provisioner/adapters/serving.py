@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from provisioner.adapters._files import read_json, unless_read_only, write_whole
-from provisioner.core.urls import is_loopback
+from provisioner.core.urls import is_loopback, without_secrets
 from provisioner.errors import GpuenvError, said
 
 if TYPE_CHECKING:
@@ -114,17 +114,18 @@ def listening(host: str, port: int) -> Iterator[Listener]:
 
 
 @contextmanager
-def announced(root: Path, url: str) -> Iterator[None]:
-    """Let others find the server of a store while it runs."""
+def announced(root: Path, url: str, indexes: Iterable[str] = ()) -> Iterator[None]:
+    """Let others find the server of a store, and what it asks for any package, while it runs."""
+    words = {"url": url, "indexes": [without_secrets(index) for index in indexes]}
     path = _path(root)
     with unless_read_only():
-        write_whole(path, json.dumps({"url": url}))
+        write_whole(path, json.dumps(words))
     try:
         yield
     finally:
         # Another one of the same store may have taken its place.
         with unless_read_only(), suppress(ValueError):
-            if read_json(path) == {"url": url}:
+            if read_json(path) == words:
                 path.unlink(missing_ok=True)
 
 
@@ -135,6 +136,14 @@ def find_server(root: Path) -> str | None:
         return url if _answers(url) else None
     except (OSError, KeyError, TypeError, ValueError):
         return None
+
+
+def indexes_of_server(root: Path) -> tuple[str, ...]:
+    """The indexes that the server of a store asks for any package, in their order."""
+    try:
+        return tuple(map(str, read_json(_path(root))["indexes"]))
+    except (OSError, KeyError, TypeError, ValueError):
+        return ()
 
 
 def _answers(url: str) -> bool:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from provisioner.adapters import pip, uv_settings
-from provisioner.adapters.serving import find_server
+from provisioner.adapters.serving import find_server, indexes_of_server
 from provisioner.core.stubs import VARIABLES
-from provisioner.core.urls import is_same_server, without_secrets
+from provisioner.core.urls import is_same_index, is_same_server, without_secrets
 from provisioner.errors import GpuenvError
 from provisioner.workflow.admitting import PUBLIC_INDEX
 
@@ -43,17 +43,36 @@ def past_own_server(world: World, store: Store, folder: Path) -> World:
             hint="name the index itself: locks record it, and gpuenv fetches from it once, too",
             code="own-index",
         )
-    of_pip = [*pip.index_urls(world.variables, world.home)]
     variables = {
         name: value
         for name, value in world.variables.items()
         if not (name in {"PIP_INDEX_URL", *VARIABLES} and is_own(value))
     }
+    of_pip = [*pip.index_urls(world.variables, world.home)]
     if of_pip and is_own(of_pip[0]):
         left = next((url for url in of_pip if not is_own(url)), None)
-        if left is None:
-            left = PUBLIC_INDEX
-            if is_own(pip.index_url(variables, world.home) or ""):  # By a file, so for good.
-                world.note_once(f"pip is set to `gpuenv serve`; packages come from `{left}`")
-        variables["PIP_INDEX_URL"] = left
+        variables["PIP_INDEX_URL"] = left or _behind(server, store, world, folder)
     return replace(world, variables=variables)
+
+
+def _behind(server: str, store: Store, world: World, folder: Path) -> str:
+    """The index that counts for pip instead of the server: what the server asks last.
+
+    Raises:
+        GpuenvError: it asks others before, which uv does not here.
+    """
+    where = (world.variables, world.home, folder)
+    if uv_settings.has_default_index(*where):
+        return PUBLIC_INDEX  # It does not count.
+    *first, last = indexes_of_server(store.root) or (server,)
+    known = uv_settings.search_order(*where)
+    lacking = [url for url in first if not any(is_same_index(url, own) for own in known)]
+    if lacking or last == server:
+        message = "pip is set to the `gpuenv serve` of this store, which asks further indexes"
+        raise GpuenvError(
+            message,
+            causes=tuple(f"it asks `{url}`" for url in lacking),
+            hint="name them in `[[tool.uv.index]]`, or unset `PIP_INDEX_URL`",
+            code="own-index",
+        )
+    return last

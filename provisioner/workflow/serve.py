@@ -102,7 +102,7 @@ def serve(
         stack.callback(application.close)
         stack.callback(index.close)
         url = f"{listener.origin}/simple/"
-        stack.enter_context(announced(store.root, url))
+        stack.enter_context(announced(store.root, url, routes.order))
         new = token if wanted.token is None else None
         started(Serving(url=url, store=store.root, new_token=new))
         run(application, listener.socket)

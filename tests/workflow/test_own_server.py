@@ -46,7 +46,8 @@ def port(tmp_path: Path) -> Iterator[int]:
     with http.server.HTTPServer(("127.0.0.1", 0), Answering) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         Store(tmp_path / "store").open()
-        with announced(tmp_path / "store", f"http://127.0.0.1:{server.server_port}/simple/"):
+        url = f"http://127.0.0.1:{server.server_port}/simple/"
+        with announced(tmp_path / "store", url, [PYPI]):
             yield server.server_port
         server.shutdown()
 
@@ -77,12 +78,18 @@ def test_variables_that_lead_to_the_server_of_the_store_are_not_there(
     assert past(world_of(tmp_path, url, **other), tmp_path) == other
 
 
-def test_a_file_that_leads_pip_to_the_server_of_the_store_is_passed_over(
-    tmp_path: Path, port: int
-) -> None:
-    world = world_of(tmp_path, f"http://127.0.0.1:{port}/simple/")
-    assert past(world, tmp_path) == {"PIP_INDEX_URL": PYPI}
-    assert any("packages come from" in text for text in world.told)
+def test_what_the_server_asks_counts_where_pip_has_nothing_else(tmp_path: Path, port: int) -> None:
+    url = f"http://127.0.0.1:{port}/simple/"
+    world = world_of(tmp_path, url)
+    other = "https://u:secret@other.test/simple/"
+    with announced(tmp_path / "store", url, [other]):
+        assert past(world, tmp_path) == {"PIP_INDEX_URL": "https://other.test/simple/"}
+    with announced(tmp_path / "store", url, [CORP, other]):
+        with pytest.raises(GpuenvError, match="further indexes") as raised:
+            past(world, tmp_path)
+        assert raised.value.causes == (f"it asks `{CORP}`",)
+        known = world_of(tmp_path, url, UV_INDEX=CORP)
+        assert past(known, tmp_path)["PIP_INDEX_URL"] == "https://other.test/simple/"
 
 
 def test_uv_may_not_be_set_to_the_server_of_the_store(tmp_path: Path, port: int) -> None:
