@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.core.index_policy import SHIPPED
 from provisioner.core.profile import CONTROL, CacheControl, Index
+from provisioner.core.routes import PYPI
 from provisioner.core.urls import is_below, is_remote, is_same_index
 
 if TYPE_CHECKING:
@@ -195,9 +196,8 @@ def pip_edits(
 
 def _instead(url: str) -> str:
     """What becomes of an index that the server takes the place of."""
-    if not url:
-        return ""
-    return f"; for pip it takes the place of `{hidden(url)}`: start it with `--index {hidden(url)}`"
+    before = hidden(url or PYPI)
+    return f"; for pip it takes the place of `{before}`: start it with `--index {before}`"
 
 
 def stays_beside(sections: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
