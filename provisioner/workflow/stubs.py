@@ -103,8 +103,8 @@ class StubReader:
     def _bring(self, files: Iterable[LockedFile]) -> None:
         """Get what may be a stub, to look into it.
 
-        One whose size nobody tells is fetched too: what is built needs it in any case, and
-        asking for its size takes as long.
+        One whose size neither the lock nor the server tells is fetched too: what is built needs
+        it in any case. Larger ones are left to the plan, which looks for room first.
         """
         pull = self._pull
         some = [file for file in files if may_be_stub(file.name, file.size)]
@@ -112,8 +112,9 @@ class StubReader:
         if pull.offline:
             return
         if self._keeps:
-            if missing:
-                pull.fetch(FetchPlan(missing=missing, held=()))
+            small = tuple(file for file in missing if may_be_stub(file.name, self._size(file)))
+            if small:
+                pull.fetch(FetchPlan(missing=small, held=()))
             return
         for file in missing:
             if file.size is not None and file.digest not in self._seen:

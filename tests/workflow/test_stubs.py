@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -273,3 +274,11 @@ def test_what_two_profiles_need_is_told_once(bench: Bench) -> None:
     found = bench.reader().with_wheels([contents, contents], TAGS)
     (one,) = told(item for each in found for item in each.substitutions)
     assert (one["name"], one["version"], one["wheel"]) == ("libs", "1.0", WHEEL)
+
+
+def test_a_large_source_distribution_of_unknown_size_is_left_to_the_plan(bench: Bench) -> None:
+    large = make_sdist(bench.folder, "large", "1.0", files={"large/data": os.urandom(100_000)})
+    file = bench.locked(large, sized=False)
+    assert bench.wheel_for(file) is None
+    assert file.digest not in bench.store
+    assert {request.method for request in bench.index.requests} == {"HEAD"}
