@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from provisioner.core.pages import is_file
-from provisioner.core.urls import PORTS, is_remote, origin, without_secrets
+from provisioner.core.urls import is_remote, origin, with_port, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,9 +75,7 @@ def as_asked(url: str) -> str:
     except ValueError:
         return shown
     host = ".".join(map(_ascii, _DOT.split(unicodedata.normalize("NFKC", parts.hostname or ""))))
-    host = f"[{host}]" if ":" in host else host
-    if port is not None and port != PORTS.get(parts.scheme):
-        host = f"{host}:{port}"
+    host = with_port(host, parts.scheme, port)
     return urlunsplit((parts.scheme, host, _encoded(parts.path), parts.query, ""))
 
 

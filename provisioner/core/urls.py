@@ -48,6 +48,12 @@ def origin(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname}:{port}"
 
 
+def with_port(host: str, scheme: str, port: int | None) -> str:
+    """A host as it stands in a URL, with its port unless that is the scheme's own."""
+    shown = f"[{host}]" if ":" in host else host
+    return shown if port is None or port == PORTS.get(scheme) else f"{shown}:{port}"
+
+
 def plain(url: str) -> str:
     """A URL by which places are compared.
 
@@ -60,10 +66,7 @@ def plain(url: str) -> str:
         port = parts.port
     except ValueError:
         return shown
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    if port is not None and port != PORTS.get(parts.scheme):
-        host = f"{host}:{port}"
+    host = with_port(parts.hostname or "", parts.scheme, port)
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
 
 

@@ -10,8 +10,8 @@ from provisioner.workflow.environments import Recipe, local_folders
 
 def test_folders_of_a_lock_are_told_from_the_project_also_in_a_workspace() -> None:
     recipe = Recipe(
-        folder="/work/member",
-        lock="/work/uv.lock",
+        folder="/app/member",
+        lock="/app/uv.lock",
         lock_hash="",
         lock_stamp=(),
         by_uv=True,
@@ -23,4 +23,4 @@ def test_folders_of_a_lock_are_told_from_the_project_also_in_a_workspace() -> No
     )
     contents = LockedSet(files=(), folders=(".", "..", "../../beside"))
     found = local_folders(recipe, contents)
-    assert found == (Path("/work/member"), Path("/work"), Path("/beside"))
+    assert found == (Path("/app/member"), Path("/app"), Path("/beside"))
