@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from provisioner.core.index_policy import IMMUTABLE
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+FAILED: Final = 424
+"""The status of what cannot be had: no client retries it or takes it for "no such package"."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, Self
 
 from provisioner import __version__
 from provisioner.adapters._origin import (
+    FAILED,
     ArrivingAnswer,
     BodyAnswer,
     FileAnswer,
@@ -33,22 +34,7 @@ from provisioner.adapters._origin import (
     Request,
 )
 from provisioner.core.entity import file_head, file_headers
-from provisioner.core.index_policy import IMMUTABLE
 from provisioner.core.urls import without_secrets
-
-__all__ = [
-    "BYPASSES",
-    "IMMUTABLE",
-    "ArrivingAnswer",
-    "Authority",
-    "BodyAnswer",
-    "FileAnswer",
-    "Gateway",
-    "Origin",
-    "RelayAnswer",
-    "Reply",
-    "Request",
-]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -72,7 +58,7 @@ class CutOff:
         """Refuse, with a status that no client retries or takes for "no such package"."""
         self.asked.append(without_secrets(request.url))
         body = b"the network is cut off\n"
-        yield BodyAnswer(status=424, headers={"content-type": "text/plain"}, body=body)
+        yield BodyAnswer(status=FAILED, headers={"content-type": "text/plain"}, body=body)
 
 
 class Authority(Protocol):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from provisioner.adapters import pip, uv_settings
 from provisioner.adapters.projects import manifests_around, read_place
 from provisioner.core.admission import Admission, direct_urls
-from provisioner.core.routes import Search
+from provisioner.core.routes import PYPI, Search
 from provisioner.core.stubs import indexes_in
 from provisioner.errors import GpuenvError
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from provisioner.core.profile import Index
     from provisioner.workflow.world import World
-
-
-PUBLIC_INDEX: Final = "https://pypi.org/simple/"
 
 
 def admission_for(world: World, folder: Path, indexes: Iterable[Index]) -> Admission:
@@ -35,7 +32,7 @@ def admission_for(world: World, folder: Path, indexes: Iterable[Index]) -> Admis
     named += [index.url for index in indexes]
     named += indexes_in(world.variables)
     if not uv_settings.has_default_index(*where):
-        named.append(pip.index_url(world.variables, world.home) or PUBLIC_INDEX)
+        named.append(pip.index_url(world.variables, world.home) or PYPI)
     urls: set[str] = set()
     try:
         place = read_place(folder, is_project=(folder / "pyproject.toml").is_file())

@@ -17,6 +17,7 @@ from provisioner.adapters.uv import Uv, find_uv
 from provisioner.core.findings import KINDS
 from provisioner.core.plan import FetchPlan, plan_fetch, read_lock
 from provisioner.core.requirements import lock_name
+from provisioner.core.routes import PYPI
 from provisioner.core.select import out_of_question, refuse_gaps
 from provisioner.core.sizes import size_text
 from provisioner.core.tags import markers
@@ -30,7 +31,6 @@ from provisioner.errors import (
     SelectionError,
     SpaceError,
 )
-from provisioner.workflow.admitting import PUBLIC_INDEX
 from provisioner.workflow.choose import judge_profiles
 from provisioner.workflow.detect import counts, detect
 from provisioner.workflow.filling import Filled
@@ -444,9 +444,7 @@ def _asked(
     urls = [index.url for profile in bound for index in profile.indexes]
     own = list(uv_settings.index_urls(*where))
     named = uv_settings.has_default_index(*where)
-    default = (
-        None if named else pip.index_url(case.world.variables, case.world.home) or PUBLIC_INDEX
-    )
+    default = None if named else pip.index_url(case.world.variables, case.world.home) or PYPI
     asked = [*urls, *own, *([default] if default else [])]
     return [url for url in dict.fromkeys(asked) if is_remote(url)]
 

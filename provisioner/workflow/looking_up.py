@@ -14,7 +14,7 @@ from provisioner.errors import GpuenvError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from provisioner.adapters.gateway import BodyAnswer
+    from provisioner.adapters._origin import BodyAnswer
     from provisioner.core.admission import Admission
     from provisioner.core.routes import Search
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from provisioner.adapters import pip, uv_settings
 from provisioner.adapters.serving import find_server, indexes_of_server
+from provisioner.core.routes import PYPI
 from provisioner.core.stubs import VARIABLES
 from provisioner.core.urls import is_same_index, is_same_server, without_secrets
 from provisioner.errors import GpuenvError
-from provisioner.workflow.admitting import PUBLIC_INDEX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +63,7 @@ def _behind(server: str, store: Store, world: World, folder: Path) -> str:
     """
     where = (world.variables, world.home, folder)
     if uv_settings.has_default_index(*where):
-        return PUBLIC_INDEX  # It does not count.
+        return PYPI  # It does not count.
     *first, last = indexes_of_server(store.root) or (server,)
     known = uv_settings.search_order(*where)
     lacking = [url for url in first if not any(is_same_index(url, own) for own in known)]

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from provisioner.adapters._origin import (
+    FAILED,
     ArrivingAnswer,
     BodyAnswer,
     FileAnswer,
@@ -72,8 +73,6 @@ _ABSENT: Final = frozenset({404, 410})
 _RELAYED: Final = frozenset({200, 206, 304, 416})
 _SERVER_ERROR: Final = 500
 _LOOP: Final = 508
-# Neither retried nor taken for "no such package" by a client.
-_FAILED: Final = 424
 
 
 class Listing:
@@ -196,7 +195,7 @@ class PackageIndex:
                 reply = stack.enter_context(self._reply(request))
             except GpuenvError as error:
                 self._tell(error)
-                reply = _text(_FAILED, _words(error))
+                reply = _text(FAILED, _words(error))
             yield reply
 
     def quick(self, request: Request) -> BodyAnswer | None:

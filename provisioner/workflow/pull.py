@@ -9,14 +9,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin
 
-from provisioner.adapters.archives import check_archive
-from provisioner.adapters.gateway import (
+from provisioner.adapters._origin import (
+    FAILED,
     ArrivingAnswer,
     BodyAnswer,
     FileAnswer,
     RelayAnswer,
     Request,
 )
+from provisioner.adapters.archives import check_archive
 from provisioner.adapters.http import RETRY_STATUS
 from provisioner.adapters.store import StoredPage
 from provisioner.core.admission import is_clean
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.adapters._arrival import Arrival
-    from provisioner.adapters.gateway import Reply
+    from provisioner.adapters._origin import Reply
     from provisioner.adapters.http import Http
     from provisioner.adapters.store import Store
     from provisioner.core.admission import Admission
@@ -76,8 +77,6 @@ _SERVER_ERROR: Final = 500
 _NOT_MODIFIED: Final = 304
 _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
-# Neither retried nor taken for "no such package" by a client.
-_FAILED: Final = 424
 _ONLINE: Final = (
     "run `gpuenv prepare` once with a network, or `gpuenv store import` with a bundle from a "
     "machine that has one"
@@ -339,7 +338,7 @@ class Pull:
             except Exception as raised:  # noqa: BLE001 - or the client alone would see it
                 error = self._failed(request, raised)
                 reply = BodyAnswer(
-                    status=_FAILED,
+                    status=FAILED,
                     headers={"content-type": "text/plain"},
                     body=f"{error.message}: {'; '.join(error.causes)}\n".encode(),
                 )

@@ -6,8 +6,8 @@ from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from provisioner.adapters._origin import FileAnswer, Request
 from provisioner.adapters.archives import project_file
-from provisioner.adapters.gateway import FileAnswer, Request
 from provisioner.core.digest import Digest
 from provisioner.core.file_names import release_of
 from provisioner.core.pages import listed_files

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from provisioner.adapters._files import holder_text
-from provisioner.adapters.gateway import BodyAnswer
+from provisioner.adapters._origin import BodyAnswer
 from provisioner.core.answers import pause_wished
 from provisioner.core.plan import LockedFile
 from provisioner.core.urls import without_secrets

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from provisioner.adapters.gateway import Origin
+    from provisioner.adapters._origin import Origin
     from provisioner.adapters.store import Store
     from provisioner.adapters.uv import Turned
     from provisioner.core.profile import Index

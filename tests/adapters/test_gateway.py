@@ -17,17 +17,17 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from provisioner.adapters.certificates import CertificateAuthority
-from provisioner.adapters.gateway import (
-    IMMUTABLE,
+from provisioner.adapters._origin import (
     ArrivingAnswer,
     BodyAnswer,
     FileAnswer,
-    Gateway,
     RelayAnswer,
     Reply,
     Request,
 )
+from provisioner.adapters.certificates import CertificateAuthority
+from provisioner.adapters.gateway import Gateway
+from provisioner.core.index_policy import IMMUTABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from provisioner.adapters._origin import RelayAnswer
 from provisioner.adapters.certificates import CertificateAuthority
-from provisioner.adapters.gateway import Gateway, RelayAnswer
+from provisioner.adapters.gateway import Gateway
 from provisioner.adapters.http import Http
 from tests.cli.projects import TARGET, downloads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from provisioner.adapters.gateway import Reply, Request
+    from provisioner.adapters._origin import Reply, Request
     from tests.cli.machine import Machine
     from tests.simulators.index import IndexSimulator
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.adapters.gateway import Request
+from provisioner.adapters._origin import Request
 from provisioner.adapters.http import Http
 from provisioner.adapters.serving import announced
 from provisioner.adapters.store import Store

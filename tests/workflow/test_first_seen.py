@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.adapters.gateway import Request
+from provisioner.adapters._origin import Request
 from provisioner.adapters.http import Http
 from provisioner.core.digest import Digest
 from provisioner.core.plan import FetchPlan, LockedFile, plan_fetch

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.adapters.gateway import FileAnswer, Request
+from provisioner.adapters._origin import FileAnswer, Request
 from provisioner.adapters.http import Http
 from provisioner.adapters.records import FirstSeenNames, Records
 from provisioner.adapters.roots import Pin, Pins

@@ -18,19 +18,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from provisioner.adapters._origin import BodyAnswer, FileAnswer, RelayAnswer, Request
 from provisioner.adapters.archives import check_archive
 from provisioner.adapters.certificates import CertificateAuthority
-from provisioner.adapters.gateway import (
-    IMMUTABLE,
-    BodyAnswer,
-    FileAnswer,
-    Gateway,
-    RelayAnswer,
-    Request,
-)
+from provisioner.adapters.gateway import Gateway
 from provisioner.adapters.http import TRIES, Http
 from provisioner.adapters.store import Store
 from provisioner.core.digest import Digest
+from provisioner.core.index_policy import IMMUTABLE
 from provisioner.core.plan import FetchPlan, LockedFile, plan_fetch
 from provisioner.core.profile import CacheControl, Index
 from provisioner.core.urls import Login

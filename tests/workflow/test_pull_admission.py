@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.adapters.gateway import BodyAnswer, Request
+from provisioner.adapters._origin import BodyAnswer, Request
 from provisioner.adapters.http import Http
 from provisioner.adapters.store import Store
 from provisioner.core.admission import Admission

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.adapters.gateway import Request
+from provisioner.adapters._origin import Request
 from provisioner.adapters.http import Http
 from provisioner.cli.store_policy import render_policy
 from provisioner.core.digest import Digest
