@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -142,6 +143,16 @@ class Uv:
         self._variables = {name: value for name, value in variables.items() if name not in SCRUBBED}
         if python is not None:
             self._variables["UV_PYTHON"] = python
+        self._starting = threading.Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """End what runs, in whatever thread somebody waits for it, and begin nothing more."""
+        with self._starting:
+            self._is_stopped = True
+            for process in self._running:
+                process.kill()
 
     def version(self) -> str:
         """What uv says that it is.
@@ -331,20 +342,35 @@ class Uv:
     ) -> subprocess.CompletedProcess[str]:
         import subprocess
 
+        command = [str(self._program), *words]
+        with self._starting:
+            if self._is_stopped:
+                message = "uv was stopped"
+                raise ToolError(message, code="uv-stopped")
+            try:
+                process = subprocess.Popen(
+                    command,
+                    cwd=self._folder,
+                    env={**self._variables, **(more or {})},
+                    stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            except OSError as error:
+                message = f"`{self._program}` does not run"
+                raise ToolError(message, causes=(str(error),), code="uv-missing") from error
+            self._running.add(process)
         try:
-            return subprocess.run(
-                [str(self._program), *words],
-                cwd=self._folder,
-                env={**self._variables, **(more or {})},
-                stdin=subprocess.DEVNULL if given is None else None,
-                input=given,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        except OSError as error:
-            message = f"`{self._program}` does not run"
-            raise ToolError(message, causes=(str(error),), code="uv-missing") from error
+            with process:
+                try:
+                    output, errors = process.communicate(given)
+                except BaseException:
+                    process.kill()
+                    raise
+        finally:
+            self._running.discard(process)
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
     def _expect(self, found: subprocess.CompletedProcess[str], message: str) -> None:
         if found.returncode == 0:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _WAIT_SECONDS: Final = 3600.0
 _NEXT: Final = (
     "provisioner.workflow.workshop",
-    "provisioner.workflow.environments",
+    "provisioner.workflow.making",
     "provisioner.workflow.local_locks",
     "provisioner.workflow.filling",
     "provisioner.workflow.room",
@@ -330,21 +330,17 @@ def _build(
     """
     from provisioner.core.plan import in_turns
     from provisioner.workflow.build_needs import learn_builds
-    from provisioner.workflow.environments import make, refuse_unwritable
+    from provisioner.workflow.environments import refuse_unwritable
     from provisioner.workflow.locks import stand_ins
+    from provisioner.workflow.making import make_all
     from provisioner.workflow.stubs import note_wheels
 
-    made: list[Prepared] = []
+    made: tuple[Prepared, ...] = ()
     try:
         plan = in_turns(plan, [order.files for order in orders])
         with workshop.pull.fetching(plan):
             refuse_unwritable(workshop.store, orders)
-            if orders:
-                with workshop.building() as uv:
-                    for order in orders:
-                        workshop.pull.check()
-                        job.world.progress.note(f"making the environment of `{order.profile}`")
-                        made.append(make(job.world, workshop, uv, order))
+            made = make_all(job.world, workshop, orders)
         files = (file for locked in locks for file in locked.contents.files)
         is_known = learn_builds(job.world, workshop, job.interpreter.path or "", files)
         note_wheels(workshop.pull, stand_ins(locks))

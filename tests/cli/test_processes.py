@@ -18,7 +18,7 @@ from tests.cli.projects import BUILD_WHEELS, LOCKED, TARGET, WHEELS, Project, do
 from tests.simulators.index import IndexSimulator
 from tests.simulators.libflock import BrokenFlock
 from tests.simulators.libnvml import NoCompilerError
-from tests.simulators.wheels import make_wheel
+from tests.simulators.wheels import make_sdist, make_wheel
 
 if TYPE_CHECKING:
     import subprocess
@@ -273,3 +273,27 @@ def test_run_gives_the_command_a_clean_environment(
     code = "import lean, sys; print(lean.LINE, sys.prefix)"
     done = warm.gpuenv(app, "run", "--", "python", "-c", code, given=hostile(tmp_path, theirs))
     assert (done.code, done.out) == (0, f"cu13 {(app / '.venv').readlink()}\n"), done.err
+
+
+def test_where_one_environment_fails_the_others_that_are_made_meanwhile_end_too(
+    machine: Machine,
+    new_project: Callable[[Project], Path],
+    index: IndexSimulator,
+    tmp_path: Path,
+) -> None:
+    index.publish(
+        make_sdist(tmp_path, "fails-cu12", "1.0", static=True, build_requires=["no-such-package"])
+    )
+    wheel = make_wheel(tmp_path, "fails-cu13", "1.0", size=200_000)
+    index.publish(wheel)
+    folder = new_project(Project(packages=("fails",)))
+    # Whoever waits for this one is not done when the other one fails.
+    index.stall_at(wheel.name, 100_000, times=None)
+    with machine.start(folder, "prepare", "--target", TARGET) as process:
+        _, err = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 1, err
+    assert "no-such-package" in err
+    assert "stopped" not in err
+    assert machine.environments() == set()
+    assert not os.path.lexists(folder / ".venv")
+    index.heal()
