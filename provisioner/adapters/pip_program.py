@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
+from provisioner.adapters._programs import run
 from provisioner.errors import ToolError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def find_pips(
 
 def pip_version(command: tuple[str, ...], variables: Mapping[str, str]) -> str | None:
     """The version of a pip; None where it is none."""
-    done = _run((*command, "--version"), variables)
+    done = run((*command, "--version"), variables)
     found = re.match(r"pip (\S+) from ", done.stdout)
     return found[1] if found and done.returncode == 0 else None
 
@@ -45,7 +45,7 @@ def install_lock(
     Raises:
         ToolError: pip fails.
     """
-    done = _run(
+    done = run(
         (
             *command,
             *("--python", str(environment), "--disable-pip-version-check", "--no-input"),
@@ -61,17 +61,3 @@ def install_lock(
         )
         message = f"pip could not install `{lock.name}`"
         raise ToolError(message, causes=causes or (done.stderr.strip(),), code="pip-failed")
-
-
-def _run(words: tuple[str, ...], variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            words,
-            env=dict(variables),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError as error:
-        return subprocess.CompletedProcess(words, 127, "", str(error))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOOK_SECONDS: Final = 2.0
+_OWN: Final = "gpuenv/"
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked for, not bound
 
 
@@ -133,7 +134,7 @@ def find_server(root: Path) -> str | None:
     """The URL of the index that a server of a store has now; None where none answers."""
     try:
         url = str(read_json(_path(root))["url"])
-        return url if _answers(url) else None
+        return url if (_server_at(url) or "").startswith(_OWN) else None
     except (OSError, KeyError, TypeError, ValueError):
         return None
 
@@ -146,17 +147,23 @@ def indexes_of_server(root: Path) -> tuple[str, ...]:
         return ()
 
 
-def _answers(url: str) -> bool:
-    """Whether it is one of ours: the file may be left over, and the port another program's."""
+def is_of_others(url: str) -> bool:
+    """Whether another program than one of ours answers there."""
+    found = _server_at(url)
+    return found is not None and not found.startswith(_OWN)
+
+
+def _server_at(url: str) -> str | None:
+    """The name by which a server goes: a port may be another program's; None where none answers."""
     import http.client
 
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_LOOK_SECONDS)
     try:
         connection.request("HEAD", "/")
-        return connection.getresponse().headers.get("Server", "").startswith("gpuenv/")
+        return connection.getresponse().headers.get("Server", "")
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 

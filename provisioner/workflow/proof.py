@@ -55,7 +55,7 @@ def prove_uv(job: Job, workshop: Workshop, program: Program, locks: tuple[Locked
         try:
             sync_each(job, uv, toggles, folder, as_users=True)
         except GpuenvError as error:
-            return replace(proof, ok=False, why=_words(error), wanted=tuple(apart.origin.asked))
+            return replace(proof, ok=False, why=words_of(error), wanted=tuple(apart.origin.asked))
         return replace(proof, ok=True, wanted=tuple(apart.origin.asked))
 
 
@@ -80,7 +80,7 @@ def sync_each(
 
 
 def prove_others(job: Job, workshop: Workshop, locks: tuple[Locked, ...]) -> tuple[Proof, ...]:
-    """Let pip do the same, where it can, and say why of what is not tried."""
+    """Let pip and poetry do the same, where they can, and say why of what is not tried."""
     from provisioner.adapters.pip_program import find_pips
 
     variables = {k: v for k, v in job.world.variables.items() if k not in SCRUBBED}
@@ -90,8 +90,9 @@ def prove_others(job: Job, workshop: Workshop, locks: tuple[Locked, ...]) -> tup
         why = "neither PATH nor the project's Python has one"
         proofs.append(Proof(client="pip", why=why))
     if (job.place.folder / "poetry.lock").exists():
-        why = "it takes its files from `gpuenv serve`, which is no part of `prepare`"
-        proofs.append(Proof(client="poetry", why=why))
+        from provisioner.workflow.poetry_proof import prove_poetry
+
+        proofs.append(prove_poetry(job, workshop, locks, variables))
     return tuple(proofs)
 
 
@@ -121,7 +122,7 @@ def _prove_pip(
             for path in paths:
                 install_lock(pip, path, folder, own)
         except GpuenvError as error:
-            return replace(proof, ok=False, why=_words(error), wanted=tuple(apart.origin.asked))
+            return replace(proof, ok=False, why=words_of(error), wanted=tuple(apart.origin.asked))
         return replace(proof, ok=True, wanted=tuple(apart.origin.asked))
 
 
@@ -144,5 +145,6 @@ def scratch(store: Store) -> Iterator[Path]:
         environment.discard(folder)
 
 
-def _words(error: GpuenvError) -> str:
+def words_of(error: GpuenvError) -> str:
+    """An error in one line."""
     return ": ".join((error.message, *error.causes))

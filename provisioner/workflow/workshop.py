@@ -202,9 +202,9 @@ class Workshop:
             self.pull.keeps = False
 
     @contextmanager
-    def cut_off(self) -> Iterator[Apart]:
-        """Where clients run that get nothing from any network."""
-        origin = CutOff()
+    def cut_off(self, origin: CutOff | None = None) -> Iterator[Apart]:
+        """Where clients run that get nothing from any network; `origin` may have some answers."""
+        origin = origin or CutOff()
         with self._gateway(origin, offline=True) as variables:
             yield Apart(origin, self._folder, variables, self._python)
 

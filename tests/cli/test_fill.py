@@ -321,7 +321,7 @@ def test_proof_tells_of_each_client_what_was_not_tried(warm: Machine, app: Path)
     assert set(proofs) == {"uv", "pip", "poetry"}
     assert proofs["uv"]["ok"] is True
     assert proofs["poetry"]["ok"] is None
-    assert "gpuenv serve" in proofs["poetry"]["why"]
+    assert proofs["poetry"]["why"] == "PATH has none that runs"
 
 
 def test_another_cache_and_a_replaced_uv_are_filled_too(

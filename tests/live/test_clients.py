@@ -168,3 +168,29 @@ def test_poetry_with_serve_as_its_source(prepared: Prepared, tmp_path: Path) -> 
         assert locked.code == 0, locked.err + locked.out
         assert whole_files(prepared.index) == {}
         toggle(prepared, client, folder / ".venv")
+
+
+def test_the_proof_tries_poetry_where_serve_does_not_run(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    poetry = install(tmp_path / "poetry", "poetry") / "poetry"
+    with served(prepared.machine, prepared.folder) as url:
+        folder = write_poetry(tmp_path / "app", url)
+        client = with_poetry("poetry", prepared.machine, folder, poetry)
+        locked = prepared.machine.run(folder, poetry, "lock", given=client.variables)
+        assert locked.code == 0, locked.err + locked.out
+    with (folder / "pyproject.toml").open("a", encoding="utf-8") as file:
+        # Else the profiles' index counts, which is not to be asked here.
+        file.write(f'\n[[tool.uv.index]]\nurl = "{prepared.index.index_url}"\ndefault = true\n')
+    assert prepared.machine.uv(folder, "lock").code == 0
+    before = (folder / "poetry.lock").read_bytes()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "poetry").symlink_to(poetry)
+    path = os.pathsep.join((str(tmp_path / "bin"), prepared.machine.variables()["PATH"]))
+    words = ("prepare", "--adopt", "--proof", "--json", "--target", TARGET)
+    done = prepared.machine.gpuenv(folder, *words, given={"PATH": path})
+    (proof,) = (one for one in done.data["proof"] if one["client"] == "poetry")
+    assert (proof["ok"], proof["wanted"]) == (True, [])
+    assert proof["program"] == str(tmp_path / "bin" / "poetry")
+    assert set(proof["toggles"]) >= set(LINES)
+    assert (folder / "poetry.lock").read_bytes() == before
