@@ -6,6 +6,7 @@ import tomllib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from packaging.markers import Marker
 from packaging.pylock import (
     Package,
     PackageArchive,
@@ -58,8 +59,11 @@ def local_lock(
 
     `files` are by the SHA-256 that the lock `text`, which is valid, names: what lies here
     for it, which may be a wheel in the place of a source distribution. `path` tells the path
-    that stands for one of the lock's own. `project` is a name and path to be installed too,
-    as it is.
+    that stands for one of the lock's own. `project` is a name, and the path of a folder as the
+    lock's own has it, to be installed too.
+
+    Folders are an extra of the lock: pip installs none beside files with hashes, and would
+    refuse all the rest with them.
     """
     lock = Pylock.from_dict(tomllib.loads(text))
     chosen = lock.select(
@@ -74,13 +78,15 @@ def local_lock(
         if file is None and (note := _note(package.name, item)):
             notes.append(note)
     if project:
-        name, where = project
-        directory = PackageDirectory(path=where, editable=True)
-        packages.append(Package(name=canonicalize_name(name), directory=directory))
+        name, where = canonicalize_name(project[0]), project[1]
+        item = PackageDirectory(path=where, editable=True)
+        packages.append(_package(Package(name=name, directory=item), item, None, path))
+        notes.append(_folder_note(name, item))
     data = Pylock(
         lock_version=Version("1.0"),
         created_by="gpuenv",
         requires_python=lock.requires_python,
+        extras=[FOLDERS] if any(package.directory for package in packages) else None,
         packages=packages,
     )
     data.validate()
@@ -105,7 +111,8 @@ def _package(
         there = item if item.path is None else replace(item, path=path(item.path))
         value: Any = [there] if isinstance(there, PackageWheel) else there
         where: dict[str, Any] = {_KEYS[type(item)]: value}
-        return Package(name=package.name, version=package.version, **where)
+        marker = Marker(f"'{FOLDERS}' in extras") if package.directory else None
+        return Package(name=package.name, version=package.version, marker=marker, **where)
     told: dict[str, Any] = {
         "path": file.path,
         "size": file.size,
@@ -119,6 +126,9 @@ def _package(
     archive = PackageArchive(**told, subdirectory=getattr(item, "subdirectory", None))
     return Package(name=package.name, version=package.version, archive=archive)
 
+
+FOLDERS: Final = canonicalize_name("folders")
+"""The extra of a local lock that has all that is a folder."""
 
 _KEYS: Final[Mapping[type, str]] = {
     PackageVcs: "vcs",
@@ -137,7 +147,16 @@ def _note(name: str, item: _Item) -> str | None:
             "to verify it by, refuses such a lock"
         )
     if isinstance(item, PackageDirectory):
-        return None
+        return _folder_note(name, item)
     if item.path is not None:
         return f"`{name}` comes from the file `{item.path}`, which has to stay where it is"
     return f"`{name}` has no link in the store, so that the client fetches it itself"
+
+
+def _folder_note(name: str, item: PackageDirectory) -> str:
+    """How clients install a folder."""
+    words = f"{'-e ' if item.editable else ''}{item.path}"
+    return (
+        f"`{name}` is a folder, which `uv pip sync --extra {FOLDERS}` installs from a local lock; "
+        f"pip does by `pip install --no-deps {words}`"
+    )

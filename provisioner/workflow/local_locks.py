@@ -92,7 +92,7 @@ def _text(
 
     manifest, project = job.place.manifest, None
     if not locked.by_uv and manifest and manifest.is_package and manifest.name:
-        project = (manifest.name, _path(job.place.folder, folder))
+        project = (manifest.name, ".")
     made = local_lock(
         locked.text,
         (job.interpreter, job.target.host.platform),

@@ -277,10 +277,12 @@ def _refuse_unproved(result: PrepareResult) -> None:
     failed = [proof for proof in result.proof if proof.ok is False]
     if failed:
         message = "a client cannot toggle with the network cut off"
+        wants = any(proof.wanted for proof in failed)
         raise GpuenvError(
             message,
             causes=tuple(f"{one.name}: {cause}" for one in failed for cause in one.causes()),
-            hint="the environments are there; what is asked for would be fetched once more",
+            hint="the environments are there"
+            + ("; what is asked for would be fetched once more" if wants else ""),
             code="proof-failed",
             data=result.to_json(),
         )

@@ -213,7 +213,9 @@ def test_folders_of_a_workspace_and_beside_it_are_named_from_the_locks_folder(
     }
     own = tmp_path / "own"
     assert warm.uv(folder, "venv", "--python", sys.executable, own).code == 0
-    done = warm.uv(folder, "pip", "sync", "--python", own, ".gpuenv/pylock.cpu.toml")
+    done = warm.uv(
+        folder, "pip", "sync", "--python", own, "--extra", "folders", ".gpuenv/pylock.cpu.toml"
+    )
     assert done.code == 0, done.err
     assert {"m 0.1.0", "root 0.1.0", "beside 0.1.0"} <= distributions(own)
 

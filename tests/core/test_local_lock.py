@@ -76,10 +76,24 @@ def test_an_archive_that_was_not_built_stays_one() -> None:
     assert only(lock)["archive"]["path"] == "../s/v1-1.tar.gz"
 
 
-def test_folders_keep_what_they_are_with_their_path_made_right() -> None:
-    lock = made('\n[[packages]]\nname = "x"\ndirectory = {path = "lib/x", editable = true}\n')
-    assert only(lock) == {"name": "x", "directory": {"path": "../lib/x", "editable": True}}
-    assert lock.notes == ()
+def test_a_folder_is_an_extra_of_the_lock_so_that_pip_installs_the_rest() -> None:
+    folder = '\n[[packages]]\nname = "x"\ndirectory = {path = "lib/x", editable = true}\n'
+    lock = made(folder)
+    assert lock.data["extras"] == ["folders"]
+    assert only(lock) == {
+        "name": "x",
+        "marker": '"folders" in extras',
+        "directory": {"path": "../lib/x", "editable": True},
+    }
+    (note,) = lock.notes
+    assert note.startswith("`x` is a folder")
+    assert note.endswith("`pip install --no-deps -e lib/x`")
+    (note,) = made(folder.replace(", editable = true", "")).notes
+    assert note.endswith("`pip install --no-deps lib/x`")
+
+
+def test_a_lock_without_folders_has_no_extra() -> None:
+    assert "extras" not in made(package("x", file(OURS, 1)), files=here(1, OURS)).data
 
 
 def test_a_repository_is_passed_through_and_told() -> None:
@@ -112,8 +126,13 @@ def test_a_file_without_a_link_keeps_its_url_and_is_told() -> None:
     assert lock.notes == ("`x` has no link in the store, so that the client fetches it itself",)
 
 
-def test_the_project_is_installed_as_it_is() -> None:
-    assert only(made("packages = []\n", project=("My.App", ".."))) == {
+def test_the_project_is_a_folder_too() -> None:
+    lock = made("packages = []\n", project=("My.App", "."))
+    assert lock.data["extras"] == ["folders"]
+    assert only(lock) == {
         "name": "my-app",
-        "directory": {"path": "..", "editable": True},
+        "marker": '"folders" in extras',
+        "directory": {"path": "../.", "editable": True},
     }
+    (note,) = lock.notes
+    assert note.endswith("`pip install --no-deps -e .`")

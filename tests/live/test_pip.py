@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.live
 
 
+BACKEND = '\n[build-system]\nrequires = ["tinybuild"]\nbuild-backend = "tinybuild"\n'
+
+
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with the newest pip."""
@@ -32,16 +35,23 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.parametrize("more", ["", BACKEND], ids=["bare", "package"])
 def test_pip_toggles_from_the_locks_and_downloads_nothing(
-    environment: Path, tmp_path: Path
+    environment: Path, tmp_path: Path, more: str
 ) -> None:
     machine = Machine(tmp_path / "machine")
     with IndexSimulator() as index:
         publish_packages(index, tmp_path / "packages")
-        folder = Project().write(tmp_path / "app", index.index_url)
+        folder = Project(more=more).write(tmp_path / "app", index.index_url)
+        (folder / "src").mkdir()
         assert machine.uv(folder, "lock").code == 0
-        done = machine.gpuenv(folder, "prepare", "--target", TARGET)
+        path = os.pathsep.join([str(environment / "bin"), machine.variables()["PATH"]])
+        asked = ("prepare", "--proof", "--json", "--target", TARGET)
+        done = machine.gpuenv(folder, *asked, given={"PATH": path})
         assert done.code == 0, done.err
+        proofs = [one for one in done.data["proof"] if one["client"] == "pip"]
+        assert proofs[0]["ok"], proofs
+        assert proofs[0]["program"] == str(environment / "bin" / "pip")
         index.reset_log()
         given = {
             "PIP_INDEX_URL": index.index_url,
