@@ -33,7 +33,8 @@ class LockedFile:
     """A wheel or source distribution that a lock names; `size` in bytes, where it is known.
 
     `index` is the URL of the index that it is from, where the lock or page tells; `package`
-    is the package, normalised, that a lock names it for.
+    is the package, normalised, that a lock names it for. `estimate` is a size that a server has
+    told without the file: for what is planned and shown, never to judge bytes by.
     """
 
     name: str
@@ -42,6 +43,12 @@ class LockedFile:
     size: int | None
     index: str | None = field(default=None, compare=False)
     package: str | None = field(default=None, compare=False)
+    estimate: int | None = field(default=None, compare=False)
+
+    @property
+    def likely_size(self) -> int | None:
+        """The size in bytes, or else the estimate."""
+        return self.estimate if self.size is None else self.size
 
     @property
     def key(self) -> str:
@@ -124,7 +131,7 @@ def read_lock(text: str, interpreter: Interpreter, platform: Platform, origin: s
 def plan_fetch(files: Iterable[LockedFile], held: Container[Digest]) -> FetchPlan:
     """Split files, each digest once, into those that are missing and those that are held."""
     unique = {file.digest: file for file in reversed(tuple(files))}
-    ordered = sorted(unique.values(), key=lambda file: (-(file.size or 0), file.name))
+    ordered = sorted(unique.values(), key=lambda file: (-(file.likely_size or 0), file.name))
     return FetchPlan(
         missing=tuple(file for file in ordered if file.digest not in held),
         held=tuple(file for file in ordered if file.digest in held),

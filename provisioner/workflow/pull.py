@@ -243,7 +243,7 @@ class Pull:
             if self.offline:
                 raise missing_offline(plan.missing, self.because)
             self.store.require_writable(map(_comes_into_it, plan.missing))
-            self._progress.planned({file.digest.hex: file.size for file in plan.missing})
+            self._progress.planned({file.digest.hex: file.likely_size for file in plan.missing})
         self._stopped.clear()
         self._is_closed = False
         try:

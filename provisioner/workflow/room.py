@@ -80,7 +80,8 @@ def _parcel(store: Store, file: LockedFile) -> Parcel:
             unpacked=unpacked(blob) if is_wheel else None,
         )
     arrived, size = store.arrived(file.digest.hex)
-    return Parcel(size=size if file.size is None else file.size, arrived=arrived, is_wheel=is_wheel)
+    likely = file.likely_size
+    return Parcel(size=size if likely is None else likely, arrived=arrived, is_wheel=is_wheel)
 
 
 def _used(store: Store) -> frozenset[Digest]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from provisioner.adapters._origin import FileAnswer, Request
 from provisioner.adapters.archives import project_file
+from provisioner.core.answers import Whole, meaning
 from provisioner.core.digest import Digest
 from provisioner.core.file_names import release_of
 from provisioner.core.pages import listed_files
@@ -112,7 +113,7 @@ class StubReader:
         if pull.offline:
             return
         if self._keeps:
-            small = tuple(file for file in missing if may_be_stub(file.name, self._size(file)))
+            small = tuple(file for file in missing if may_be_stub(file.name, self._estimate(file)))
             if small:
                 pull.fetch(FetchPlan(missing=small, held=()))
             return
@@ -135,16 +136,19 @@ class StubReader:
             self._note(f"whether `{file.name}` is a stub is not known: {error.message}")
         return bytes(body) if hashlib.sha256(body).hexdigest() == file.digest.hex else b""
 
-    def _size(self, file: LockedFile) -> int | None:
-        """The size in bytes of a file, as the lock or page tells, or else the server."""
+    def _estimate(self, file: LockedFile) -> int | None:
+        """The size in bytes of a file, as the lock or page tells, or else about the server's.
+
+        Some servers answer HEAD with a length of 0, or with that of another encoding.
+        """
         if file.size is not None:
             return file.size
         if file.digest in self._pull.store:
             return self._pull.store.size(file.digest)
         try:
             with self._pull.relay(_asking("HEAD", file.url)) as answer:
-                told = answer.headers.get("content-length", "")
-                return int(told) if answer.status == _OK and told.isdecimal() else None
+                found = meaning(answer.status, answer.headers, None)
+                return (found.size or None) if isinstance(found, Whole) else None
         except NetworkError:
             return None  # Whoever fetches it says why.
 
@@ -197,7 +201,7 @@ class StubReader:
                 size=wheel.size,
                 index=stub.index.rstrip("/"),
             )
-            return replace(file, size=self._size(file))
+            return replace(file, estimate=self._estimate(file))
         if not self._keeps:
             return None
         self._note(f"{stub.index} tells no SHA-256 of `{wheel.name}`; what comes first counts")
@@ -228,7 +232,7 @@ def told(substitutions: Iterable[Substitution]) -> tuple[dict[str, Any], ...]:
             "version": version,
             "stub": one.stub.name,
             "wheel": one.wheel.name,
-            "bytes": one.wheel.size,
+            "bytes": one.wheel.likely_size,
             "index": one.wheel.index,
         }
         for one in dict.fromkeys(substitutions)

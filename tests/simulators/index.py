@@ -208,6 +208,7 @@ class _Faults:
     encoded: set[str] = field(default_factory=set)
     lengthless: set[str] = field(default_factory=set)
     hashless: set[str] = field(default_factory=set)
+    head_lengths: dict[str, int] = field(default_factory=dict)
     signed: dict[str, int] = field(default_factory=dict)
     most_bodies: int | None = None
 
@@ -469,6 +470,11 @@ class IndexSimulator:
         """Send a file in chunks, without its length, and only whole."""
         with self._lock:
             self._faults.lengthless.add(filename)
+
+    def tell_length_of_head(self, filename: str, length: int) -> None:
+        """Answer HEAD of a file with a length that is not its own."""
+        with self._lock:
+            self._faults.head_lengths[filename] = length
 
     def omit_hash(self, filename: str) -> None:
         """List a file without a hash on pages in HTML."""
@@ -826,6 +832,8 @@ class IndexSimulator:
         if name in faults.encoded:
             fields["Content-Encoding"] = "gzip"
             return _Answer(HTTPStatus.OK, fields, gzip.compress(file.content.read_bytes(), 1))
+        if method == "HEAD" and name in faults.head_lengths:
+            return _Answer(HTTPStatus.OK, fields, file=file, length=faults.head_lengths[name])
         wanted = headers.get("range")
         tag = fields.get("ETag", "")
         condition = headers.get("if-range", tag)

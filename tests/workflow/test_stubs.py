@@ -124,7 +124,7 @@ def test_a_stub_stands_for_the_best_wheel_of_its_release(bench: Bench, *, sized:
 
     assert wheel
     assert (wheel.name, wheel.url) == (BETTER, bench.index.file_url(BETTER))
-    assert wheel.size == len((bench.folder / BETTER).read_bytes())
+    assert (wheel.size, wheel.likely_size) == (None, (bench.folder / BETTER).stat().st_size)
     assert wheel.index == bench.index.url
     assert downloads(bench.index) == {STUB: 1}
     assert stub.digest in bench.store
@@ -247,12 +247,32 @@ def test_an_ordinary_source_distribution_stays_one(bench: Bench) -> None:
     assert downloads(bench.index) == {ordinary.name: 1}
 
 
-def test_a_lock_for_all_targets_gets_every_wheel_with_its_size(bench: Bench) -> None:
+def test_a_lock_for_all_targets_gets_every_wheel_and_no_size_that_no_page_tells(
+    bench: Bench,
+) -> None:
     bench.publish("py3-none-any", "py3-none-win_amd64")
     found = bench.reader().every_wheel(bench.stub())
-    assert [(one.name, one.size) for one in found] == [
-        (name, (bench.folder / name).stat().st_size) for name in (WHEEL, ELSEWHERE)
-    ]
+    assert [(one.name, one.size) for one in found] == [(WHEEL, None), (ELSEWHERE, None)]
+
+
+@pytest.mark.parametrize("length", [0, 17])
+def test_a_length_that_is_wrong_keeps_no_wheel_from_coming(bench: Bench, length: int) -> None:
+    bench.publish("py3-none-any")
+    bench.index.tell_length_of_head(WHEEL, length)
+    pull = bench.pull()
+    wheel = bench.wheel_for(bench.stub(), bench.reader(pull))
+    assert wheel
+    assert wheel.likely_size == (length or None)
+    pull.fetch(FetchPlan(missing=(wheel,), held=()))
+    assert wheel.digest in bench.store
+
+
+def test_the_length_of_an_encoded_answer_is_no_files(bench: Bench) -> None:
+    bench.publish("py3-none-any")
+    bench.index.encode(WHEEL)
+    wheel = bench.wheel_for(bench.stub())
+    assert wheel
+    assert wheel.likely_size is None
 
 
 def test_the_wheel_is_noted_as_needed_once_the_rest_is_known(bench: Bench) -> None:
