@@ -175,7 +175,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         files = tuple(file for locked in locks for file in locked.contents.files)
         plan = plan_fetch(files, store if job.wishes.dry_run else workshop.pull.ledger)
         only_fetched = job.wishes.fetch_only or job.not_here
-        ready, orders = ({}, []) if only_fetched else _orders(job, store, state, locks)
+        ready, orders = _orders(job, store, state, locks)
         room = look_for_room(job.world, job.place.folder, workshop, plan, orders)
         if job.wishes.dry_run:
             told = _with_room(_result(job, workshop, plan, stubs), store, plan, room)
@@ -198,7 +198,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         refuse_shortage(room, str(store.root))
         workshop.pull.know(file for locked in locks for file in locked.contents.known)
         if only_fetched:
-            notes = (*written, *_fetch_only(job, workshop, locks, plan))
+            notes = (*written, *_fetch_only(job, workshop, locks, plan, ready))
             return replace(_result(job, workshop, plan, stubs), notes=notes)
         for root in sorted({path.parent.parent for path in _elsewhere(job, store, state)}):
             job.world.progress.note(f"environments in the store `{root}` are not used for this one")
@@ -252,14 +252,19 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
 
 
 def _fetch_only(
-    job: Job, workshop: Workshop, locks: tuple[Locked, ...], plan: FetchPlan
+    job: Job,
+    workshop: Workshop,
+    locks: tuple[Locked, ...],
+    plan: FetchPlan,
+    ready: Mapping[str, Prepared],
 ) -> tuple[str, ...]:
-    """Fetch, and make no environment; what is to be said of it."""
+    """Fetch, and make no environment beside those that are `ready`; what is to be said of it."""
     from provisioner.workflow.local_locks import write_local_locks
 
     workshop.pull.fetch(plan)
-    lacks = write_local_locks(job, workshop, locks, {}).notes
-    return (*lacks, job.not_here) if job.not_here else lacks
+    if job.not_here:
+        return (job.not_here,)  # The local locks are this machine's.
+    return write_local_locks(job, workshop, locks, ready).notes
 
 
 def _flip(job: Job, states: StateFolder, history: History) -> tuple[str, ...]:
@@ -376,6 +381,8 @@ def _orders(
     """The environments that are there in the store, and those that are to be made."""
     from provisioner.workflow.environments import order_from
 
+    if job.not_here:
+        return {}, []
     known = [*state.prepared, *(item.prepared for item in state.history.generations)]
     known = [i for i in known if store.has_environment(job.place.home / i.environment)]
     ready: dict[str, Prepared] = {}
@@ -390,7 +397,7 @@ def _orders(
             ready[name] = replace(found, recipe=recipe.to_json())
         else:
             orders.append(order)
-    return ready, orders
+    return ready, [] if job.wishes.fetch_only else orders
 
 
 def _purpose(job: Job) -> str:

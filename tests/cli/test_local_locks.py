@@ -127,6 +127,17 @@ def test_what_is_only_fetched_has_its_source_distributions(warm: Machine, app: P
     assert set(files(app, "cu12")) == {WHEELS["common"], WHEELS["cu12"], SDISTS["cu12"]}
 
 
+def test_a_fetch_after_all_was_made_leaves_the_locks_as_they_are(warm: Machine, app: Path) -> None:
+    prepare(warm, app)
+    lock = app / ".gpuenv" / "pylock.cu12.toml"
+    before = lock.read_text(encoding="utf-8")
+    prepare(warm, app, "--fetch-only")
+    assert lock.read_text(encoding="utf-8") == before
+    done = warm.gpuenv(app, "prepare", "--json", "--target", f"{TARGET},python=3.99")
+    assert done.data["environment"] is None
+    assert lock.read_text(encoding="utf-8") == before
+
+
 def test_a_wheel_that_was_built_and_damaged_is_made_again_without_building(
     machine: Machine, app: Path
 ) -> None:
