@@ -120,6 +120,7 @@ class Gateway:
             "HTTPS_PROXY": proxy,
             "http_proxy": proxy,
             "https_proxy": proxy,
+            "PIP_PROXY": proxy,  # pip's own setting counts for more than the others.
             "NO_PROXY": "",
             "SSL_CERT_FILE": certificate,
             "REQUESTS_CA_BUNDLE": certificate,

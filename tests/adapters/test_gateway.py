@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import ensurepip
 import hashlib
 import http.client
 import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -726,3 +729,23 @@ def test_the_variables_leave_no_way_around_the_gateway(gateway: Gateway) -> None
     assert len({variables[name] for name in proxies}) == 1
     trusted = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT")
     assert len({variables[name] for name in trusted}) == 1
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_pip_is_set_to_is_not_asked(
+    gateway: Gateway, shelf: Shelf, tmp_path: Path, scheme: str
+) -> None:
+    file = tmp_path / "pip.conf"
+    file.write_text("[global]\nproxy = http://127.0.0.1:9\n", encoding="utf-8")
+    own = {"PIP_CONFIG_FILE": str(file), "HOME": str(tmp_path), "PIP_RETRIES": "0"}
+    (pip,) = Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")
+    index = f"{scheme}://index.test"
+    words = ("download", "--no-cache-dir", "--trusted-host=index.test", "-i", index, "thing")
+    subprocess.run(
+        [sys.executable, pip / "pip", *words],
+        env={**own, **gateway.variables},
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert f"{scheme}://index.test/thing/" in {request.url for request in shelf.asked}
