@@ -39,8 +39,7 @@ def installed_in(environment: Path, package: str) -> Installed | None:
     """
     for info in sorted(environment.glob(f"lib/*/site-packages/*{INFO}")):
         if normalise(info.name.removesuffix(INFO).rpartition("-")[0]) == package:
-            text = io.StringIO(_text(info / RECORD), newline="")
-            rows = [(*row, "") for row in csv.reader(text) if row]
+            rows = _rows(_text(info / RECORD))
             return Installed(
                 site=info.parent.relative_to(environment).as_posix(),
                 info=info.name,
@@ -51,6 +50,15 @@ def installed_in(environment: Path, package: str) -> Installed | None:
                 entry_points=_text(info / "entry_points.txt", ""),
             )
     return None
+
+
+def _rows(record: str) -> list[tuple[str, ...]]:
+    """The rows of a `RECORD`, each with a hash, if only an empty one."""
+    try:
+        return [(*row, "") for row in csv.reader(io.StringIO(record, newline="")) if row]
+    except csv.Error as error:
+        message = f"its `{RECORD}` cannot be read: {error}"
+        raise ValueError(message) from error
 
 
 def pack(environment: Path, installed: Installed, file: IO[bytes]) -> str:

@@ -176,3 +176,11 @@ def test_what_was_changed_after_it_was_installed_is_not_packed(
     edited.write_bytes(edited.read_bytes() + b"print('edited')\n")
     with pytest.raises(ValueError, match=f"{edited.name}` was changed after it was installed"):
         packed(environment)
+
+
+def test_a_record_that_is_no_table_is_told(tmp_path: Path) -> None:
+    info = tmp_path / "lib" / "python3.11" / "site-packages" / INFO
+    info.mkdir(parents=True)
+    (info / "RECORD").write_text("x" * 200_000, encoding="utf-8")
+    with pytest.raises(ValueError, match="its `RECORD` cannot be read"):
+        installed_in(tmp_path, "my-pkg")
