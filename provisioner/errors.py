@@ -51,6 +51,11 @@ class GpuenvError(Exception):
         if code is not None:
             self.code = code
 
+    @property
+    def line(self) -> str:
+        """The message and its causes, in one line."""
+        return ": ".join(filter(None, (self.message, "; ".join(self.causes))))
+
 
 class LockError(GpuenvError):
     """A lock is malformed, stale, or names a file without a SHA-256."""

@@ -112,3 +112,11 @@ def test_a_code_of_one_error_is_not_that_of_its_class() -> None:
 def test_an_error_says_no_more_than_it_was_told() -> None:
     error = GpuenvError("x")
     assert (error.causes, error.hint, error.data) == ((), None, None)
+
+
+@pytest.mark.parametrize(
+    ("causes", "line"),
+    [((), "it failed"), (("one",), "it failed: one"), (("one", "two"), "it failed: one; two")],
+)
+def test_an_error_is_told_in_one_line(causes: tuple[str, ...], line: str) -> None:
+    assert GpuenvError("it failed", causes=causes).line == line

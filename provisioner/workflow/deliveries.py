@@ -273,12 +273,6 @@ def _gravity(error: BaseException) -> float:
 
 def _beside(first: GpuenvError, error: BaseException) -> tuple[str, ...]:
     """An error as causes of another one, without what that says already."""
-    if isinstance(error, GpuenvError) and error.message == first.message and error.causes:
-        return error.causes
-    return (_in_words(error),)
-
-
-def _in_words(error: BaseException) -> str:
-    if isinstance(error, GpuenvError):
-        return ": ".join(filter(None, (error.message, "; ".join(error.causes))))
-    return f"{type(error).__name__}: {error}"
+    if not isinstance(error, GpuenvError):
+        return (f"{type(error).__name__}: {error}",)
+    return error.causes if error.message == first.message and error.causes else (error.line,)

@@ -314,8 +314,7 @@ def _cache(case: _Case, one: Filled) -> Check:
     try:
         version = Uv(Path(one.program), case.place.folder, case.world.variables).version()
     except GpuenvError as error:
-        causes = "; ".join((error.message, *error.causes))
-        return _unfilled(f"the cache of {named} cannot be used: {causes}", hint=None)
+        return _unfilled(f"the cache of {named} cannot be used: {error.line}", hint=None)
     if version != one.version:
         message = f"{named}, whose cache was filled, is version `{version}` now"
         return _unfilled(message, hint=again)

@@ -112,8 +112,7 @@ def look_after(
             if path in named:
                 raise
             # One that was named some time ago is no reason not to prepare.
-            causes = "; ".join((error.message, *error.causes))
-            notes.append(f"the cache of uv (`{path}`) is not looked after: {causes}")
+            notes.append(f"the cache of uv (`{path}`) is not looked after: {error.line}")
             filled.append(replace(known[str(path)], ok=False))
             continue
         covered = is_sound and _covers(known.get(str(path)), now)
@@ -127,8 +126,8 @@ def look_after(
             continue
         all_made = is_main and new >= set(now.profiles)
         is_full = all_made or (covered and (is_main or not new))
-        program = Program(path=path, version=now.version)
-        is_full, proof, note = _see_to(job, workshop, program, locks, (is_main, is_full))
+        program = Program(path=path, version=now.version, is_main=is_main)
+        is_full, proof, note = _see_to(job, workshop, program, locks, is_full=is_full)
         filled.append(replace(now, ok=is_full))
         proofs += [proof] if proof else []
         notes += [note] if note else []
@@ -150,16 +149,16 @@ def _see_to(
     workshop: Workshop,
     program: Program,
     locks: tuple[Locked, ...],
-    known: tuple[bool, bool],
+    *,
+    is_full: bool,
 ) -> tuple[bool, Proof | None, str | None]:
     """Prove a uv, and fill it where it lacks something: whether it is full, and what is said.
 
-    `known`: whether it is the main uv, and whether it should be full.
+    `is_full` is whether it should be. The main one is tried in any case before it is filled.
     """
-    is_main, is_full = known
     proof = None
     proves = job.wishes.proof is not False
-    if proves and (is_main or is_full):
+    if proves and (program.is_main or is_full):
         proof = prove_uv(job, workshop, program, locks)
         is_full = bool(proof.ok)
     if is_full:
@@ -179,8 +178,7 @@ def _fill(job: Job, workshop: Workshop, program: Program, locks: tuple[Locked, .
             # A plain `uv sync` looks whether the lock still fits, and at direct URLs for that.
             sync_each(job, uv, locks, folder, as_users=True)
     except GpuenvError as error:
-        causes = "; ".join((error.message, *error.causes))
-        return f"the cache of uv {program.version} (`{program.path}`) is not filled: {causes}"
+        return f"the cache of uv {program.version} (`{program.path}`) is not filled: {error.line}"
     return None
 
 

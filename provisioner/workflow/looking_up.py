@@ -87,9 +87,7 @@ class LookUp:
     @property
     def silent(self) -> tuple[str, ...]:
         """What could not be asked, in words."""
-        return tuple(
-            "; ".join((error.message, *error.causes)) for error in list(self._silent.values())
-        )
+        return tuple(error.line for error in list(self._silent.values()))
 
     def forget(self) -> None:
         """Begin anew."""

@@ -26,7 +26,7 @@ from provisioner.core.urls import (
 from provisioner.errors import GpuenvError, said
 from provisioner.workflow.index_routes import routes_of
 from provisioner.workflow.package_index import PackageIndex
-from provisioner.workflow.proof import round_trip, scratch, words_of
+from provisioner.workflow.proof import round_trip, scratch
 from provisioner.workflow.workshop import open_pull
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def prove_poetry(
                     without=one.without,
                 )
     except GpuenvError as error:
-        return replace(proof, ok=False, why=words_of(error), wanted=tuple(wanted))
+        return replace(proof, ok=False, why=error.line, wanted=tuple(wanted))
     return replace(proof, ok=True, wanted=tuple(wanted))
 
 

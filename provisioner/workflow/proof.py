@@ -14,7 +14,7 @@ from provisioner.core.requirements import lock_name
 from provisioner.errors import GpuenvError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from provisioner.adapters.store import Store
     from provisioner.workflow.job import Job
@@ -27,10 +27,11 @@ _PIP: Final = (26, 1)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Program:
-    """A uv, and what it says that it is."""
+    """A uv, what it says that it is, and whether it is the one that makes the environments."""
 
     path: Path
     version: str
+    is_main: bool
 
     def proof(self, toggles: Iterable[Locked]) -> Proof:
         """A proof of it that nothing has come of yet."""
@@ -52,11 +53,18 @@ def prove_uv(job: Job, workshop: Workshop, program: Program, locks: tuple[Locked
         uv = replace(apart, variables={**apart.variables, "UV_LINK_MODE": "symlink"}).uv(
             program.path
         )
-        try:
-            sync_each(job, uv, toggles, folder, as_users=True)
-        except GpuenvError as error:
-            return replace(proof, ok=False, why=words_of(error), wanted=tuple(apart.origin.asked))
-        return replace(proof, ok=True, wanted=tuple(apart.origin.asked))
+        return tried(
+            proof, apart.origin.asked, lambda: sync_each(job, uv, toggles, folder, as_users=True)
+        )
+
+
+def tried(proof: Proof, asked: list[str], work: Callable[[], None]) -> Proof:
+    """What comes of a client's work, and what it has asked for meanwhile."""
+    try:
+        work()
+    except GpuenvError as error:
+        return replace(proof, ok=False, why=error.line, wanted=tuple(asked))
+    return replace(proof, ok=True, wanted=tuple(asked))
 
 
 def sync_each(
@@ -117,13 +125,13 @@ def _prove_pip(
         return replace(proof, toggles=(), why=f"there is no `.gpuenv/{lacks[0]}`")
     with scratch(workshop.store) as folder, workshop.cut_off() as apart:
         own = {k: v for k, v in apart.variables.items() if k not in SCRUBBED}
-        try:
+
+        def toggle() -> None:
             workshop.offline.make_environment(folder, Path(job.interpreter.path or ""))
             for path in paths:
                 install_lock(pip, path, folder, own)
-        except GpuenvError as error:
-            return replace(proof, ok=False, why=words_of(error), wanted=tuple(apart.origin.asked))
-        return replace(proof, ok=True, wanted=tuple(apart.origin.asked))
+
+        return tried(proof, apart.origin.asked, toggle)
 
 
 def _is_at_least(version: str, least: tuple[int, ...]) -> bool:
@@ -143,8 +151,3 @@ def scratch(store: Store) -> Iterator[Path]:
         yield folder
     finally:
         environment.discard(folder)
-
-
-def words_of(error: GpuenvError) -> str:
-    """An error in one line."""
-    return ": ".join((error.message, *error.causes))

@@ -348,7 +348,7 @@ def _fetch(pull: Pull, sources: Iterable[LockedFile]) -> str | None:
         except SpaceError:
             raise
         except GpuenvError as error:
-            why = "; ".join((error.message, *error.causes))
+            why = error.line
         else:
             return None
     return why
