@@ -81,7 +81,7 @@ class Question:
     `source` is a file of requirements, or `-` for the text `given`. `name` is what the
     lock is called; versions of the `old` one are kept where they still fit, unless
     `upgrade` is set. `constraints` bound versions without asking for a package.
-    `indexes` (`name=url`) and `default_index` may hold passwords, which no command line must.
+    `indexes` (`name=url`) may hold passwords, which no command line must.
     """
 
     source: str
@@ -92,7 +92,6 @@ class Question:
     python: str
     indexes: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
-    default_index: str | None = None
     upgrade: bool = False
 
 
@@ -275,10 +274,7 @@ class Uv:
                 *Turned(question.turned.extras, question.turned.groups).options,
                 question.source,
             ]
-            index = question.default_index
-            more = {"UV_DEFAULT_INDEX": index} if index else {}
-            if question.indexes:
-                more["UV_INDEX"] = " ".join(question.indexes)
+            more = {"UV_INDEX": " ".join(question.indexes)} if question.indexes else {}
             found = self._run(words, more, question.given)
             self._expect(found, "uv could not resolve the requirements")
             return output.read_text(encoding="utf-8")

@@ -164,11 +164,18 @@ def _merged(settings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def has_default_index(variables: Mapping[str, str], home: Path, folder: Path) -> bool:
-    """Whether a variable or a settings file names uv's default index."""
+def has_default_index(
+    variables: Mapping[str, str], home: Path, folder: Path, *, of_pip: bool = False
+) -> bool:
+    """Whether a variable or a settings file names uv's default index.
+
+    `of_pip`: that of `uv pip`, which alone heeds `[pip]`.
+    """
     if variables.get("UV_DEFAULT_INDEX") or variables.get("UV_INDEX_URL"):
         return True
-    return any(_names_default(item) for item in _all_settings(variables, home, folder))
+    every = [*_all_settings(variables, home, folder)]
+    tables = [table for item in every if isinstance(table := item.get("pip"), dict)]
+    return any(map(_names_default, (*every, *(tables if of_pip else ()))))
 
 
 def index_logins(variables: Mapping[str, str], home: Path, folder: Path) -> tuple[Login, ...]:
@@ -316,15 +323,8 @@ def _list(settings: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def _names_default(settings: Mapping[str, Any]) -> bool:
-    pip = settings.get("pip")
-    return (
-        bool(settings.get("index-url"))
-        or (isinstance(pip, dict) and bool(pip.get("index-url")))
-        or any(
-            item.get("default") is True
-            for item in _list(settings, "index")
-            if isinstance(item, dict)
-        )
+    return bool(settings.get("index-url")) or any(
+        item.get("default") is True for item in _list(settings, "index") if isinstance(item, dict)
     )
 
 

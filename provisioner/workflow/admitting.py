@@ -6,63 +6,71 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from provisioner.adapters import pip, uv_settings
-from provisioner.adapters.projects import manifests_around, read_place
+from provisioner.adapters.projects import manifests_around, uv_tables
 from provisioner.core.admission import Admission, direct_urls
 from provisioner.core.routes import PYPI, Search
 from provisioner.core.stubs import indexes_in
 from provisioner.errors import GpuenvError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Mapping
 
+    from provisioner.adapters.projects import Place
     from provisioner.core.profile import Index
     from provisioner.workflow.world import World
 
+    Manifests = tuple[Mapping[str, Any], ...]
 
-def admission_for(world: World, folder: Path, indexes: Iterable[Index]) -> Admission:
-    """The indexes that count in a folder, and the files that its project names itself.
 
-    Those of uv's settings and variables, of the project and all that it takes from local
-    folders, of profiles, of the variables that stubs heed, and of pip or PyPI where uv has no
-    default index. What the stubs of a lock name counts as soon as it is known.
+def reach_of(
+    world: World, place: Place, indexes: Iterable[Index]
+) -> tuple[Admission, Callable[[], Search]]:
+    """What counts in a project, and where uv may have found a file that no kept page names.
+
+    The indexes of uv's settings and variables count, those of the project and all that it takes
+    from local folders, of profiles, of the variables that stubs heed, and PyPI and that of pip
+    where uv has no default index: uv asks PyPI, and a build that runs pip asks pip's. Beside
+    them what the project names by its URL. What the stubs of a lock name counts as soon as it
+    is known.
     """
-    where = (world.variables, world.home, folder)
+    around = manifests_around(place) if place.manifest else ()
+    every = tuple(indexes)
+    return _admission(world, place, around, every), lambda: _search(world, place, around, every)
+
+
+def _admission(
+    world: World, place: Place, around: Manifests, indexes: tuple[Index, ...]
+) -> Admission:
+    where = (world.variables, world.home, place.folder)
     named = [*uv_settings.index_urls(*where), *uv_settings.more_places(*where)]
+    named += uv_settings.index_urls({}, world.home, place.home)
     named += [index.url for index in indexes]
     named += indexes_in(world.variables)
     if not uv_settings.has_default_index(*where):
-        named.append(pip.index_url(world.variables, world.home) or PYPI)
+        named += [PYPI, pip.index_url(world.variables, world.home) or PYPI]
     urls: set[str] = set()
-    try:
-        place = read_place(folder, is_project=(folder / "pyproject.toml").is_file())
-    except GpuenvError:
-        return Admission().with_places(named)  # Whoever reads the project says so.
-    named += uv_settings.index_urls({}, world.home, place.home)
-    for data in manifests_around(place) if place.manifest else ():
+    for data in around:
         urls |= direct_urls(data)
         named += _indexes(data)
     return Admission().with_places(named).with_urls(urls)
 
 
-def search_for(world: World, folder: Path, indexes: Iterable[Index]) -> Search:
-    """Where uv may have found a file while it works in a folder."""
-    from provisioner.adapters.projects import uv_tables
+def _search(world: World, place: Place, around: Manifests, indexes: tuple[Index, ...]) -> Search:
     from provisioner.core.sources import source_indexes
     from provisioner.workflow.index_routes import routes_of
 
-    where = (world.variables, world.home, folder)
+    where = (world.variables, world.home, place.folder)
+    default = () if uv_settings.has_default_index(*where) else (PYPI,)
+    order = (*uv_settings.search_order(*where), *default)
     try:
-        place = read_place(folder, is_project=(folder / "pyproject.toml").is_file())
-        routes = routes_of(world, place, indexes)
+        routes = routes_of(world, place, indexes, named=order)
         tables = uv_tables(place)
-        # Local sources bind what they need to indexes of their own.
-        around = [_uv(data) for data in manifests_around(place)] if place.manifest else []
     except GpuenvError:
         return Search()  # Whoever reads the project says so.
     named = uv_settings.named_indexes(world.variables)
     sources: dict[str, tuple[str, ...]] = {}
-    for table in around:
+    # Local sources bind what they need to indexes of their own.
+    for table in map(_uv, around):
         for package, urls in source_indexes((table, *tables), named).items():
             sources[package] = tuple(dict.fromkeys((*sources.get(package, ()), *urls)))
     return Search(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from provisioner.adapters import pip, uv_settings
+from provisioner.adapters import uv_settings
 from provisioner.adapters.environment import is_ours
 from provisioner.adapters.state import StateFolder
 from provisioner.adapters.store import lower_roots
@@ -17,7 +17,6 @@ from provisioner.adapters.uv import Uv, find_uv
 from provisioner.core.findings import KINDS
 from provisioner.core.plan import FetchPlan, plan_fetch, read_lock
 from provisioner.core.requirements import lock_name
-from provisioner.core.routes import PYPI
 from provisioner.core.select import out_of_question, refuse_gaps
 from provisioner.core.sizes import size_text
 from provisioner.core.tags import markers
@@ -32,6 +31,7 @@ from provisioner.errors import (
     SpaceError,
 )
 from provisioner.workflow.choose import judge_profiles
+from provisioner.workflow.default_index import default_index
 from provisioner.workflow.detect import counts, detect
 from provisioner.workflow.filling import Filled
 from provisioner.workflow.lock_indexes import check_indexes
@@ -442,8 +442,7 @@ def _asked(
     bound = () if locked_by_uv(case.place) else profiles
     urls = [index.url for profile in bound for index in profile.indexes]
     own = list(uv_settings.index_urls(*where))
-    named = uv_settings.has_default_index(*where)
-    default = None if named else pip.index_url(case.world.variables, case.world.home) or PYPI
+    default = default_index(case.world, case.place)
     asked = [*urls, *own, *([default] if default else [])]
     return [url for url in dict.fromkeys(asked) if is_remote(url)]
 

@@ -43,7 +43,7 @@ def lock(world: World, options: Options, *, upgrade: bool) -> LockResult:
         NetworkError: an index cannot be reached.
     """
     place = place_of(world, options)
-    world = past_own_server(world, store_of(world, options), place.folder)
+    world = past_own_server(world, store_of(world, options), place)
     target = detect(world, options, remembered=StateFolder(place.home).read().target)
     job = plan_job(world, options, place, target, Wishes(upgrade=upgrade))
     store = store_of(world, options)
@@ -53,7 +53,7 @@ def lock(world: World, options: Options, *, upgrade: bool) -> LockResult:
         open_workshop(
             world,
             store,
-            place.folder,
+            place,
             python=job.interpreter.path,
             indexes=job.indexes,
             offline=options.offline,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from provisioner.adapters import pip, uv_settings
 from provisioner.adapters._files import write_whole
 from provisioner.adapters.uv import Question, Turned, Uv, find_uv
 from provisioner.core.plan import LockedSet, read_lock
@@ -208,7 +207,6 @@ def _resolved(job: Job, workshop: Workshop, candidate: Candidate) -> Locked:
                     python=resolution.python,
                     indexes=tuple(f"{index.name}={index.url}" for index in profile.indexes),
                     constraints=tuple(map(str, bounds)),
-                    default_index=_default_index(job.world, place),
                     upgrade=job.wishes.upgrade,
                 )
             )
@@ -280,10 +278,3 @@ def _locked(job: Job, candidate: Candidate, text: str, path: Path, *, by_uv: boo
     environment = markers(job.interpreter, job.target.host.platform)
     check_indexes(job.world, job.place, store_of(job.world, job.options), locked, environment)
     return locked
-
-
-def _default_index(world: World, place: Place) -> str | None:
-    """The index of the user's pip, where their uv has none of its own."""
-    if uv_settings.has_default_index(world.variables, world.home, place.folder):
-        return None
-    return pip.index_url(world.variables, world.home)

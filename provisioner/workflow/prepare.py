@@ -79,8 +79,8 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
             return replace(done, target=shown)
     from provisioner.workflow.own_server import past_own_server
 
-    world = past_own_server(world, store, folder)
     place = place_of(world, options)
+    world = past_own_server(world, store, place)
     states = StateFolder(place.home)
     if not (wishes.adopt or wishes.fetch_only or wishes.dry_run):
         states.check_link(is_ours, state.history)
@@ -166,7 +166,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
     with open_workshop(
         job.world,
         store,
-        job.place.folder,
+        job.place,
         python=job.interpreter.path,
         indexes=job.indexes,
         offline=job.options.offline,

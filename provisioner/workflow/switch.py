@@ -125,6 +125,7 @@ def _renew(
 ) -> Prepared:
     """Make an environment again; `renewing` lasts until the state names it."""
     from provisioner.adapters.leases import Leases
+    from provisioner.adapters.projects import read_place
     from provisioner.workflow.environments import renew
     from provisioner.workflow.workshop import open_workshop
 
@@ -134,7 +135,8 @@ def _renew(
     what = "was changed" if Path(prepared.environment).is_dir() else "is gone"
     world.progress.note(f"the environment of `{prepared.profile}` {what}; making it again")
     folder, python = Path(prepared.folder), prepared.recipe["python"]
-    with open_workshop(world, store, folder, python=python, offline=True) as workshop:
+    place = read_place(folder, is_project=(folder / "pyproject.toml").is_file())
+    with open_workshop(world, store, place, python=python, offline=True) as workshop:
         workshop.pull.because = "switching fetches nothing"
         return renew(world, workshop, prepared, same=same)
 

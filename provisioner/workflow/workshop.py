@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from provisioner.adapters import git, pip, uv_settings
@@ -13,7 +14,8 @@ from provisioner.adapters.http import CONNECT_SECONDS, TRIES, Http
 from provisioner.adapters.uv import Uv, find_uv, is_of_uv
 from provisioner.core.urls import login_in
 from provisioner.errors import GpuenvError, LockError
-from provisioner.workflow.admitting import admission_for, search_for
+from provisioner.workflow.admitting import reach_of
+from provisioner.workflow.default_index import given_variables
 from provisioner.workflow.pull import Pull
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.adapters._origin import Origin
+    from provisioner.adapters.projects import Place
     from provisioner.adapters.store import Store
     from provisioner.adapters.uv import Turned
     from provisioner.core.profile import Index
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 # Of all hosts together; how many each gets for files, `Connections` says.
 _CONNECTIONS: Final = 64
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def connect(  # noqa: PLR0913 - whose settings count, and three limits
@@ -67,7 +71,7 @@ def connect(  # noqa: PLR0913 - whose settings count, and three limits
 def open_workshop(  # noqa: PLR0913 - what uv is given, and what it may reach
     world: World,
     store: Store,
-    folder: Path,
+    place: Place,
     *,
     python: str | None,
     indexes: Iterable[Index] = (),
@@ -78,14 +82,17 @@ def open_workshop(  # noqa: PLR0913 - what uv is given, and what it may reach
     `python` is the interpreter that uv is to use; `indexes` are those whose policies count.
     """
     world.guard()
-    every = tuple(indexes)
+    every, folder = tuple(indexes), place.folder
+    given = given_variables(world, place)
+    inside = replace(world, variables={**world.variables, **given})
     with open_pull(world, store, folder, every, offline=offline) as pull:
-        pull.restrict(admission_for(world, folder, every), lambda: search_for(world, folder, every))
+        pull.restrict(*reach_of(inside, place, every))
         yield Workshop(
             world,
             folder,
             pull,
             python=python,
+            given=given,
             settings=lambda into: uv_settings.safe_settings(
                 world.variables, world.home, folder, into
             ),
@@ -137,20 +144,23 @@ def git_variables(
 class Workshop:
     """Where uv works. The gateway costs a certificate, so it opens when it is needed.
 
+    `given` are variables for uv behind the gateway alone, where it makes what gpuenv resolved.
     `settings` gives, for a folder, the text of a `uv.toml` there that takes the place of the
     user's files, where these would lead uv past the gateway.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what uv is given, where, and by whom
         self,
         world: World,
         folder: Path,
         pull: Pull,
         *,
         python: str | None = None,
+        given: Mapping[str, str] = _NOTHING,
         settings: Callable[[Path], str | None] = lambda _: None,
     ) -> None:
         self._settings = settings
+        self._given = given
         self._python = python
         self._program = find_uv(world.variables)
         self._folder = folder
@@ -215,7 +225,8 @@ class Workshop:
         self.store.open()
         with self._gateway(self.pull, offline=self.pull.offline) as variables:
             try:
-                yield Uv(program or self._program, self._folder, variables, self._python)
+                given = {**variables, **self._given}
+                yield Uv(program or self._program, self._folder, given, self._python)
             except GpuenvError as error:
                 # What kept us from answering says more than what uv made of it.
                 if self.pull.failures and is_of_uv(error):

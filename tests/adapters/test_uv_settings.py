@@ -42,7 +42,6 @@ NAMED: dict[str, Files] = {
         "area/project/uv.toml": '[[index]]\nurl = "{url}"\ndefault = true\n'
     },
     "the project": {"area/project/pyproject.toml": '[tool.uv]\nindex-url = "{url}"\n'},
-    "the pip interface": {"area/project/pyproject.toml": '[tool.uv.pip]\nindex-url = "{url}"\n'},
     "a folder above": {"area/uv.toml": 'index-url = "{url}"\n'},
     "the user": {"config/uv/uv.toml": 'index-url = "{url}"\n'},
     "the user beside the project": {
@@ -63,6 +62,8 @@ NOT_NAMED: dict[str, Files] = {
         "area/project/pyproject.toml": '[tool.uv]\nindex-url = "{url}"\n',
     },
 }
+
+OF_PIP: Files = {"area/project/pyproject.toml": '[tool.uv.pip]\nindex-url = "{url}"\n'}
 
 
 @pytest.fixture
@@ -115,6 +116,17 @@ def test_a_default_index_is_found_where_uv_finds_it(
     variables = variables_of(tmp_path)
 
     assert has_default_index(variables, tmp_path, folder)
+    assert takes_it_as_default(index, folder, variables)
+
+
+def test_what_uv_pip_alone_is_set_to_is_no_default_of_projects(
+    tmp_path: Path, index: IndexSimulator
+) -> None:
+    folder = write(tmp_path, OF_PIP, index.index_url)
+    variables = variables_of(tmp_path)
+
+    assert has_default_index(variables, tmp_path, folder, of_pip=True)
+    assert not has_default_index(variables, tmp_path, folder)
     assert takes_it_as_default(index, folder, variables)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from typing import TYPE_CHECKING
 
@@ -247,6 +248,25 @@ def test_the_index_of_pip_counts_where_uv_has_none(
     done = machine.gpuenv(bare, "prepare", "--only", "--target", TARGET, given=given)
     assert done.code == 0, done.err
     assert distributions(bare / ".venv") == {"common 1.0", "lean-cu13 1.0"}
+
+
+def test_what_pips_index_resolved_is_built_from_it_on_every_machine(
+    machine: Machine, tmp_path: Path, index: IndexSimulator
+) -> None:
+    project = Project(uv=False, lines=("cu13",), packages=("stub",))
+    bare = project.write(tmp_path / "bare", index.index_url)
+    given = {"PIP_INDEX_URL": index.index_url}
+    first = machine.gpuenv(bare, "prepare", "--only", "--target", TARGET, given=given)
+    assert first.code == 0, first.err
+    assert "not known" not in first.err
+    (bare / ".venv").unlink()
+    shutil.rmtree(bare / ".gpuenv")
+
+    other = Machine(tmp_path / "other")
+    second = other.gpuenv(bare, "prepare", "--only", "--target", TARGET, given=given)
+
+    assert second.code == 0, second.err
+    assert distributions(bare / ".venv") == {"common 1.0", "stub-cu13 1.0"}
 
 
 def test_the_index_of_uv_comes_before_that_of_pip(

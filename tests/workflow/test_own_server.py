@@ -63,7 +63,8 @@ def world_of(tmp_path: Path, pip_index: str = "", **variables: str) -> World:
 
 
 def past(world: World, tmp_path: Path) -> dict[str, str]:
-    found = past_own_server(world, Store(tmp_path / "store"), tmp_path).variables
+    place = read_place(tmp_path, is_project=(tmp_path / "pyproject.toml").exists())
+    found = past_own_server(world, Store(tmp_path / "store"), place).variables
     return {name: value for name, value in found.items() if name != "XDG_CONFIG_DIRS"}
 
 
