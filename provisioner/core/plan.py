@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from packaging.pylock import (
     PackageDirectory,
@@ -20,7 +21,7 @@ from provisioner.core.urls import file_name, is_remote, without_secrets
 from provisioner.errors import LockError
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from packaging.pylock import PackageArchive, PackageSdist, PackageWheel
 
@@ -126,6 +127,25 @@ def read_lock(text: str, interpreter: Interpreter, platform: Platform, origin: s
         message = f"lock `{origin}` names files that cannot be verified"
         raise LockError(message, causes=tuple(faults))
     return LockedSet(files=tuple(files), folders=tuple(folders), known=tuple(_known(lock)))
+
+
+def files_by_url(uv_lock: Mapping[str, Any]) -> tuple[LockedFile, ...]:
+    """The files that a parsed `uv.lock` takes from a URL, whoever needs them.
+
+    uv looks at each when it judges the lock, also at those of extras that are never turned on.
+    """
+    packages = uv_lock.get("package")
+    found = []
+    for package in packages if isinstance(packages, list) else ():
+        # What is no lock is for uv to say.
+        with suppress(AttributeError, LookupError, TypeError, ValueError):
+            url = package["source"].get("url")
+            item = package.get("sdist") or package["wheels"][0]
+            digest = Digest.parse(item["hash"].removeprefix("sha256:"))
+            if is_remote(url):
+                name, size = file_name(url), item.get("size")
+                found.append(LockedFile(name=name, url=url, digest=digest, size=size))
+    return tuple(found)
 
 
 def plan_fetch(files: Iterable[LockedFile], held: Container[Digest]) -> FetchPlan:

@@ -57,7 +57,7 @@ def routes_of(
             code="own-index",
         )
     return Routes(
-        locked=of_others(locked_indexes(_uv_lock(place))),
+        locked=of_others(locked_indexes(read_uv_lock(place))),
         sources=of_others(
             source_indexes(uv_tables(place), uv_settings.named_indexes(world.variables))
         ),
@@ -66,7 +66,7 @@ def routes_of(
     )
 
 
-def _uv_lock(place: Place) -> Mapping[str, Any]:
+def read_uv_lock(place: Place) -> Mapping[str, Any]:
     """What `uv.lock` of the project has; nothing where there is none that can be read."""
     import tomllib
 

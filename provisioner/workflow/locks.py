@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.adapters._files import write_whole
 from provisioner.adapters.uv import Question, Turned, Uv, find_uv
-from provisioner.core.plan import LockedSet, read_lock
+from provisioner.core.plan import LockedSet, files_by_url, read_lock
 from provisioner.core.requirements import Resolution, lock_name, made_from, signed
 from provisioner.core.stubs import without_stubs
 from provisioner.core.tags import markers, wheel_tags
 from provisioner.errors import LockError, ToolError, said
+from provisioner.workflow.index_routes import read_uv_lock
 from provisioner.workflow.lock_indexes import check_indexes, record_indexes
 from provisioner.workflow.place import store_of
 from provisioner.workflow.stubs import StubReader
@@ -126,6 +127,7 @@ def make_locks(job: Job, workshop: Workshop) -> tuple[Locked, ...]:
         NetworkError: something has to be resolved and an index cannot be reached.
     """
     if locked_by_uv(job.place):
+        workshop.pull.expect(files_by_url(read_uv_lock(job.place)))
         return tuple(_exported(job, workshop, candidate) for candidate in job.candidates)
     return tuple(_resolved(job, workshop, candidate) for candidate in job.candidates)
 

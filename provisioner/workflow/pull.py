@@ -147,6 +147,11 @@ class Pull:
             if file.index:
                 self.admit([file.index])
 
+    def expect(self, files: Iterable[LockedFile]) -> None:
+        """Learn the same of files that are only looked at, as is what a build needs."""
+        for file in files:
+            self._known.setdefault(file.key, file)
+
     def restrict(self, admission: Admission, search: Callable[[], Search] = Search) -> None:
         """Answer for these indexes, what they name and what locks name, and for nothing else.
 

@@ -15,6 +15,7 @@ from tests.cli.projects import TARGET, Project, publish_packages
 from tests.cli.test_projects import BUILD_SYSTEM, write_member, write_module
 from tests.simulators.environment import uv_binary
 from tests.simulators.index import IndexSimulator
+from tests.simulators.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -426,3 +427,24 @@ def test_a_direct_url_is_not_looked_at_again(
     index.reset_log()
     assert warm.uv(folder, "sync", network=True).code == 0
     assert index.requests == []
+
+
+def test_what_only_the_metadata_of_an_unused_extra_name_is_looked_at_once(
+    warm: Machine, index: IndexSimulator, tmp_path: Path
+) -> None:
+    with IndexSimulator() as files:
+        files.publish(make_wheel(tmp_path / "w", "deep", "1.0"))
+        deep = files.file_url("deep-1.0-py3-none-any.whl")
+        files.publish(make_wheel(tmp_path / "w", "outer", "1.0", requires=[f"deep @ {deep}"]))
+        outer = files.file_url("outer-1.0-py3-none-any.whl")
+        more = f'\n[project.optional-dependencies]\nother = ["outer @ {outer}"]\n'
+        project = Project(name="by-url", lines=(), table="dependency-groups", more=more)
+        folder = project.write(tmp_path / "by-url", index.index_url)
+        assert Machine(tmp_path / "locker").uv(folder, "lock").code == 0
+
+        done = warm.gpuenv(folder, "prepare", "--json", "--target", TARGET)
+
+        assert [proof["ok"] for proof in done.data["proof"]] == [True], done.err
+        files.reset_log()
+        assert warm.uv(folder, "sync", network=True).code == 0
+        assert files.requests == []

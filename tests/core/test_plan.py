@@ -14,6 +14,7 @@ from provisioner.core.interpreter import Interpreter
 from provisioner.core.plan import (
     LockedFile,
     LockedSet,
+    files_by_url,
     in_turns,
     plan_fetch,
     read_lock,
@@ -141,6 +142,28 @@ def test_a_repository_is_left_to_uv() -> None:
         'vcs = {type = "git", url = "https://git.example/x", commit-id = "0123"}\n'
     )
     assert read(vcs) == LockedSet(files=())
+
+
+def test_what_uv_lock_takes_from_a_url_is_known_with_its_hash() -> None:
+    def taken(source: dict[str, str], **more: object) -> dict[str, object]:
+        return {"name": "a", "version": "1", "source": source, **more}
+
+    wheel, sdist = "https://a.test/a-1-py3-none-any.whl", "https://u:p@a.test/b-1.tar.gz"
+    packages: list[object] = [
+        taken({"url": wheel}, wheels=[{"url": wheel, "hash": f"sha256:{digest(1)}"}]),
+        taken({"url": sdist}, sdist={"hash": f"sha256:{digest(2)}"}),
+        taken({"registry": "https://a.test/"}, sdist={"hash": f"sha256:{digest(3)}"}),
+        taken({"url": "https://a.test/c-1.tar.gz"}, sdist={"hash": "sha512:00"}),
+        taken({"url": "file:///c-1.tar.gz"}, sdist={"hash": f"sha256:{digest(4)}"}),
+        taken({"url": "https://a.test/d-1.tar.gz"}),
+        "nonsense",
+    ]
+    found = files_by_url({"version": 1, "package": packages})
+    assert [(file.key, file.digest) for file in found] == [
+        (wheel, digest(1)),
+        ("https://a.test/b-1.tar.gz", digest(2)),
+    ]
+    assert files_by_url({"package": 1}) == ()
 
 
 def test_an_empty_lock_needs_nothing() -> None:
