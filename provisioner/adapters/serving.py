@@ -6,12 +6,12 @@ import errno
 import json
 import socket
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from provisioner.adapters._files import read_json, unless_read_only, write_whole
-from provisioner.core.urls import is_loopback, without_secrets
+from provisioner.core.urls import PORTS, is_loopback, origin, without_secrets
 from provisioner.errors import GpuenvError, said
 
 if TYPE_CHECKING:
@@ -56,23 +56,57 @@ class Listener:
         host = _WILDCARDS.get(self.address, self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
-    def is_own(self, url: str, names: Iterable[str] = ()) -> bool:
-        """Whether a URL leads to this socket; `names` are further ones that clients use."""
+    def server(self, names: Iterable[str] = ()) -> Server:
+        """What others know it by; `names` are further ones that clients use."""
+        return Server(
+            url=f"{self.origin}/simple/",
+            names=self.names.union(names),
+            is_everywhere=self.is_everywhere,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Server:
+    """A server of a store: the URL of its index, and the indexes that it asks for any package.
+
+    `names` are those by which clients may know it; every address of its machine is one too
+    where it `is_everywhere`. `looks_up`: what address a name stands for may be asked.
+    """
+
+    url: str
+    indexes: tuple[str, ...] = ()
+    names: frozenset[str] = frozenset()
+    is_everywhere: bool = False
+    looks_up: bool = True
+
+    def is_own(self, url: str) -> bool:
+        """Whether a URL leads to it."""
         try:
-            parts = urlsplit(url)
-            port = parts.port or (443 if parts.scheme == "https" else 80)
+            here, there = urlsplit(self.url), urlsplit(url)
+            ports = {parts.port or PORTS.get(parts.scheme) for parts in (here, there)}
         except ValueError:
             return False
-        host = (parts.hostname or "").rstrip(".")
-        if port != self.port:
+        host = (there.hostname or "").rstrip(".")
+        if len(ports) > 1:
             return False
-        return host in {*self.names, *names} or (self.is_everywhere and _is_here(host))
+        known = {*self.names, here.hostname}
+        return host in known or (self.is_everywhere and _is_here(host, looks_up=self.looks_up))
+
+    def to_json(self) -> dict[str, Any]:
+        """The written form."""
+        return {
+            "url": self.url,
+            "indexes": [without_secrets(index) for index in self.indexes],
+            "names": sorted(self.names),
+            "is_everywhere": self.is_everywhere,
+        }
 
 
-def _is_here(host: str) -> bool:
+def _is_here(host: str, *, looks_up: bool) -> bool:
     """Whether a name or address is one of this machine's: only those can be bound."""
+    flags = 0 if looks_up else socket.AI_NUMERICHOST
     try:
-        found = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM, flags=flags)
         for family, kind, *_, address in found:
             with socket.socket(family, kind) as made:
                 made.bind(address)
@@ -115,9 +149,9 @@ def listening(host: str, port: int) -> Iterator[Listener]:
 
 
 @contextmanager
-def announced(root: Path, url: str, indexes: Iterable[str] = ()) -> Iterator[None]:
-    """Let others find the server of a store, and what it asks for any package, while it runs."""
-    words = {"url": url, "indexes": [without_secrets(index) for index in indexes]}
+def announced(root: Path, server: Server) -> Iterator[None]:
+    """Let others find the server of a store while it runs."""
+    words = server.to_json()
     path = _path(root)
     with unless_read_only():
         write_whole(path, json.dumps(words))
@@ -132,19 +166,42 @@ def announced(root: Path, url: str, indexes: Iterable[str] = ()) -> Iterator[Non
 
 def find_server(root: Path) -> str | None:
     """The URL of the index that a server of a store has now; None where none answers."""
+    found = _announced(root)
+    return found.url if found and _is_ours(found.url) else None
+
+
+def server_behind(root: Path, urls: Iterable[str], *, offline: bool) -> Server | None:
+    """The server of a store, if it runs and one of these URLs leads to it.
+
+    Nobody else is asked whether it runs, since what was announced may be left over, or of
+    another machine; offline nobody is, and it counts as running.
+    """
+    found = _announced(root)
+    if found is None:
+        return None
+    found = replace(found, looks_up=not offline)
+    own = dict.fromkeys(filter(found.is_own, urls))
+    return found if (own if offline else any(map(_is_ours, own))) else None
+
+
+def _announced(root: Path) -> Server | None:
+    """What the file of a store says of its server."""
     try:
-        url = str(read_json(_path(root))["url"])
-        return url if (_server_at(url) or "").startswith(_OWN) else None
-    except (OSError, KeyError, TypeError, ValueError):
+        told = read_json(_path(root))
+        found = Server(
+            url=str(told["url"]),
+            indexes=tuple(map(str, told.get("indexes", ()))),
+            names=frozenset(map(str, told.get("names", ()))),
+            is_everywhere=told.get("is_everywhere") is True,
+        )
+        return found if origin(found.url) else None
+    except (OSError, AttributeError, KeyError, TypeError, ValueError):
         return None
 
 
-def indexes_of_server(root: Path) -> tuple[str, ...]:
-    """The indexes that the server of a store asks for any package, in their order."""
-    try:
-        return tuple(map(str, read_json(_path(root))["indexes"]))
-    except (OSError, KeyError, TypeError, ValueError):
-        return ()
+def _is_ours(url: str) -> bool:
+    """Whether one of our servers answers there."""
+    return (_server_at(url) or "").startswith(_OWN)
 
 
 def is_of_others(url: str) -> bool:

@@ -43,10 +43,10 @@ def lock(world: World, options: Options, *, upgrade: bool) -> LockResult:
         NetworkError: an index cannot be reached.
     """
     place = place_of(world, options)
-    world = past_own_server(world, store_of(world, options), place)
+    store = store_of(world, options)
+    world = past_own_server(world, store, place, offline=options.offline)
     target = detect(world, options, remembered=StateFolder(place.home).read().target)
     job = plan_job(world, options, place, target, Wishes(upgrade=upgrade))
-    store = store_of(world, options)
     store.open()
     with (
         Leases(store.root).working(),

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from provisioner.adapters._origin import BodyAnswer
 from provisioner.adapters.gateway import CutOff
 from provisioner.adapters.poetry_program import alone_in, find_poetry, sync
-from provisioner.adapters.serving import find_server, indexes_of_server, is_of_others
+from provisioner.adapters.serving import Server, is_of_others, server_behind
 from provisioner.adapters.uv import SCRUBBED
 from provisioner.core.poetry_lock import sources
 from provisioner.core.proofs import Proof
@@ -53,7 +53,6 @@ def prove_poetry(
         return Proof(client="poetry", why="PATH has none that runs")
     program, version = found
     proof = Proof(client="poetry", version=version, program=program)
-    server = find_server(workshop.store.root)
     try:
         contents = {name: (job.place.folder / name).read_bytes() for name in _FILES}
     except OSError as error:
@@ -62,6 +61,7 @@ def prove_poetry(
         every = sources(tomllib.loads(contents["poetry.lock"].decode()))
     except ValueError as error:
         return replace(proof, why=f"`poetry.lock` is malformed: {error}")
+    server = server_behind(workshop.store.root, every, offline=job.options.offline)
     if others := [url for url in every if not _is_ours(url, server)]:
         shown = ", ".join(f"`{without_secrets(url)}`" for url in others)
         return replace(proof, why=f"its lock has packages from {shown}, not from `gpuenv serve`")
@@ -117,14 +117,14 @@ class _Held(CutOff):
 
 
 @contextmanager
-def _index(job: Job, workshop: Workshop, server: str | None) -> Iterator[PackageIndex]:
+def _index(job: Job, workshop: Workshop, server: Server | None) -> Iterator[PackageIndex]:
     """What `gpuenv serve --offline` would serve here; the one that runs may have been told more.
 
     Raises:
         GpuenvError: no index is left besides the server.
     """
     store, folder = workshop.store, job.place.folder
-    named = indexes_of_server(store.root) if server else ()
+    named = server.indexes if server else ()
     routes = routes_of(job.world, job.place, job.indexes, lambda url: _is_ours(url, server), named)
     with open_pull(job.world, store, folder, job.indexes, offline=True) as pull:
         index = PackageIndex(pull, routes, lambda _: None)
@@ -134,11 +134,11 @@ def _index(job: Job, workshop: Workshop, server: str | None) -> Iterator[Package
             index.close()
 
 
-def _is_ours(url: str, server: str | None) -> bool:
+def _is_ours(url: str, server: Server | None) -> bool:
     """Whether a URL is of the server of this store, or of where it would be if it ran."""
     if not is_remote(url) or not origin(url):
         return False
-    if server is not None and is_same_server(url, server):
+    if server is not None and server.is_own(url):
         return True
     parts = urlsplit(url)
     is_there = is_loopback(parts.hostname or "") and parts.path.rstrip("/") == "/simple"

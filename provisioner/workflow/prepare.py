@@ -80,7 +80,7 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
     from provisioner.workflow.own_server import past_own_server
 
     place = place_of(world, options)
-    world = past_own_server(world, store, place)
+    world = past_own_server(world, store, place, offline=options.offline)
     states = StateFolder(place.home)
     if not (wishes.adopt or wishes.fetch_only or wishes.dry_run):
         states.check_link(is_ours, state.history)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from provisioner.adapters.profiles import load_profiles, profile_files, profile_folders
@@ -88,11 +88,8 @@ def serve(
             token=token,
         )
         indexes = tuple(index for profile in profiles for index in profile.indexes)
-
-        def is_own(url: str) -> bool:
-            return listener.is_own(url, named)
-
-        routes = routes_of(world, place, indexes, is_own, wanted.indexes)
+        server = listener.server(named)
+        routes = routes_of(world, place, indexes, server.is_own, wanted.indexes)
         mark = f"gpuenv-{secrets.token_hex(8)}"
         pull = stack.enter_context(
             open_pull(world, store, folder, indexes, offline=options.offline, via=mark)
@@ -101,10 +98,10 @@ def serve(
         application = Application(index, access, _failed(world), told, index.quick, index.is_held)
         stack.callback(application.close)
         stack.callback(index.close)
-        url = f"{listener.origin}/simple/"
-        stack.enter_context(announced(store.root, url, routes.order))
+        server = replace(server, indexes=routes.order)
+        stack.enter_context(announced(store.root, server))
         new = token if wanted.token is None else None
-        started(Serving(url=url, store=store.root, new_token=new))
+        started(Serving(url=server.url, store=store.root, new_token=new))
         run(application, listener.socket)
 
 

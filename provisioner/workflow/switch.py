@@ -127,6 +127,7 @@ def _renew(
     from provisioner.adapters.leases import Leases
     from provisioner.adapters.projects import read_place
     from provisioner.workflow.environments import renew
+    from provisioner.workflow.own_server import past_own_server
     from provisioner.workflow.workshop import open_workshop
 
     store = store_of(world, options)
@@ -136,6 +137,7 @@ def _renew(
     world.progress.note(f"the environment of `{prepared.profile}` {what}; making it again")
     folder, python = Path(prepared.folder), prepared.recipe["python"]
     place = read_place(folder, is_project=(folder / "pyproject.toml").is_file())
+    world = past_own_server(world, store, place, offline=True)
     with open_workshop(world, store, place, python=python, offline=True) as workshop:
         workshop.pull.because = "switching fetches nothing"
         return renew(world, workshop, prepared, same=same)

@@ -171,17 +171,23 @@ def test_people_are_told_what_it_stands_for(prepared: Prepared, indexes: Indexes
     assert locked["substitutions"] == prepared.done.data["substitutions"]
 
 
+@pytest.mark.parametrize("index", ["", "http://127.0.0.1:9/simple/"])
 def test_a_changed_environment_is_made_again_where_uv_has_lost_the_build(
-    prepared: Prepared,
+    prepared: Prepared, index: str
 ) -> None:
     machine, folder = prepared.machine, prepared.folder
+    # As `gpuenv env` sets it to a server of the store.
+    announced = machine.store / "serve.json"
+    announced.write_text(json.dumps({"url": index}), encoding="utf-8")
+    given = {"WHEEL_STUB_PIP_INDEX_URL": index} if index else {}
     assert machine.gpuenv(folder, "switch", "cpu").code == 0
     environment = next(machine.store.glob("envs/app-cu12-*/lib/*/site-packages"))
     (environment / "extra.py").touch()
     assert machine.uv(folder, "cache", "clean").code == 0
 
-    done = machine.gpuenv(folder, "switch", "cu12", network=False)
+    done = machine.gpuenv(folder, "switch", "cu12", network=False, given=given)
 
+    announced.unlink()
     assert done.code == 0, done.err
     assert "trt-cu12-libs 10.9.0.34" in distributions(folder / ".venv")
 

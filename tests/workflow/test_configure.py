@@ -12,7 +12,7 @@ import pytest
 
 from provisioner.adapters._origin import Request
 from provisioner.adapters.http import Http
-from provisioner.adapters.serving import announced
+from provisioner.adapters.serving import Server, announced
 from provisioner.adapters.store import Store
 from provisioner.cli.configure import render_configure
 from provisioner.errors import GpuenvError, PolicyError, UsageError
@@ -292,7 +292,7 @@ def test_pip_is_not_sent_to_a_server_that_happens_to_run_but_it_is_told_how(user
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/simple/"
         user.store.mkdir()
-        with announced(user.store, url):
+        with announced(user.store, Server(url=url)):
             found = user.configure(write=True)
         server.shutdown()
     assert found.files == ()

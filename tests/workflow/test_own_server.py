@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.adapters.projects import read_place
-from provisioner.adapters.serving import announced, listening
+from provisioner.adapters.serving import Server, announced, listening
 from provisioner.adapters.store import Store
 from provisioner.core.routes import PYPI
+from provisioner.core.urls import without_secrets
 from provisioner.errors import GpuenvError
 from provisioner.workflow.index_routes import routes_of
 from provisioner.workflow.own_server import past_own_server
@@ -30,9 +32,11 @@ class Answering(http.server.BaseHTTPRequestHandler):
     """A server that says it is one of ours."""
 
     server_version = "gpuenv/0"
+    asked = 0
 
     def do_HEAD(self) -> None:
         """Say so."""
+        type(self).asked += 1
         self.send_response(200)
         self.end_headers()
 
@@ -43,13 +47,23 @@ class Answering(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
     """That of a server of the store."""
-    with http.server.HTTPServer(("127.0.0.1", 0), Answering) as server:
+    Answering.asked = 0
+    with http.server.HTTPServer(("0.0.0.0", 0), Answering) as server:  # noqa: S104
         threading.Thread(target=server.serve_forever, daemon=True).start()
         Store(tmp_path / "store").open()
-        url = f"http://127.0.0.1:{server.server_port}/simple/"
-        with announced(tmp_path / "store", url, [PYPI]):
+        with announced(tmp_path / "store", told(server.server_port, PYPI)):
             yield server.server_port
         server.shutdown()
+
+
+def told(port: int, *indexes: str) -> Server:
+    """What a server of every address tells of itself."""
+    return Server(
+        url=f"http://127.0.0.1:{port}/simple/",
+        indexes=tuple(map(without_secrets, indexes)),
+        names=frozenset({"localhost", "store.test"}),
+        is_everywhere=True,
+    )
 
 
 def world_of(tmp_path: Path, pip_index: str = "", **variables: str) -> World:
@@ -62,9 +76,10 @@ def world_of(tmp_path: Path, pip_index: str = "", **variables: str) -> World:
     return World(variables=made, home=home, folder=tmp_path, now=time.time)
 
 
-def past(world: World, tmp_path: Path) -> dict[str, str]:
+def past(world: World, tmp_path: Path, *, offline: bool = False) -> dict[str, str]:
     place = read_place(tmp_path, is_project=(tmp_path / "pyproject.toml").exists())
-    found = past_own_server(world, Store(tmp_path / "store"), place).variables
+    store = Store(tmp_path / "store")
+    found = past_own_server(world, store, place, offline=offline).variables
     return {name: value for name, value in found.items() if name != "XDG_CONFIG_DIRS"}
 
 
@@ -83,9 +98,9 @@ def test_what_the_server_asks_counts_where_pip_has_nothing_else(tmp_path: Path, 
     url = f"http://127.0.0.1:{port}/simple/"
     world = world_of(tmp_path, url)
     other = "https://u:secret@other.test/simple/"
-    with announced(tmp_path / "store", url, [other]):
+    with announced(tmp_path / "store", told(port, other)):
         assert past(world, tmp_path) == {"PIP_INDEX_URL": "https://other.test/simple/"}
-    with announced(tmp_path / "store", url, [CORP, other]):
+    with announced(tmp_path / "store", told(port, CORP, other)):
         with pytest.raises(GpuenvError, match="further indexes") as raised:
             past(world, tmp_path)
         assert raised.value.causes == (f"it asks `{CORP}`",)
@@ -98,6 +113,40 @@ def test_uv_may_not_be_set_to_the_server_of_the_store(tmp_path: Path, port: int)
     with pytest.raises(GpuenvError, match="uv is set to") as raised:
         past(world, tmp_path)
     assert "secret" not in "".join(raised.value.causes)
+
+
+def test_the_server_is_known_by_every_address_of_its_machine(tmp_path: Path, port: int) -> None:
+    world = world_of(tmp_path, PIP_INDEX_URL=f"http://u:p@127.0.0.2:{port}/simple/")
+    assert past(world, tmp_path) == {"PIP_INDEX_URL": PYPI}
+
+
+def test_only_what_leads_to_the_server_asks_it_and_nothing_offline(
+    tmp_path: Path, port: int
+) -> None:
+    other = {"PIP_INDEX_URL": CORP, "WHEEL_STUB_PIP_INDEX_URL": f"http://other.test:{port}/"}
+    assert past(world_of(tmp_path, **other), tmp_path, offline=True) == other
+    assert past(world_of(tmp_path, PIP_INDEX_URL=CORP), tmp_path) == {"PIP_INDEX_URL": CORP}
+    for host in ("localhost", "127.0.0.2", "store.test"):
+        url = f"http://{host}:{port}/simple/"
+        given = {"PIP_INDEX_URL": url, "WHEEL_STUB_PIP_INDEX_URL": url}
+        assert past(world_of(tmp_path, **given), tmp_path, offline=True) == {"PIP_INDEX_URL": PYPI}
+    assert Answering.asked == 0
+
+
+def test_a_server_that_runs_no_more_changes_no_setting(tmp_path: Path) -> None:
+    Store(tmp_path / "store").open()
+    with listening("127.0.0.1", 0) as listener:
+        server = listener.server()
+    with announced(tmp_path / "store", server):
+        given = {"PIP_INDEX_URL": server.url}
+        assert past(world_of(tmp_path, **given), tmp_path) == given
+
+
+def test_pips_index_is_asked_by_nobody_in_a_project_of_uv(tmp_path: Path, port: int) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "a"\nversion = "1"\n[tool.uv]\n')
+    world = world_of(tmp_path, f"http://127.0.0.1:{port}/simple/")
+    with announced(tmp_path / "store", told(port, CORP, PYPI)):
+        assert past(world, tmp_path) == {"PIP_INDEX_URL": PYPI}
 
 
 def test_without_a_server_every_setting_counts(tmp_path: Path) -> None:
@@ -137,10 +186,12 @@ def test_serve_asks_what_was_named_before_it_and_never_makes_an_index_up(tmp_pat
 )
 def test_a_server_knows_itself_by_every_name(url: str, own: bool) -> None:  # noqa: FBT001
     with listening("127.0.0.1", 0) as listener:
-        assert listener.is_own(url.format(listener.port), ["store.test"]) is own
+        assert listener.server(["store.test"]).is_own(url.format(listener.port)) is own
 
 
 def test_a_server_of_every_address_knows_those_of_its_machine() -> None:
     with listening("0.0.0.0", 0) as listener:  # noqa: S104
-        assert listener.is_own(f"http://127.0.0.2:{listener.port}/")
-        assert not listener.is_own(f"http://192.0.2.1:{listener.port}/")
+        server = listener.server()
+        assert server.is_own(f"http://127.0.0.2:{listener.port}/")
+        assert server.is_own(f"http://{socket.gethostname()}:{listener.port}/")
+        assert not server.is_own(f"http://192.0.2.1:{listener.port}/")
