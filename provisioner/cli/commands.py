@@ -168,6 +168,14 @@ def common_of_store(*used: str, **helps: str) -> Callable[[Callable[..., Any]], 
     return add
 
 
+def without_json(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Leave `--json` out of the help of a command that has no result; its errors are still JSON."""
+    for option in getattr(function, "__click_params__", ()):
+        if isinstance(option, click.Option) and option.name == "as_json":
+            option.hidden = True
+    return function
+
+
 _NOT_OF_STORES = frozenset({"project", "profile", "force", "target", "gpu_policy", "python"})
 _TAKE_TARGETS = frozenset({"select", "prepare"})
 
@@ -410,6 +418,7 @@ def doctor(session: Session) -> None:
 
 @gpuenv.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@without_json
 @common
 def run(session: Session, command: tuple[str, ...]) -> None:
     """Run a command inside an environment, without activating it."""

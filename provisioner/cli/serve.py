@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from provisioner.cli.commands import common_of_store, gpuenv
+from provisioner.cli.commands import common_of_store, gpuenv, without_json
 from provisioner.core.address import HOST, PORT
 from provisioner.workflow.progress import Quiet
 
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     help="Where the token is that clients have to show [variable: GPUENV_SERVE_TOKEN]; for "
     "others than this machine there always is one.",
 )
+@without_json
 @common_of_store("project", profile="Let this profile say which index has its packages.")
 def serve(  # noqa: PLR0913 - an option each
     session: Session,
@@ -84,10 +85,11 @@ def serve(  # noqa: PLR0913 - an option each
 
 
 def _guard(session: Session) -> None:
-    """End on SIGTERM as well: systemd and containers stop a server so, and it is no failure."""
+    """End on SIGTERM and Ctrl-C without a word: a server that is told to stop has not failed."""
     session.world.guard()
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
-        signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
 
 
 def _end(number: int, frame: object) -> NoReturn:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
+from provisioner.cli.commands import gpuenv
 from provisioner.cli.store import store
 
 if TYPE_CHECKING:
@@ -84,6 +85,14 @@ def test_every_command_has_help_and_the_common_options(
     assert (done.code, done.err) == (0, "")
     for option in ("--project", "--store", "--profile", "--target", "--python", "--offline"):
         assert option in done.out
+
+
+@pytest.mark.parametrize("name", ["run", "serve"])
+def test_a_command_without_a_result_offers_no_json(name: str) -> None:
+    with click.Context(gpuenv) as context:
+        command = gpuenv.get_command(context, name)
+        assert command is not None
+        assert "--json" not in command.get_help(click.Context(command))
 
 
 OF_STORES = {"--store", "--offline", "--json", "--verbose", "--quiet"}
