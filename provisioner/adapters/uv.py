@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from provisioner.errors import IntegrityError, LockError, SpaceError, ToolError
+from provisioner.errors import IntegrityError, LockError, SpaceError, ToolError, said
 
 if TYPE_CHECKING:
     import subprocess
@@ -355,7 +355,7 @@ class Uv:
                 )
             except OSError as error:
                 message = f"`{self._program}` does not run"
-                raise ToolError(message, causes=(str(error),), code="uv-missing") from error
+                raise ToolError(message, causes=(said(error),), code="uv-missing") from error
             self._running.add(process)
         try:
             with process:

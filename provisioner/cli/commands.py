@@ -324,7 +324,6 @@ def lock(session: Session, *, upgrade: bool) -> None:
 @click.option(
     "--uv",
     "uvs",
-    type=_PATH,
     metavar="PATH",
     multiple=True,
     help="A further uv to fill the cache for, remembered until it is gone [default: the first on "

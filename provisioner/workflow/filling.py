@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,22 +65,33 @@ class Upkeep:
     notes: tuple[str, ...] = ()
 
 
-def named_uvs(world: World, folder: Path, uvs: Iterable[Path]) -> dict[Path, str]:
+def named_uvs(world: World, folder: Path, uvs: Iterable[str | Path]) -> dict[Path, str]:
     """The uvs of `--uv`, each with the version that it says it is.
+
+    One without a separator is looked for on PATH, as shells do.
 
     Raises:
         UsageError: one is no uv.
     """
     found = {}
     faults = []
-    for path in dict.fromkeys(Path(os.path.normpath(world.folder / path)) for path in uvs):
+    for name in dict.fromkeys(map(str, uvs)):
+        path = Path(name)
+        if os.sep not in name:
+            on_path = shutil.which(name, path=world.variables.get("PATH"))
+            if on_path is None:
+                faults.append(f"`{name}`: not on PATH")
+                continue
+            path = Path(on_path)
+        path = Path(os.path.normpath(world.folder / path))
         try:
             found[path] = Uv(path, folder, world.variables).version()
         except ToolError as error:
             faults.append(": ".join((f"`{path}`", *error.causes[:1])))
     if faults:
         message = "`--uv` names what is no uv"
-        raise UsageError(message, causes=tuple(faults), hint="it takes the path of a uv program")
+        hint = "it takes the path of a uv program, or its name on PATH"
+        raise UsageError(message, causes=tuple(faults), hint=hint)
     return found
 
 
@@ -99,7 +111,7 @@ def look_after(
     known = {one.program: one for one in map(Filled.from_json, state.filled)}
     is_sound = caches_are_sound(state.last)
     wish = job.wishes.proof
-    named = (job.program, *job.wishes.uvs)
+    named = (job.program, *map(Path, job.wishes.uvs))
     remembered = (path for path in map(Path, known) if path.exists())
     filled: list[Filled] = []
     proofs: list[Proof] = []

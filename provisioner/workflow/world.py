@@ -65,8 +65,8 @@ class Wishes:
 
     `upgrade`: locks are made anew, whatever they have. `remember`: the named target counts
     from now on. `also` are other targets that a lock which gpuenv makes has to hold for.
-    `uvs` are further uvs to fill; `proof`: every client is tried at the end, or none; None
-    tries uv where something was fetched or made.
+    `uvs` are further uvs to fill, as they are named or as paths; `proof`: every client is tried
+    at the end, or none; None tries uv where something was fetched or made.
     """
 
     only: bool = False
@@ -77,5 +77,5 @@ class Wishes:
     upgrade: bool = False
     remember: bool = True
     also: tuple[Target, ...] = ()
-    uvs: tuple[Path, ...] = ()
+    uvs: tuple[str | Path, ...] = ()
     proof: bool | None = None

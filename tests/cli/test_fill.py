@@ -281,16 +281,33 @@ def test_doctor_takes_no_plain_sync_for_a_loss(warm: Machine, app: Path) -> None
     assert {check["state"] for check in found if check["name"] == "cache"} == {"ok"}
 
 
-@pytest.mark.parametrize("name", ["missing", "true"])
 def test_what_is_no_uv_is_2_before_anything_is_fetched(
-    name: str, machine: Machine, app: Path, index: IndexSimulator, tmp_path: Path
+    machine: Machine, app: Path, index: IndexSimulator, tmp_path: Path
 ) -> None:
-    path = Path(shutil.which("true") or "/bin/true") if name == "true" else tmp_path / name
-    done = machine.gpuenv(app, "prepare", "--uv", path, "--target", TARGET)
+    frog = uv_script(tmp_path / "frog", "echo frog 1; exit")
+    uvs = (frog, tmp_path / "missing", "./uv", "uv-0.1")
+    words = [word for uv in uvs for word in ("--uv", uv)]
+    done = machine.gpuenv(app, "prepare", "--target", TARGET, *words)
     assert done.code == 2
     assert done.message.error == "`--uv` names what is no uv"
-    assert str(path) in done.message.causes[0]
+    assert done.message.causes == (
+        f"`{frog}`: `--version` says `frog 1`",
+        f"`{tmp_path / 'missing'}`: no such file or directory",
+        f"`{app / 'uv'}`: no such file or directory",
+        "`uv-0.1`: not on PATH",
+    )
     assert index.requests == []
+
+
+def test_a_uv_that_is_named_without_a_folder_is_the_one_on_path(
+    small: Prepared, tmp_path: Path
+) -> None:
+    own = uv_script(tmp_path / "uv-own", f'export UV_CACHE_DIR="{tmp_path / "own"}"')
+    path = f"{small.machine.variables()['PATH']}{os.pathsep}{tmp_path}"
+    words = ("prepare", "--no-proof", "--uv", "uv-own")
+    done = small.machine.gpuenv(small.folder, *words, given={"PATH": path})
+    assert done.code == 0, done.err
+    assert caches(small, own)[0][0].endswith("is filled for `cu13`, `cpu`")
 
 
 def test_a_uv_that_cannot_toggle_is_a_warning_and_with_proof_an_error(
