@@ -337,7 +337,7 @@ def lock(session: Session, *, upgrade: bool) -> None:
 )
 @common
 def prepare(session: Session, **wishes: Any) -> None:  # noqa: ANN401 - flags
-    """Get the right CUDA environment, and every other one that the host can run."""
+    """Make the right CUDA environment, and all others that can run."""
     from provisioner.cli.render import render_prepare, render_prepared_targets
     from provisioner.workflow.prepare import prepare as verb
     from provisioner.workflow.prepare import prepare_for_targets
@@ -377,7 +377,7 @@ def switch(session: Session, wanted: str, *, keep: bool) -> None:
 @click.option("--keep", is_flag=True, help="Take an environment that was changed as it is.")
 @common
 def rollback(session: Session, number: int | None, *, keep: bool) -> None:
-    """Go back to an earlier generation, the previous one if none is named."""
+    """Go back to generation N, or to the previous one."""
     from provisioner.cli.render import render_switch
     from provisioner.workflow.switch import rollback as verb
 
@@ -403,7 +403,7 @@ def status(session: Session) -> None:
 @gpuenv.command()
 @common
 def doctor(session: Session) -> None:
-    """Show what is wrong on this machine for `prepare`, and how to mend it."""
+    """Show what would keep `prepare` from working, and remedies."""
     from provisioner.cli.render import render_doctor
     from provisioner.workflow.doctor import doctor as verb
 

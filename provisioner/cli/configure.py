@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--serve-url", metavar="URL", help="Let pip use this index of `gpuenv serve`.")
 @common_of_store("project")
 def configure(session: Session, *, write: bool, serve_url: str | None) -> None:
-    """Show, as a diff, the settings with which uv and pip download less.
+    """Show, as a diff, what makes uv and pip download less.
 
     Nothing is written without --write.
     """

@@ -45,7 +45,7 @@ def env(  # noqa: PLR0913 - a command's options
     token_file: Path | None,
     form: Form,
 ) -> None:
-    """Print the variables that point clients at `gpuenv serve`, or pip at the store itself.
+    """Print variables that point clients at the server or store.
 
     In a shell: eval "$(gpuenv env)". After eval "$(gpuenv env --pip)" any pip installs what
     the store holds, without a server, and downloads nothing.

@@ -20,6 +20,9 @@ from provisioner.core.urls import is_below, is_remote, is_same_index
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from provisioner.core.profile import Profile
+    from provisioner.core.project import Defined
+
 WANTED: Final = CacheControl(api="max-age=600", files="max-age=365000000, immutable")
 """What an index gets that says nothing better: the terms of gpuenv's own profiles."""
 
@@ -88,6 +91,22 @@ def plain_indexes(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     named = [("index-url", url)]
     named += [("extra-index-url", item) for item in (more if isinstance(more, list) else [])]
     yield from ((key, item) for key, item in named if isinstance(item, str) and is_remote(item))
+
+
+def rules_of(profiles: Iterable[Profile], defined: Defined | None) -> Iterator[Index]:
+    """The indexes of profiles, first of those that a project has extras or groups for.
+
+    What others only repeat of gpuenv's defaults is left to these, so that no reason names a
+    profile that the project has nothing to do with.
+    """
+    names = defined.extras | defined.groups if defined else frozenset()
+    profiles = sorted(profiles, key=lambda profile: names.isdisjoint(profile.extras))
+    for profile in profiles:
+        for index in profile.indexes:
+            default = rule_for(index.url, ())
+            is_default = default is not None and default.cache_control == index.cache_control
+            if not (is_default and names.isdisjoint(profile.extras)):
+                yield index
 
 
 def rule_for(url: str, rules: Iterable[Index]) -> Index | None:

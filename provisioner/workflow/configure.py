@@ -17,7 +17,7 @@ from provisioner.adapters.config_files import (
     write_config,
 )
 from provisioner.adapters.profiles import load_profiles, profile_files, profile_folders
-from provisioner.adapters.projects import find_home
+from provisioner.adapters.projects import find_home, read_place
 from provisioner.adapters.records import FirstSeenNames
 from provisioner.adapters.serving import find_server
 from provisioner.core.configure import (
@@ -33,6 +33,7 @@ from provisioner.core.configure import (
     pip_edits,
     plain_indexes,
     rule_for,
+    rules_of,
     snippet,
     stays_beside,
     uv_change,
@@ -153,9 +154,13 @@ class _Looker:
         self._folders = tuple(dict.fromkeys((home, folder)))
         project = home if is_project else None
         profiles = profile_files(profile_folders(project, world.variables, world.home))
-        self._rules = tuple(index for item in load_profiles(profiles) for index in item.indexes)
+        known = load_profiles(profiles)
+        manifest = read_place(folder, is_project=is_project).manifest
+        self._rules = tuple(rules_of(known, manifest.defined if manifest else None))
+        self._indexes = tuple(index for item in known for index in item.indexes)
         self._store = store_of(world, options)
         self._headers: dict[str, str | None] = {}
+        self._silence: dict[str, str] = {}
 
     def uv(self) -> Iterator[_Edit]:
         """What uv's settings lack. The strongest file that names an index decides on it."""
@@ -277,7 +282,7 @@ class _Looker:
         if rule := rule_for(url, self._rules):
             if comes_again(rule.cache_control.files or "", has_validator=True):
                 return None  # Whoever wrote the profile wants it so.
-            return rule, f"{rule.origin} has files of `{hidden(rule.url)}` kept"
+            return rule, f"files of `{hidden(rule.url)}` are to be kept, by {rule.origin}"
         if url not in self._headers:
             self._headers[url] = self._seen(url)
         why = self._headers[url]
@@ -294,36 +299,42 @@ class _Looker:
             for item in FirstSeenNames(self._store.root, self._store.lower).seen()
             if is_same_index(item.index, url) or is_below(item.url, url)
         )
-        for asked in (next(files, None), next(seen, None), None if pages else url):
-            headers = self._asked(asked) if asked else None
+        asked = ""
+        for asked in filter(None, (next(files, None), next(seen, None), None if pages else url)):
+            headers = self._asked(asked)
             if headers is not None:
-                return _forbids(headers, f"`{hidden(asked or '')}`")
+                return _forbids(headers, f"`{hidden(asked)}`")
         for page in pages:
             if why := _forbids(page.headers, f"`{hidden(page.url)}`"):
                 return why
         if not pages:
-            self.notes.append(f"`{hidden(url)}` did not say whether its files may be kept")
+            why = self._silence[asked]
+            self.notes.append(f"whether files of `{hidden(url)}` may be kept is not known: {why}")
         return None
 
     def _asked(self, url: str) -> dict[str, str] | None:
-        """The headers of an answer; None where it cannot be had."""
+        """The headers of an answer; None where it cannot be had, which `_silence` says why."""
         if self._options.offline:
+            self._silence[url] = "nothing is asked with `--offline`"
             return None
         http = connect(
             self._world,
             self._folder,
             connections=1,
-            indexes=self._rules,
+            indexes=self._indexes,
             tries=1,
             connect_seconds=_CONNECT_SECONDS,
         )
         try:
             with http.get(url, method="HEAD") as answer:
-                return dict(answer.headers) if answer.status == _OK else None
-        except GpuenvError:
-            return None
+                if answer.status == _OK:
+                    return dict(answer.headers)
+                self._silence[url] = f"it answers {answer.status}"
+        except GpuenvError as error:
+            self._silence[url] = ": ".join((error.message, *error.causes))
         finally:
             http.close()
+        return None
 
     def _all_urls(self) -> Iterable[str]:
         variables, home = self._world.variables, self._world.home

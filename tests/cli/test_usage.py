@@ -121,10 +121,12 @@ def test_the_help_of_export_says_what_force_replaces() -> None:
     assert "~/.local/share" in text
 
 
-def test_the_help_of_store_has_a_whole_sentence_for_each_command() -> None:
-    listed = store.get_help(click.Context(store, terminal_width=80)).partition("Commands:")[2]
-    lines = [line for line in listed.splitlines() if line.strip()]
-    assert len(lines) == len(store.commands)
+@pytest.mark.parametrize("group", [gpuenv, store], ids=["gpuenv", "store"])
+def test_help_has_a_whole_sentence_for_each_command(group: click.Group) -> None:
+    with click.Context(group, terminal_width=80) as context:
+        listed = group.get_help(context).partition("Commands:")[2]
+        lines = [line for line in listed.splitlines() if line.strip()]
+        assert len(lines) == len(group.list_commands(context))
     assert [line for line in lines if not line.endswith(".") or line.endswith("...")] == []
 
 

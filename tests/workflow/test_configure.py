@@ -150,8 +150,13 @@ def test_an_index_that_nobody_has_asked_yet_is_asked_and_offline_it_is_said(
     user.project(uv_index(index.index_url))
     offline = user.configure(offline=True)
     assert (offline.files, index.requests) == ((), [])
-    assert any(index.index_url in note for note in offline.notes)
+    (note,) = offline.notes
+    assert f"`{index.index_url}`" in note
+    assert note.endswith("is not known: nothing is asked with `--offline`")
     assert len(user.configure().files) == 1
+    index.stop()
+    (note,) = user.configure().notes
+    assert f"is not known: could not fetch `{index.index_url}`: " in note
 
 
 def test_kept_pages_do_where_the_index_cannot_be_asked(user: User, index: IndexSimulator) -> None:
@@ -187,9 +192,18 @@ def test_shipped_rules_and_the_projects_profiles_need_no_network(user: User) -> 
         {"api": "max-age=600", "files": "max-age=99"},
     ]
     (first, second) = found.files[0].changes
-    assert "profile" in first.why
+    assert first.why.endswith("by gpuenv's defaults")
     assert "own.yaml" in second.why
     assert user.configure(offline=True).files == ()
+
+
+@pytest.mark.parametrize("line", ["cu12", "cu13"])
+def test_a_reason_names_a_profile_that_the_project_has_an_extra_for(user: User, line: str) -> None:
+    user.project(
+        f"[project.optional-dependencies]\n{line} = []\n" + uv_index("https://pypi.nvidia.com")
+    )
+    (change,) = user.configure(offline=True).files[0].changes
+    assert f"by profile `{line}`" in change.why
 
 
 def test_the_file_that_uv_takes_decides_and_hides_the_weaker_one(user: User) -> None:
