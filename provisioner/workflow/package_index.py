@@ -176,6 +176,7 @@ class PackageIndex:
         self._memory = _Memory()
         self._turns = _Turns()
         self._down: dict[str, float] = {}
+        self._outages: dict[str, _DownError] = {}
         self._held = _Held(pull.store.root, *pull.store.lower)
         self._held_until = 0.0
         self._ended = threading.Event()
@@ -194,7 +195,8 @@ class PackageIndex:
             try:
                 reply = stack.enter_context(self._reply(request))
             except GpuenvError as error:
-                self._tell(error)
+                if not isinstance(error, _DownError):
+                    self._tell(error)
                 reply = _text(FAILED, _words(error))
             yield reply
 
@@ -312,7 +314,7 @@ class PackageIndex:
         held = next((found for urls in counts if (found := _of_indexes(every, urls))), None)
         if held is None:
             raise error
-        if not self._pull.offline:
+        if not (self._pull.offline or isinstance(error, _DownError)):
             self._note(f"listing what is held of `{project}` alone: {_words(error)}")
         files = {file.name: (file, None) for file in reversed(held)}
         return _Known(
@@ -361,7 +363,7 @@ class PackageIndex:
         fresh = kept is not None and self._pull.seconds_left(kept) > 0
         if not fresh:
             if self._pull.offline or self._is_down(url):
-                page = self._in_any_form(key)
+                page = self._in_any_form(key, self._lacking(key))
             else:
                 page = self._asked(url, name, kept)
         if page is None or "location" not in page.headers:
@@ -378,35 +380,46 @@ class PackageIndex:
             if isinstance(found, BodyAnswer) and found.status not in _ABSENT:
                 raise _refused(url, found.status)
         except NetworkError as error:
-            first = not self._is_down(url)
             if error.code != _REFUSED:
-                self._down[origin(url)] = self._clock() + _DOWN_SECONDS
+                return self._in_any_form(without_secrets(url), self._went_down(url, error))
             spare = self._in_any_form(without_secrets(url), error)
-            if first:
-                self._note(f"pages that were kept do instead: {_words(error)}")
+            self._note(f"a page that was kept does instead: {_words(error)}")
             return spare
         if isinstance(found, BodyAnswer):
             return None
         self._down.pop(origin(url), None)
+        self._outages.pop(origin(url), None)
         if found is not kept:
             self._store.keep_page(name, found)
         return found
 
-    def _in_any_form(self, key: str, error: NetworkError | None = None) -> StoredPage:
+    def _went_down(self, url: str, error: NetworkError) -> _DownError:
+        """Note once, until it is well again, that an index cannot be reached."""
+        self._down[origin(url)] = self._clock() + _DOWN_SECONDS
+        found = _DownError.of(error)
+        if self._outages.setdefault(origin(url), found) is found:
+            self._note(
+                f"error: {_words(error)}; until it can be reached, what is kept does instead"
+            )
+        return found
+
+    def _in_any_form(self, key: str, error: NetworkError) -> StoredPage:
         """What was kept last under a URL, whoever asked for it.
 
         Raises:
-            NetworkError: nothing was; `error`, if there is one.
+            NetworkError: nothing was, namely `error`.
         """
         pages = (page for page in self._store.pages_of(lambda url: url == key) if not page.digest)
         found = max(pages, key=lambda page: page.stored, default=None)
         if found is None:
-            raise error or not_kept(key, self._because)
+            raise error
         return found
 
-    @property
-    def _because(self) -> str:
-        return self._pull.because if self._pull.offline else "its index cannot be reached"
+    def _lacking(self, key: str) -> NetworkError:
+        """That a page was never kept, which cannot be asked for now."""
+        if self._pull.offline:
+            return not_kept(key, self._pull.because)
+        return _DownError.of(not_kept(key, "its index cannot be reached"))
 
     def _is_down(self, url: str) -> bool:
         return self._down.get(origin(url), 0.0) > self._clock()
@@ -563,7 +576,7 @@ class PackageIndex:
         if kept and _hash(kept.body) == expected:
             return kept.body
         if self._pull.offline:
-            raise not_kept(without_secrets(url), self._because)
+            raise not_kept(without_secrets(url), self._pull.because)
         at = url
         for _ in range(_MOST_MOVES):
             found = self._pull.ask(Request(method="GET", url=at, headers={}), None)
@@ -676,6 +689,15 @@ class _Turns:
                 lock, count = self._locks.pop(name)
                 if count > 1:
                     self._locks[name] = (lock, count - 1)
+
+
+class _DownError(NetworkError):
+    """An index cannot be reached, which is told when it is first noticed."""
+
+    @classmethod
+    def of(cls, error: NetworkError) -> _DownError:
+        """The same in its words."""
+        return cls(error.message, causes=error.causes, hint=error.hint, code=error.code)
 
 
 _REFUSED: Final = "refused-by-server"

@@ -271,14 +271,20 @@ def test_a_request_of_our_own_that_comes_back_is_no_question(
 # When upstream is down
 
 
-def test_a_page_that_was_kept_does_while_its_index_is_down(
+def test_a_page_that_was_kept_does_while_its_index_is_down_which_is_told_once(
     make: Callable[..., Bench], index: IndexSimulator
 ) -> None:
     bench = make(index)
     before = bench.page()
     index.stop()
+    assert bench.client.ask("/simple/other/").status == 424
     assert [bench.page() for _ in range(3)] == [before] * 3
-    assert len([note for note in bench.notes if "do instead" in note]) == 1
+    refused = bench.client.ask("/simple/another/")
+    assert refused.status == 424
+    assert b"cannot be reached" in refused.read()
+    (note,) = bench.notes
+    assert note.startswith(f"error: could not fetch `{index.index_url}other/`: ")
+    assert note.endswith("until it can be reached, what is kept does instead")
 
 
 def test_offline_the_store_alone_is_served(
