@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 _LOOK_SECONDS: Final = 2.0
 _OWN: Final = "gpuenv/"
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked for, not bound
+# Addresses for documentation (RFC 5737, RFC 3849), to which the way leads out.
+_ELSEWHERE: Final[dict[int, tuple[str, int]]] = {
+    socket.AF_INET: ("192.0.2.1", 9),
+    socket.AF_INET6: ("2001:db8::1", 9),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +60,13 @@ class Listener:
         """The scheme, host and port for clients of this machine."""
         host = _WILDCARDS.get(self.address, self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """By which clients can reach it: those of other machines first, if it is everywhere."""
+        outward = _outward(self.socket.family) if self.is_everywhere else None
+        others = () if outward is None else (replace(self, host=outward, address=outward).origin,)
+        return (*others, self.origin)
 
     def server(self, names: Iterable[str] = ()) -> Server:
         """What others know it by; `names` are further ones that clients use."""
@@ -100,6 +112,14 @@ class Server:
             "names": sorted(self.names),
             "is_everywhere": self.is_everywhere,
         }
+
+
+def _outward(family: int) -> str | None:
+    """The address that others know this machine by; nothing is sent for that."""
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as made:
+        made.connect(_ELSEWHERE[family])
+        return str(made.getsockname()[0])
+    return None
 
 
 def _is_here(host: str, *, looks_up: bool) -> bool:

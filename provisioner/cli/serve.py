@@ -60,7 +60,7 @@ def serve(  # noqa: PLR0913 - an option each
     """Serve the store as a package index, until it is ended.
 
     What is missing is fetched from the indexes of the project at hand, of profiles, and of uv
-    and pip, once. The first line on stdout tells the URL.
+    and pip, once. The first line on stdout tells its URLs.
     """
     from provisioner.workflow.serve import Wanted, read_token
     from provisioner.workflow.serve import serve as verb
@@ -76,7 +76,7 @@ def serve(  # noqa: PLR0913 - an option each
     )
 
     def started(serving: Serving) -> None:
-        click.echo(f"serving {serving.store} at {serving.url}")
+        click.echo(f"serving {serving.store} at {' and '.join(serving.urls)}")
         sys.stdout.flush()
         if serving.new_token:
             click.echo(f"the token for clients is {serving.new_token}", err=True)

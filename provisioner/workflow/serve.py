@@ -45,9 +45,12 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Serving:
-    """A server that takes connections; `new_token` is one that nobody named."""
+    """A server that takes connections; `new_token` is one that nobody named.
 
-    url: str
+    `urls` are those that clients can use, the last one those of this machine.
+    """
+
+    urls: tuple[str, ...]
     store: Path
     new_token: str | None = field(default=None, repr=False)
 
@@ -101,7 +104,8 @@ def serve(
         server = replace(server, indexes=routes.order)
         stack.enter_context(announced(store.root, server))
         new = token if wanted.token is None else None
-        started(Serving(url=server.url, store=store.root, new_token=new))
+        urls = tuple(f"{at}/simple/" for at in listener.origins)
+        started(Serving(urls=urls, store=store.root, new_token=new))
         run(application, listener.socket)
 
 

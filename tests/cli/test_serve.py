@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +23,6 @@ from tests.simulators.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 SECONDS = 60
 
@@ -139,13 +140,24 @@ def test_a_port_that_is_taken_is_told(machine: Machine, tmp_path: Path) -> None:
     assert done.message.causes == ("address already in use",)
 
 
-def test_another_address_than_loopback_needs_a_token(machine: Machine, tmp_path: Path) -> None:
-    with serving(machine, tmp_path, "--host", "0.0.0.0") as (url, process):  # noqa: S104
+def test_a_server_for_others_tells_its_address_and_needs_a_token(
+    machine: Machine, tmp_path: Path
+) -> None:
+    leads_out = "\t00000000\t" in Path("/proc/net/route").read_text()
+    process = machine.start(tmp_path, "serve", "--port", "0", "--host", "0.0.0.0")  # noqa: S104
+    try:
+        assert process.stdout is not None
         assert process.stderr is not None
+        found = re.findall(r"http://([0-9.]+):\d+/simple/", line := process.stdout.readline())
+        assert [host.startswith("127.") for host in found] == [False] * leads_out + [True]
         token = process.stderr.readline().split()[-1]
-        assert status(url) == 401
-        assert status(url, Authorization=f"Bearer {token}") == 200
-        assert status(url, Authorization=f"Bearer {token}", Host="evil.test") == 421
+        for url in re.findall(r"http://\S+", line):
+            assert status(url) == 401
+            assert status(url, Authorization=f"Bearer {token}") == 200
+            assert status(url, Authorization=f"Bearer {token}", Host="evil.test") == 421
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_token_of_the_users_is_nowhere_to_be_seen(
