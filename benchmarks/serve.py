@@ -120,6 +120,7 @@ def _alternate(
 def _gpuenv(folder: Path, upstream: str) -> Iterator[tuple[str, int]]:
     home = folder / "home"
     (home / "uv").mkdir(parents=True)
+    (folder / "store").mkdir()
     (home / "uv" / "uv.toml").write_text(
         f'[[index]]\nurl = "{upstream}"\ndefault = true\n'
         'cache-control = { api = "max-age=600" }\n'

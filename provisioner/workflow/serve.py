@@ -67,13 +67,18 @@ def serve(
     `started` is called once clients can connect; `told` is given a line for every request.
 
     Raises:
-        GpuenvError: the port cannot be had, or the store not be used.
+        GpuenvError: the port cannot be had, or the store not be used, or it was named and is
+            not there.
         ProfileError: a profile is not valid, or the named one is not known.
     """
     from provisioner.adapters.asgi import Application, run
 
     world.guard()
     store = store_of(world, options)
+    if (options.store or world.variables.get("GPUENV_STORE")) and not store.root.exists():
+        # A slip of the pen would be served as an empty store, which is filled anew.
+        hint = "`gpuenv prepare` makes one, and a folder that is empty becomes one"
+        raise GpuenvError(store.absence, hint=hint, code="no-store")
     store.open()
     tell_of_locks(world, store.root)
     folder, is_project = folder_of(world, options)

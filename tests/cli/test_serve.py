@@ -41,6 +41,7 @@ def serving(
     machine: Machine, folder: Path, *words: str, given: Given = NOTHING
 ) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A server on a free port; its URL, and its process, which ends with the context."""
+    machine.store.mkdir(exist_ok=True)
     process = machine.start(folder, "serve", "--port", "0", *words, given=given)
     try:
         assert process.stdout is not None
@@ -131,7 +132,18 @@ def test_a_server_that_was_killed_is_not_taken_for_one_that_runs(
     assert machine.gpuenv(tmp_path, "env").message.error.startswith("nothing serves")
 
 
+def test_a_store_that_was_named_and_is_not_there_is_not_made(
+    machine: Machine, tmp_path: Path
+) -> None:
+    done = machine.gpuenv(tmp_path, "serve", "--store", "typo")
+    assert done.code == 1
+    assert done.message.error == f"there is no store `{tmp_path / 'typo'}`"
+    assert done.message.hint is not None
+    assert not (tmp_path / "typo").exists()
+
+
 def test_a_port_that_is_taken_is_told(machine: Machine, tmp_path: Path) -> None:
+    machine.store.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = machine.gpuenv(tmp_path, "serve", "--port", str(port))
@@ -144,6 +156,7 @@ def test_a_server_for_others_tells_its_address_and_needs_a_token(
     machine: Machine, tmp_path: Path
 ) -> None:
     leads_out = "\t00000000\t" in Path("/proc/net/route").read_text()
+    machine.store.mkdir()
     process = machine.start(tmp_path, "serve", "--port", "0", "--host", "0.0.0.0")  # noqa: S104
     try:
         assert process.stdout is not None
@@ -193,6 +206,7 @@ def test_a_token_of_the_users_is_nowhere_to_be_seen(
 def test_wrong_words_are_refused(
     machine: Machine, tmp_path: Path, words: list[str], given: dict[str, str]
 ) -> None:
+    machine.store.mkdir()
     assert machine.gpuenv(tmp_path, *words, given=given).code == 2
 
 
