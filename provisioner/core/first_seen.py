@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from provisioner.core.digest import Digest
-from provisioner.core.urls import file_name, without_query
+from provisioner.core.urls import without_query
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,8 +63,3 @@ def index_of(file: LockedFile) -> str:
 def index_of_page(url: str) -> str:
     """The index that a project's page belongs to: what stands before the project's name."""
     return without_query(url).rstrip("/").rpartition("/")[0]
-
-
-def name_of(file: LockedFile) -> str:
-    """The file's name as its index has it."""
-    return file_name(file.url)

@@ -12,7 +12,7 @@ from provisioner.adapters.records import FirstSeenNames, Records
 from provisioner.adapters.static_index import StaticIndex
 from provisioner.core.blob_record import BlobRecord, Built, Origin, Stamp, either, merged
 from provisioner.core.digest import Digest
-from provisioner.core.first_seen import FirstSeen, index_of, name_of
+from provisioner.core.first_seen import FirstSeen, index_of
 from provisioner.core.urls import without_query
 from provisioner.errors import IntegrityError
 
@@ -155,12 +155,12 @@ class Ledger:
             (_LOCK, [file for file in every if file.digest in locked]),
             ("the index", [file for file in every if file.digest not in locked]),
         ):
-            self.check_names(((index_of(file), name_of(file), file.digest) for file in said), by)
+            self.check_names(((index_of(file), file.name, file.digest) for file in said), by)
         for file in every:
             # Another index may name it too, or whoever fetched it was killed before the note.
             if file.digest in self._store:
                 self._note_origin(file)
-                self._list(file.digest, name_of(file))
+                self._list(file.digest, file.name)
                 with unless_read_only():
                     self._note_name(file)
 
@@ -193,7 +193,7 @@ class Ledger:
                 file.digest,
                 lambda known: replace(_with_origin(known, file), fetched=time.time(), stamp=stamp),
             )
-        self._list(file.digest, name_of(file))
+        self._list(file.digest, file.name)
         if hashed:  # Only what has a hash is meant to stay the same.
             self._note_name(file)
 
@@ -208,7 +208,7 @@ class Ledger:
         """Raises IntegrityError where a name was seen with other bytes."""
         seen = FirstSeen(
             index=index_of(file),
-            name=name_of(file),
+            name=file.name,
             digest=file.digest,
             url=without_query(file.url),
             seen=time.time(),
@@ -283,7 +283,7 @@ def _with_origin(known: BlobRecord, file: LockedFile) -> BlobRecord:
     """A record with where a file is from as the first of its origins."""
     url = without_query(file.url)
     index = without_query(file.index) if file.index else None
-    origin = Origin(name=name_of(file), url=url, index=index)
+    origin = Origin(name=file.name, url=url, index=index)
     others = tuple(item for item in known.origins if item.url != url)
     return replace(known, origins=(origin, *others))
 

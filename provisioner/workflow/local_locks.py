@@ -109,16 +109,15 @@ def _files(
     workshop: Workshop, locked: Locked, wheels: Iterable[BuiltWheel], folder: Path
 ) -> dict[str, LocalFile]:
     """What lies in the store for each hash of a lock."""
-    from provisioner.core.first_seen import name_of
     from provisioner.core.local_lock import LocalFile
 
     found: dict[Digest, list[tuple[Digest, str]]] = {
-        file.digest: [(file.digest, name_of(file))] for file in locked.contents.files
+        file.digest: [(file.digest, file.name)] for file in locked.contents.files
     }
     for wheel in wheels:
         found[wheel.built.source].insert(0, (wheel.digest, wheel.built.name))
     for item in locked.contents.substitutions:
-        found[item.stub.digest] = [(item.wheel.digest, name_of(item.wheel))]
+        found[item.stub.digest] = [(item.wheel.digest, item.wheel.name)]
     files: dict[str, LocalFile] = {}
     for locked_digest, candidates in found.items():
         for digest, name in candidates:

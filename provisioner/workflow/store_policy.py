@@ -10,7 +10,7 @@ from provisioner.adapters import uv_settings
 from provisioner.adapters.profiles import load_profiles, profile_files, profile_folders
 from provisioner.adapters.projects import find_home
 from provisioner.adapters.records import FirstSeenNames
-from provisioner.core.first_seen import index_of, name_of
+from provisioner.core.first_seen import index_of
 from provisioner.core.index_policy import SHIPPED, policy_for, subject_of
 from provisioner.core.pages import named_files
 from provisioner.core.plan import LockedFile
@@ -217,7 +217,7 @@ def _found(store: Store, url: str) -> tuple[LockedFile | None, str | None]:
 
 
 def _first_seen(store: Store, file: LockedFile) -> FirstSeen | None:
-    return FirstSeenNames(store.root, store.lower).read(index_of(file), name_of(file))
+    return FirstSeenNames(store.root, store.lower).read(index_of(file), file.name)
 
 
 def _kept(store: Store, url: str) -> StoredPage | None:

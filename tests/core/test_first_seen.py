@@ -10,7 +10,6 @@ from provisioner.core.first_seen import (
     first_seen_from_json,
     index_of,
     index_of_page,
-    name_of,
 )
 from provisioner.core.plan import LockedFile
 
@@ -33,7 +32,6 @@ def test_the_index_of_a_file_is_the_one_that_is_named_without_secrets(index: str
 )
 def test_without_an_index_the_folder_of_the_url_takes_its_place(url: str) -> None:
     assert index_of(file(url)) == "https://host.test/demo"
-    assert name_of(file(url)) == "a+b.whl"
 
 
 @pytest.mark.parametrize(

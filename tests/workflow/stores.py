@@ -16,6 +16,7 @@ from provisioner.core.digest import Digest
 from provisioner.core.history import History, Prepared
 from provisioner.core.plan import LockedFile
 from provisioner.core.reach import Limits
+from provisioner.core.urls import file_name
 from provisioner.workflow.ledger import Ledger
 from provisioner.workflow.progress import Quiet
 from provisioner.workflow.store_gc import GcResult, store_gc
@@ -96,11 +97,10 @@ class FilledStore:
         os.utime(path, (when, when))
 
     def locked(self, name: str, digest: Digest, url: str = "") -> LockedFile:
-        """A blob as a lock names it."""
+        """A blob as a lock names it: by the end of its URL."""
         url = url or f"https://index.test/files/{name}"
-        return LockedFile(
-            name=name, url=url, digest=digest, size=None, index="https://index.test/simple"
-        )
+        index = "https://index.test/simple"
+        return LockedFile(name=file_name(url), url=url, digest=digest, size=None, index=index)
 
     def environment(
         self,

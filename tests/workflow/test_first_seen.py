@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from provisioner.workflow.store_pin import store_forget
 from tests.simulators.index import IndexSimulator
 from tests.simulators.wheels import make_wheel
 from tests.workflow.stores import FilledStore
+from tests.workflow.test_package_index import plain_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +80,28 @@ def test_a_name_with_other_bytes_is_refused_with_both_hashes(
         assert f"`gpuenv store forget {WHEEL}`" in caught.value.hint
         assert index.requests == []
         assert filled.held() == {first.digest}
+
+
+def test_a_file_has_the_name_that_its_index_tells_whatever_its_url_ends_with(
+    pull: Pull, filled: FilledStore, tmp_path: Path
+) -> None:
+    named = []
+    for size in (1000, 2000):
+        path = make_wheel(tmp_path / str(size), "demo", "1.0", size=size)
+        path.rename(tmp_path / f"download-{size}")
+        digest = Digest(hashlib.sha256((tmp_path / f"download-{size}").read_bytes()).hexdigest())
+        named.append((f"download-{size}", digest))
+    with plain_server(tmp_path) as server:
+        at = server.index_url
+        first, second = (
+            LockedFile(name=WHEEL, url=f"{at}{url}", digest=digest, size=None, index=at)
+            for url, digest in named
+        )
+        fetch(pull, first)
+        with pytest.raises(IntegrityError) as caught:
+            fetch(pull, second)
+    assert caught.value.code == "file-changed"
+    assert (filled.store.root / "simple" / "demo" / WHEEL).is_symlink()
 
 
 def test_a_client_of_the_gateway_does_not_get_it_either(pull: Pull, tmp_path: Path) -> None:
