@@ -175,7 +175,16 @@ class StubReader:
             return self._now_listed(stub)
         except NetworkError as error:
             if self._keeps:
-                raise
+                raise NetworkError(
+                    error.message,
+                    causes=(
+                        *error.causes,
+                        f"the stub `{stub.name}` {stub.version} names that index for its wheel",
+                    ),
+                    hint=error.hint,
+                    code=error.code,
+                    data=error.data,
+                ) from error
             self._note(
                 f"what `{stub.name}` {stub.version} stands for is not known: {error.message}"
             )

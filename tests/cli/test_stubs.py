@@ -237,7 +237,7 @@ def locked(tmp_path: Path, indexes: Indexes, package: str = "trt-cu12-libs") -> 
     return folder
 
 
-def test_a_stub_whose_index_cannot_be_reached_is_3(
+def test_a_stub_whose_index_cannot_be_reached_is_3_and_is_named(
     machine: Machine, tmp_path: Path, indexes: Indexes
 ) -> None:
     folder = locked(tmp_path, indexes)
@@ -247,6 +247,9 @@ def test_a_stub_whose_index_cannot_be_reached_is_3(
 
     assert done.code == 3
     assert "`http://127.0.0.1:9/trt-cu12-libs/`" in done.message.error
+    assert done.message.causes[-1] == (
+        "the stub `trt-cu12-libs` 10.9.0.34 names that index for its wheel"
+    )
     assert machine.environments() == set()
 
 
