@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 class Filled:
     """A uv whose cache has what some profiles of a project need.
 
+    Only one that was `named` (by `--uv`) is remembered; the others are the first on PATH.
     `signature` tells that another program lies at the path now, `version` that one does
     behind a shim; `ok` is whether it was filled, and the last proof, if any, was right.
     """
@@ -39,6 +40,7 @@ class Filled:
     cache: str
     profiles: tuple[str, ...]
     ok: bool = True
+    named: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """The written form."""
@@ -111,15 +113,17 @@ def look_after(
     known = {one.program: one for one in map(Filled.from_json, state.filled)}
     is_sound = caches_are_sound(state.last)
     wish = job.wishes.proof
+    wished = {str(path) for path in job.wishes.uvs}
+    stays = wished | {one.program for one in known.values() if one.named}
     named = (job.program, *map(Path, job.wishes.uvs))
-    remembered = (path for path in map(Path, known) if path.exists())
+    remembered = (path for path in map(Path, known) if str(path) in stays and path.exists())
     filled: list[Filled] = []
     proofs: list[Proof] = []
     notes: list[str] = []
     for path in dict.fromkeys((*named, *remembered)):
         uv = Uv(path, job.place.folder, job.world.variables)
         try:
-            now = _now(uv, path, locks)
+            now = replace(_now(uv, path, locks), named=str(path) in stays)
         except GpuenvError as error:
             if path in named:
                 raise
@@ -130,7 +134,7 @@ def look_after(
         covered = is_sound and _covers(known.get(str(path)), now)
         is_main = path == job.program
         if covered and not new and not workshop.pull.fetched and not wish:
-            filled.append(known[str(path)])
+            filled.append(replace(known[str(path)], named=now.named))
             continue
         if not workshop.store.is_writable:
             if str(path) in known:

@@ -222,6 +222,27 @@ def test_a_remembered_uv_that_breaks_keeps_nobody_from_preparing(
     assert caches(small, own) == []
 
 
+def test_a_uv_that_was_the_first_on_path_is_remembered_only_if_it_was_named(
+    small: Prepared, tmp_path: Path
+) -> None:
+    def first_on_path(name: str, *words: Path | str) -> Path:
+        (tmp_path / name).mkdir(exist_ok=True)
+        cache = f'export UV_CACHE_DIR="{tmp_path / name / "cache"}"'
+        uv = uv_script(tmp_path / name / "uv", cache)
+        path = f"{uv.parent}{os.pathsep}{small.machine.variables()['PATH']}"
+        words = ("prepare", "--no-proof", *words)
+        done = small.machine.gpuenv(small.folder, *words, given={"PATH": path})
+        assert done.code == 0, done.err
+        return uv
+
+    one = first_on_path("one")
+    assert caches(small, one) != []
+    two = first_on_path("two", "--uv", tmp_path / "two" / "uv")
+    assert small.gpuenv("prepare", "--no-proof").code == 0
+    assert caches(small, one) == []
+    assert caches(small, two)[0][0].endswith("is filled for `cu13`, `cpu`")
+
+
 def test_another_version_behind_the_same_program_is_noticed(
     small: Prepared, tmp_path: Path
 ) -> None:
