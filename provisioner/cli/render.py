@@ -210,7 +210,8 @@ def render_prepare(result: PrepareResult) -> str:
     """`prepare`."""
     extras = f" (with {', '.join(f'`{n}`' for n in result.extras)})" if result.extras else ""
     lines = [*_for_target(result.target), f"chose {result.profile}{extras}: {result.why}"]
-    lines += _indented("rejected", result.rejected)
+    if not result.nothing_to_do:  # It was said when it was done, and `select` says it again.
+        lines += _indented("rejected", result.rejected)
     lines += _indented("warning", result.warnings)
     lines += _substitutions(result.substitutions)
     if result.free_bytes is not None:

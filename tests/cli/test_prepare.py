@@ -127,6 +127,14 @@ def test_second_prepare_asks_nothing(
     assert first_prepare.machine.environments() == environments
 
 
+def test_rejections_are_said_only_where_there_is_something_to_do(first_prepare: Prepared) -> None:
+    words = ("prepare", "--target", TARGET)
+    assert "  rejected: `cu11` needs" in first_prepare.gpuenv(*words, "--dry-run").out
+    again = first_prepare.gpuenv(*words).out
+    assert "nothing to do" in again
+    assert "rejected" not in again
+
+
 def test_prepare_counts_what_it_reused(warm: Machine, app: Path) -> None:
     # The index tells no sizes, the store knows them.
     done = warm.gpuenv(app, "prepare", "--target", TARGET, "--fetch-only", "--json")
