@@ -197,7 +197,7 @@ class PackageIndex:
             except GpuenvError as error:
                 if not isinstance(error, _DownError):
                     self._tell(error)
-                reply = _text(FAILED, _words(error))
+                reply = _text(FAILED, error.line)
             yield reply
 
     def quick(self, request: Request) -> BodyAnswer | None:
@@ -228,7 +228,7 @@ class PackageIndex:
             yield self._index_page(request, place)
 
     def _tell(self, error: GpuenvError) -> None:
-        self._note(f"error: {_words(error)}")
+        self._note(f"error: {error.line}")
 
     # Pages
 
@@ -315,7 +315,7 @@ class PackageIndex:
         if held is None:
             raise error
         if not (self._pull.offline or isinstance(error, _DownError)):
-            self._note(f"listing what is held of `{project}` alone: {_words(error)}")
+            self._note(f"listing what is held of `{project}` alone: {error.line}")
         files = {file.name: (file, None) for file in reversed(held)}
         return _Known(
             listing=self._listing_of(project, files.values()),
@@ -383,7 +383,7 @@ class PackageIndex:
             if error.code != _REFUSED:
                 return self._in_any_form(without_secrets(url), self._went_down(url, error))
             spare = self._in_any_form(without_secrets(url), error)
-            self._note(f"a page that was kept does instead: {_words(error)}")
+            self._note(f"a page that was kept does instead: {error.line}")
             return spare
         if isinstance(found, BodyAnswer):
             return None
@@ -398,9 +398,7 @@ class PackageIndex:
         self._down[origin(url)] = self._clock() + _DOWN_SECONDS
         found = _DownError.of(error)
         if self._outages.setdefault(origin(url), found) is found:
-            self._note(
-                f"error: {_words(error)}; until it can be reached, what is kept does instead"
-            )
+            self._note(f"error: {error.line}; until it can be reached, what is kept does instead")
         return found
 
     def _in_any_form(self, key: str, error: NetworkError) -> StoredPage:
@@ -723,10 +721,6 @@ def _wrong_hash(name: str, expected: Digest, found: str) -> IntegrityError:
     message = f"`{name}` has the wrong hash"
     cause = f"expected sha256 `{expected}`, got `{found}`"
     return IntegrityError(message, causes=(cause,), code="wrong-hash")
-
-
-def _words(error: GpuenvError) -> str:
-    return ": ".join(filter(None, (error.message, "; ".join(error.causes))))
 
 
 def _text(status: int, words: str) -> BodyAnswer:

@@ -363,8 +363,9 @@ def _build(
 
 
 def _are_filled(state: State, uvs: Mapping[Path, str]) -> bool:
-    """Whether the caches of uvs of these versions were filled."""
-    filled = {(one["program"], one["version"]) for one in state.filled if one["ok"]}
+    """Whether the caches of uvs of these versions were filled, and `--uv` had named them."""
+    known = (one for one in state.filled if one["ok"] and one.get("named", True))
+    filled = {(one["program"], one["version"]) for one in known}
     return {(str(path), version) for path, version in uvs.items()} <= filled
 
 
