@@ -91,15 +91,17 @@ def run(
     variables: Mapping[str, str],
     limit: Limit,
     waiting: Callable[[bytearray], str],
+    *,
+    hidden: frozenset[str] = _HIDDEN,
 ) -> Ran:
     """Run a command until it ends or the time is up; `waiting` says what it is at.
 
     It gets a session of its own, which is ended as a whole, by then at the latest. What it
-    wrote before that is kept.
+    wrote before that is kept. It does not get the variables that are `hidden`.
     """
     if limit.left <= 0:
         return Ran(output=b"", code=None, timed_out=True)
-    environment = {name: value for name, value in variables.items() if name not in _HIDDEN}
+    environment = {name: value for name, value in variables.items() if name not in hidden}
     try:
         process = subprocess.Popen(
             command,

@@ -227,7 +227,7 @@ class _Lazy(click.Group):
     As click's documentation has it ("Lazily Loading Subcommands").
     """
 
-    _MODULES: Final = ("configure", "env", "serve", "store")
+    _MODULES: Final = ("check", "configure", "env", "serve", "store")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every command."""

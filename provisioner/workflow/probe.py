@@ -15,7 +15,7 @@ from provisioner.errors import TargetError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from provisioner.adapters._child import Limit
+    from provisioner.adapters._child import Limit, Ran
     from provisioner.core.evidence import Asked, Evidence
     from provisioner.core.host import Platform
     from provisioner.workflow.world import World
@@ -42,19 +42,26 @@ def probe_seconds(variables: Mapping[str, str]) -> float:
     Raises:
         UsageError: the variable is not a number of seconds, up to an hour.
     """
-    text = variables.get(_LIMIT, "").strip()
+    return seconds_from(variables, _LIMIT, _SECONDS)
+
+
+def seconds_from(variables: Mapping[str, str], name: str, default: float) -> float:
+    """The time limit that a variable sets.
+
+    Raises:
+        UsageError: it is not a number of seconds, up to an hour.
+    """
+    text = variables.get(name, "").strip()
     if not text:
-        return _SECONDS
+        return default
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
     if not 0 < seconds <= _MOST_SECONDS:
-        message = f"`{_LIMIT}` is not a number of seconds"
+        message = f"`{name}` is not a number of seconds"
         more = f", more than `{_MOST_SECONDS}`" if _MOST_SECONDS < seconds < math.inf else ""
-        raise UsageError(
-            message, causes=(f"it is `{text}`{more}",), hint=f"`{_LIMIT}={_SECONDS:g}`"
-        )
+        raise UsageError(message, causes=(f"it is `{text}`{more}",), hint=f"`{name}={default:g}`")
     return seconds
 
 
@@ -214,8 +221,6 @@ def _ask(
     *packages: Path,
 ) -> Asked:
     """Run one of the probes, and read its lines."""
-    import signal
-
     from provisioner.adapters._child import python_command, run
     from provisioner.core.evidence import read_lines, split_lines
 
@@ -226,7 +231,16 @@ def _ask(
     given = json.dumps([limit.seconds, *candidates])
     command = python_command(f"provisioner.adapters.{probe_name}", packages, given)
     ran = run(command, world.variables, limit, waiting)
-    asked = replace(read_lines(split_lines(ran.output)), seconds=limit.seconds)
+    return read_answers(ran, limit.seconds)
+
+
+def read_answers(ran: Ran, seconds: float) -> Asked:
+    """What a child answered that had so many seconds, and how it ended."""
+    import signal
+
+    from provisioner.core.evidence import read_lines, split_lines
+
+    asked = replace(read_lines(split_lines(ran.output)), seconds=seconds)
     if ran.timed_out:
         return replace(asked, ended="timeout")
     if ran.code == 0:

@@ -12,6 +12,7 @@ from provisioner.workflow.place import folder_of, state_of
 from provisioner.workflow.switch import find_prepared
 
 if TYPE_CHECKING:
+    from provisioner.core.history import Prepared
     from provisioner.workflow.world import Options, World
 
 
@@ -19,14 +20,11 @@ _FOREIGN: Final = frozenset({"CONDA_PREFIX", "PYTHONHOME", "VIRTUAL_ENV"})
 """Variables that name another environment."""
 
 
-def command_environment(world: World, options: Options) -> dict[str, str]:
-    """The environment variables for a command: those of the active or named profile.
-
-    The environment is named by its own path, not by `.venv`, so that a switch does not reach
-    the command.
+def prepared_environment(world: World, options: Options) -> Prepared:
+    """What the named profile, or the active one, was prepared as; its environment is there.
 
     Raises:
-        NotPreparedError: nothing is prepared, or not that profile.
+        NotPreparedError: nothing is prepared, or not that profile, or it is gone.
     """
     state = state_of(world, options).read()
     if options.profile is not None:
@@ -44,6 +42,19 @@ def command_environment(world: World, options: Options) -> dict[str, str]:
             causes=(f"there is no `{environment}`",),
             hint=f"`gpuenv switch {prepared.profile}` makes it again",
         )
+    return prepared
+
+
+def command_environment(world: World, options: Options) -> dict[str, str]:
+    """The environment variables for a command: those of the active or named profile.
+
+    The environment is named by its own path, not by `.venv`, so that a switch does not reach
+    the command.
+
+    Raises:
+        NotPreparedError: nothing is prepared, or not that profile.
+    """
+    environment = Path(prepared_environment(world, options).environment)
     note_use(environment)
     variables = {name: value for name, value in world.variables.items() if name not in _FOREIGN}
     path = world.variables.get("PATH", os.defpath)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import os
 import shutil
 from dataclasses import dataclass
@@ -42,13 +43,17 @@ class Example:
         return self.machine.uv(self.folder, *words, network=False, given=given)
 
 
+def reaching() -> dict[str, str]:
+    """The variables with which this machine reaches the public index."""
+    names = (*REACHING, *map(str.lower, REACHING))
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Example:
     """What the README's first command does, on a fresh machine."""
     root = tmp_path_factory.mktemp("live")
-    names = (*REACHING, *map(str.lower, REACHING))
-    reaching = {name: os.environ[name] for name in names if name in os.environ}
-    machine = Machine(root / "machine", **reaching)
+    machine = Machine(root / "machine", **reaching())
     folder = root / "tensorrt-lean"
     folder.mkdir()
     for name in ("pyproject.toml", "uv.lock"):
@@ -159,3 +164,48 @@ def test_a_lost_uv_cache_costs_no_download(prepared: Example, tmp_path: Path) ->
     )
     assert done.data["fetched"] == {"files": 0, "bytes": 0}
     assert version_of(folder / ".venv").startswith("10.16.1")
+
+
+def test_the_gpu_libraries_load_inside_the_environment(example: Example) -> None:
+    if ctypes.util.find_library("cuda"):
+        pytest.skip("this machine has an NVIDIA driver: a `gpu` test checks more")
+    for line, runtime in (("cu13", "libcudart.so.13"), ("cu12", "libcudart.so.12")):
+        data = example.gpuenv("check", "--profile", line, "--json").data
+        assert [(step["name"], step["on_gpu"], step["state"]) for step in data["steps"]] == [
+            ("driver", False, "skipped"),
+            (runtime, False, "ok"),
+            (runtime, True, "skipped"),
+            ("tensorrt_lean", False, "ok"),
+            ("tensorrt_lean", True, "skipped"),
+        ]
+        versions = {step["name"]: step["version"] for step in data["steps"] if step["version"]}
+        assert versions[runtime].startswith(f"{line.removeprefix('cu')}.")
+        assert versions["tensorrt_lean"].startswith("10.16.1")
+        assert data["ran_on_gpu"] is False
+
+
+def test_an_environment_for_the_cpu_has_nothing_to_check(example: Example) -> None:
+    done = example.gpuenv("check", "--profile", "cpu")
+    assert done.code == 0, done.err
+    assert "nothing to check" in done.out
+
+
+@pytest.mark.gpu
+def test_the_gpu_libraries_run_on_every_gpu(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "machine", **reaching())
+    folder = tmp_path / "tensorrt-lean"
+    folder.mkdir()
+    for name in ("pyproject.toml", "uv.lock"):
+        shutil.copyfile(EXAMPLE / name, folder / name)
+    gpus = machine.gpuenv(folder, "detect", "--json").data["gpus"]
+    if not gpus:
+        pytest.skip("this machine has no GPU")
+    done = machine.gpuenv(folder, "prepare", "--json")
+    assert done.code == 0, done.err
+    if done.data["profile"] == "cpu":
+        pytest.skip("CUDA 12 and 13 do not run on this machine's GPUs")
+    data = machine.gpuenv(folder, "check", "--json").data
+    assert {step["state"] for step in data["steps"]} == {"ok"}
+    tried = {step["gpu"] for step in data["steps"] if step["name"].startswith("libcudart")}
+    assert tried == {None, *range(len(gpus))}
+    assert "tensorrt_lean" in {step["name"] for step in data["steps"] if step["on_gpu"]}
