@@ -295,11 +295,15 @@ def _on_gpus(report: Report, situation: Situation) -> list[Step]:
     if failed is None and (gpus or _value(asked, "count")):
         steps = [_gpu_step(report, gpu, situation) for gpu in gpus]
         return _with_the_end(steps, report, situation)
-    error = known_error(failed.error, failed.said) if failed else None
     counted_none = failed is None and asked.ended == "finished"
-    if counted_none or (error and error.number == NO_DEVICE):
+    if counted_none or _says_no_device(failed):
         return [_no_device(report.name, situation)]
     return [_failed(report.name, asked, situation, on_gpu=True)]
+
+
+def _says_no_device(answer: Answer | None) -> bool:
+    error = known_error(answer.error, answer.said) if answer else None
+    return error is not None and error.number == NO_DEVICE
 
 
 def _gpu_step(report: Report, gpu: int, situation: Situation) -> Step:
@@ -321,6 +325,9 @@ def _gpu_step(report: Report, gpu: int, situation: Situation) -> Step:
     if ran is not None:
         message = f"{ran.value}{of}"
         return Step(name=report.name, on_gpu=True, gpu=gpu, state="ok", message=message)
+    if _says_no_device(_failure(report.asked, gpu)):
+        # TensorRT does not count them first.
+        return _no_device(report.name, situation)
     return _failed(report.name, report.asked, situation, on_gpu=True, gpu=gpu)
 
 

@@ -352,6 +352,14 @@ def test_gpus_that_the_user_hides_are_not_tried_and_that_is_said(box: Box) -> No
     assert result.failure() is None
 
 
+def test_tensorrt_that_may_see_no_gpu_is_not_a_failure(box: Box) -> None:
+    box.prepare(modules={"tensorrt_lean": TENSORRT})
+    words = "CUDA initialization failure with error: 100"
+    result = box.check("", CUDA_VISIBLE_DEVICES="", SIM_TENSORRT=words)
+    assert step(result, "tensorrt_lean on a GPU").code == "hidden"
+    assert result.failure() is None
+
+
 def test_a_gpu_that_cuda_does_not_see_is_a_failure(box: Box) -> None:
     box.prepare(runtime=True)
     causes, _ = said(box.check(""))
