@@ -136,18 +136,24 @@ def parse_ini(file: ConfigFile) -> dict[str, dict[str, str]]:
     Raises:
         GpuenvError: it is malformed; the cause names the line.
     """
-    parser = configparser.RawConfigParser(default_section="")
     try:
-        parser.read_string(file.text, source=str(file.path))
+        return _ini(file.text, str(file.path))
     except configparser.Error as error:
         raise _malformed(file, " ".join(str(error).split())) from error
+
+
+def _ini(text: str, source: str = "") -> dict[str, dict[str, str]]:
+    parser = configparser.RawConfigParser(default_section="")
+    parser.read_string(text, source)
     return {section: dict(parser.items(section)) for section in parser.sections()}
 
 
 def with_terms(
     file: ConfigFile, tables: Iterable[str], terms: Mapping[int, Mapping[str, str]]
-) -> str:
+) -> str | None:
     """The text of a TOML file whose indexes say more of `cache-control`; the rest stays.
+
+    None where it is written in a way that cannot be added to.
 
     Args:
         file: The file.
@@ -155,14 +161,14 @@ def with_terms(
         terms: What an index gets, by its position in the list.
 
     Raises:
-        GpuenvError: it is written in a way that cannot be added to.
+        GpuenvError: it is malformed; the cause names the line.
     """
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
     expected = parse_toml(file)
-    document = tomlkit.parse(file.text)
     try:
+        document = tomlkit.parse(file.text)  # Which knows less of TOML than the parser does.
         table: Any = document
         plain: Any = expected
         for name in tables:
@@ -173,36 +179,47 @@ def with_terms(
             after = {**(before if isinstance(before, dict) else {}), **more}
             plain["index"][position]["cache-control"] = after
         text = tomlkit.dumps(document)
-        right = tomllib.loads(text) == expected
+        return text if tomllib.loads(text) == expected else None
     except (TOMLKitError, tomllib.TOMLDecodeError, LookupError, TypeError):
-        right = False
-    if not right:
-        message = f"`{file.path}` is written in a way that gpuenv cannot add to"
-        raise GpuenvError(message, hint="change it by hand, as the lines above say")
-    return text
+        return None
 
 
-def with_options(file: ConfigFile, options: Iterable[tuple[str, str, str | None]]) -> str:
-    """The text of an INI file with other options (section, name, value); None removes one.
+def with_options(file: ConfigFile, options: Iterable[tuple[str, str, str | None]]) -> str | None:
+    """The text of an INI file with other options (section, name, value), None removes one.
+
+    None where it is written in a way that cannot be added to.
 
     Raises:
-        GpuenvError: it is malformed.
+        GpuenvError: it is malformed; the cause names the line.
     """
     from configupdater import ConfigUpdater
 
+    expected = parse_ini(file)
     updater = ConfigUpdater()
     try:
         updater.read_string(file.text, source=str(file.path))
-    except configparser.Error as error:
-        raise _malformed(file, " ".join(str(error).split())) from error
-    for section, name, value in options:
-        if value is None:
-            updater.remove_option(section, name)
-            continue
-        if not updater.has_section(section):
-            updater.add_section(section)
-        updater.set(section, name, value)
-    return str(updater)
+        for section, name, value in options:
+            if value is None:
+                updater.remove_option(section, name)
+                del expected[section][name]
+                continue
+            if not updater.has_section(section):
+                updater.add_section(section)
+            found = updater[section]
+            like = found.get(name) or next(reversed(found.option_blocks()), None)
+            indent = _indent(str(like or ""))
+            updater.set(section, name, value)
+            # It would be written without its indent, and the next one would continue it.
+            found[name].key = indent + found[name].raw_key
+            expected.setdefault(section, {})[name] = value
+        text = str(updater)
+        return text if _ini(text) == expected else None
+    except configparser.Error:
+        return None
+
+
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
 
 
 def _add_terms(item: Any, more: Mapping[str, str]) -> None:  # noqa: ANN401 - tomlkit's

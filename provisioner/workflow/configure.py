@@ -187,12 +187,8 @@ class _Looker:
                 for item in entries
                 if item.position in lacking
             )
-            if self._is_anothers(path):
-                self.notes += [f"{change.what} in `{path}`: {change.why}" for change in changes]
-                continue
             terms = {position: more for position, (more, _) in lacking.items()}
-            text = with_terms(file, tables, terms)
-            yield _Edit(file=file, text=text, changes=changes)
+            yield from self._edit(file, with_terms(file, tables, terms), changes)
 
     def pip(self, serve_url: str | None) -> Iterator[_Edit]:
         """What pip's settings have too much, and its index, if it is to have another one."""
@@ -221,11 +217,22 @@ class _Looker:
             if not edits:
                 continue
             changes = tuple(edit.change for edit in edits)
-            if self._is_anothers(path):
-                self.notes += [f"{change.what} in `{path}`: {change.why}" for change in changes]
-                continue
             text = with_options(file, ((item.section, item.option, item.value) for item in edits))
+            yield from self._edit(file, text, changes)
+
+    def _edit(
+        self, file: ConfigFile, text: str | None, changes: tuple[Change, ...]
+    ) -> Iterator[_Edit]:
+        """What a file gets, or notes of what nobody but its owner can give it."""
+        is_ours = not self._is_anothers(file.path)
+        if is_ours and text is not None:
             yield _Edit(file=file, text=text, changes=changes)
+            return
+        self.notes += [f"{change.what} in `{file.path}`: {change.why}" for change in changes]
+        if is_ours:
+            self.notes.append(
+                f"`{file.path}` is written in a way that gpuenv cannot add to; change it by hand"
+            )
 
     def _tell_of_server(self, serve_url: str | None) -> None:
         """Note how pip gets to a server that runs, or what keeps it from the named one."""

@@ -50,7 +50,7 @@ quiet = true
 """
 
 
-def completed(file: ConfigFile, *tables: str) -> str:
+def completed(file: ConfigFile, *tables: str) -> str | None:
     """The text in which every index has what it needs."""
     found: Any = parse_toml(file)
     for name in tables:
@@ -137,7 +137,9 @@ def test_every_index_gets_what_it_needs_once_and_all_else_stays(
     path.write_bytes(before.encode())
 
     file = read_config(path)
-    write_config(file, completed(file, *tables))
+    text_after = completed(file, *tables)
+    assert text_after is not None
+    write_config(file, text_after)
 
     after = path.read_bytes().decode()
     assert after.startswith("\ufeff") is marked
@@ -154,37 +156,66 @@ def test_every_index_gets_what_it_needs_once_and_all_else_stays(
 
 
 OPTIONS = st.sampled_from(
-    ["no-cache-dir = true\n", "no_cache_dir=0\n", "timeout = 60\n", "find-links =\n    a\n    b\n"]
+    [
+        "no-cache-dir = true\n",
+        "no_cache_dir=0\n",
+        "timeout = 60\n",
+        "Index-URL: https://one.test/\n",
+        "find-links =\n    a\n    b\n",
+    ]
 )
 
 
 @given(
     st.lists(st.tuples(COMMENTS, st.lists(OPTIONS, unique=True, max_size=3)), max_size=2),
     st.sampled_from([None, "http://127.0.0.1:8199/simple/"]),
+    st.sampled_from(["", "  ", "\t"]),
 )
 @ON_FILES
 def test_pip_gets_what_it_needs_once_and_all_else_stays(
-    tmp_path: Path, sections: list[tuple[str, list[str]]], url: str | None
+    tmp_path: Path, sections: list[tuple[str, list[str]]], url: str | None, indent: str
 ) -> None:
     text = "# pip\n"
     for name, (comment, options) in zip(("global", "install"), sections, strict=False):
-        text += f"[{name}]\n{comment}{''.join(options)}\n"
+        lines = "".join(options).splitlines(keepends=True)
+        text += f"[{name}]\n{comment}{''.join(indent + line for line in lines)}\n"
     path = tmp_path / "pip.conf"
     path.write_text(text, encoding="utf-8")
 
-    def edited(file: ConfigFile) -> str:
+    def edited(file: ConfigFile) -> str | None:
         edits = pip_edits(parse_ini(file), url)
         return with_options(file, ((item.section, item.option, item.value) for item in edits))
 
     file = read_config(path)
-    write_config(file, edited(file))
+    text_after = edited(file)
+    assert text_after is not None
+    write_config(file, text_after)
 
     after = read_config(path)
-    left = [line for line in text.splitlines() if not line.startswith("no")]
+    gone = ("no", "Index-URL") if url else "no"
+    left = [line for line in text.splitlines() if not line.strip().startswith(gone)]
     assert is_kept("\n".join(left), after.text)
     assert "cache" not in after.text
     assert (url or "-") in f"{after.text}-"
     assert edited(after) == after.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[tool.uv.pip]\n[tool.uv]\n[tool]\n[[tool.uv.index]]\nurl = "https://one.test/"\n',
+        "[[tool.uv.index]]",
+    ],
+)
+def test_nothing_is_written_where_more_than_is_meant_would_change(
+    tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "pyproject.toml"
+    path.write_text(text, encoding="utf-8")
+    assert with_terms(read_config(path), ("tool", "uv"), {0: {"files": "x"}}) is None
+
+    path.write_text("[global]\n\n  [install]\n  timeout = 1\n", encoding="utf-8")
+    assert with_options(read_config(path), [("global", "index-url", "https://one.test/")]) is None
 
 
 def test_a_new_key_stands_above_the_comment_of_what_follows(tmp_path: Path) -> None:
@@ -217,7 +248,9 @@ def test_a_file_that_was_not_there_is_made_with_its_folders(tmp_path: Path) -> N
     path = tmp_path / "config" / "pip" / "pip.conf"
     file = read_config(path)
     refuse_unwritable(file)
-    write_config(file, with_options(file, [("global", "index-url", "https://one.test/")]))
+    text = with_options(file, [("global", "index-url", "https://one.test/")])
+    assert text is not None
+    write_config(file, text)
     assert path.read_text(encoding="utf-8") == "[global]\nindex-url = https://one.test/\n"
 
 

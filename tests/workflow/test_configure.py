@@ -247,6 +247,20 @@ def test_settings_of_the_whole_machine_are_told_of_and_left(user: User, tmp_path
     assert any(str(system / "pip" / "pip.conf") in note for note in found.notes)
 
 
+def test_what_cannot_be_added_to_is_told_and_the_rest_is_written(user: User) -> None:
+    project = "[tool.uv.pip]\n[tool.uv]\n[tool]\n" + uv_index("https://pypi.nvidia.com")
+    path = user.project(project)
+    pip = user.write(user.config / "pip" / "pip.conf", "[global]\nno-cache-dir = 1\n")
+
+    result = user.configure(write=True, offline=True)
+
+    assert [item.path for item in result.files] == [pip]
+    assert pip.read_text(encoding="utf-8") == "[global]\n"
+    assert path.read_text(encoding="utf-8") == PROJECT + project
+    assert any("`cache-control` of index" in note and str(path) in note for note in result.notes)
+    assert any("by hand" in note and str(path) in note for note in result.notes)
+
+
 def test_pip_keeps_again_what_it_fetches_and_can_be_sent_to_serve(user: User) -> None:
     path = user.write(
         user.config / "pip" / "pip.conf",
