@@ -469,7 +469,7 @@ class Pull:
         self._serves(file.digest, file)
         with ExitStack() as stack:
             if delivery := self._delivery(file, request.headers):
-                if request.method == "GET" and not _CONDITIONS & request.headers.keys():
+                if request.method == "GET" and _may_get_all(request.headers):
                     following = stack.enter_context(delivery.follow())
                     if following:
                         yield ArrivingAnswer(
@@ -748,6 +748,16 @@ def _asking(url: str, accept: str = "") -> Request:
 def _page_name(request: Request) -> str:
     """What a page is kept under: pages come in several formats under one URL."""
     return f"{without_secrets(request.url)}\n{request.headers.get('accept', '')}"
+
+
+def _may_get_all(headers: Mapping[str, str]) -> bool:
+    """Whether a client may be sent all of a file without knowing more of it.
+
+    One that goes on with a file may be (RFC 9110, section 14.2), and need not wait for the part
+    that it lacks.
+    """
+    stands = _CONDITIONS & headers.keys()
+    return not stands or stands == {"range", "if-range"}
 
 
 def _comes_into_it(file: LockedFile | Wanted) -> str:

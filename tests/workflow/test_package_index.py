@@ -341,6 +341,30 @@ def test_offline_what_came_from_the_first_index_that_something_came_from_is_list
 # Files
 
 
+def test_what_a_client_says_of_itself_is_not_passed_on(
+    make: Callable[..., Bench], pypi: IndexSimulator
+) -> None:
+    name, sdist = "demo-2.0-py3-none-any.whl", "demo-3.0.tar.gz"
+    pypi.omit_hash(sdist)
+    bench = make(pypi)
+    page = bench.page()
+    said = {"Authorization": "Basic dG9rZW4=", "Cookie": "a=b", "Referer": "http://c.test/"}
+    for path, method, headers in (
+        ("/simple/other/", "GET", {}),
+        (str(page[name]["url"]), "HEAD", {}),
+        (str(page[name]["url"]), "GET", {"Range": "bytes=-9"}),
+        (f"{page[name]['url']}.metadata", "GET", {}),
+        (str(page[name]["url"]), "GET", {}),
+        (str(page[sdist]["url"]), "HEAD", {}),
+        (str(page[sdist]["url"]), "GET", {}),
+    ):
+        pypi.reset_log()
+        bench.client.ask(path, method, **headers, **said).read()
+        assert pypi.requests
+        for request in pypi.requests:
+            assert not {name.lower() for name in said} & request.headers.keys()
+
+
 def test_a_file_is_for_good_and_has_its_hash_for_a_tag(
     make: Callable[..., Bench], index: IndexSimulator
 ) -> None:
@@ -450,15 +474,31 @@ def claimed(store: Store, key: str) -> Iterator[None]:
         process.communicate("\n")
 
 
-def test_a_download_that_broke_off_goes_on_from_the_store(
+def test_a_download_that_broke_off_begins_anew_while_the_file_arrives(
     make: Callable[..., Bench], index: IndexSimulator
 ) -> None:
     bench = make(index)
-    digest = bench.page()[NAME]["hashes"]["sha256"]  # type: ignore[index]
-    answer = bench.file(Range=f"bytes={LARGE}-", If_Range=f'"{digest}"')
-    assert answer.status == 206
-    answer.read()
-    assert Digest(str(digest)) in bench.store
+    index.stall_at(NAME, LARGE // 2, times=None)
+    tag = f'"{str(bench.page()[NAME]["url"]).split("/")[3]}"'
+    resumed = [bench.file(Range=f"bytes={LARGE}-", If_Range=tag) for _ in range(2)]
+    assert [(answer.status, len(answer.read(1000))) for answer in resumed] == [(200, 1000)] * 2
+    index.heal()
+    content = bench.file().read()
+    assert [answer.read() for answer in resumed] == [content[1000:]] * 2
+    there = bench.file(Range="bytes=1000-", If_Range=tag)
+    assert (there.status, there.read()) == (206, content[1000:])
+
+
+def test_a_client_that_has_a_file_gets_word_of_it_before_anything_is_fetched(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    bench = make(index)
+    tag = f'"{str(bench.page()[NAME]["url"]).split("/")[3]}"'
+    index.reset_log()
+    answer = bench.file(If_None_Match=tag)
+    assert (answer.status, answer.headers["ETag"], answer.read()) == (304, tag, b"")
+    assert index.gets(NAME) == 0
+    assert len(bench.file(If_None_Match='"other"').read()) > LARGE
 
 
 def test_other_bytes_than_the_page_names_are_never_served_whole(
