@@ -38,8 +38,9 @@ class FileAnswer:
 class ArrivingAnswer:
     """A file of a known hash and size that is still arriving.
 
-    Each of `stops` is the offset up to which `file` may be sent, the last one its size. An
-    exception, or an end before that, breaks the connection off.
+    Each of `stops` is the offset up to which `file` may be sent, the same one again where nothing
+    more comes for a moment, and the last one its size. An exception, or an end before that,
+    breaks the connection off.
     """
 
     file: BinaryIO

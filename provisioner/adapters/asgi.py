@@ -40,9 +40,11 @@ SERVER: Final = f"gpuenv/{__version__}"
 _HEAD_BYTES: Final = 32 << 10
 # Read from the page cache: smaller pieces cost more calls than they save memory.
 _BLOCK_BYTES: Final = 1 << 20
-# Whoever waits for a file that arrives takes a thread for that long.
+# Whoever waits for an index takes a thread for that long.
 _THREADS: Final = 256
 _READERS: Final = 4
+# Those who are sent a file that arrives take turns.
+_FOLLOWERS: Final = 32
 # For what nobody has to wait for, however many wait for something else.
 _PROMPT: Final = 8
 # Linux alone: fail instead of waiting for the disk (preadv(2)).
@@ -80,10 +82,11 @@ class Application:
         self._waiting = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
         self._prompt = ThreadPoolExecutor(_PROMPT, thread_name_prefix="prompt")
         self._reading = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
+        self._following = ThreadPoolExecutor(_FOLLOWERS, thread_name_prefix="follow")
 
     def close(self) -> None:
         """Wait for the threads; what they wait for has to have been ended."""
-        for pool in (self._waiting, self._prompt, self._reading):
+        for pool in (self._waiting, self._prompt, self._reading, self._following):
             pool.shutdown(cancel_futures=True)
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -133,30 +136,29 @@ class Application:
         finally:
             await loop.run_in_executor(pool, answer.__exit__, None, None, None)
 
-    async def _call(self, function: Callable[..., Any], *given: object) -> Any:  # noqa: ANN401
-        return await asyncio.get_running_loop().run_in_executor(self._waiting, function, *given)
-
     async def _pass_on(self, exchange: _Exchange, reply: Reply) -> None:
         if isinstance(reply, BodyAnswer):
             await exchange.body(reply)
         elif isinstance(reply, FileAnswer):
             await exchange.file(reply)
         elif isinstance(reply, ArrivingAnswer):
-            await exchange.arriving(reply, self._each(reply.stops))
+            await exchange.arriving(reply, _each(self._following, reply.stops))
         else:
-            await exchange.relay(reply, self._each(reply.blocks))
-
-    async def _each(self, items: Iterator[Any]) -> AsyncIterator[Any]:
-        """The items of an iterator that blocks."""
-        try:
-            while (item := await self._call(next, items, None)) is not None:
-                yield item
-        except Exception as error:
-            raise _BrokenOffError from error
+            await exchange.relay(reply, _each(self._waiting, reply.blocks))
 
 
 class _BrokenOffError(Exception):
     """What is being sent has no end."""
+
+
+async def _each(pool: ThreadPoolExecutor, items: Iterator[Any]) -> AsyncIterator[Any]:
+    """The items of an iterator that blocks."""
+    loop = asyncio.get_running_loop()
+    try:
+        while (item := await loop.run_in_executor(pool, next, items, None)) is not None:
+            yield item
+    except Exception as error:
+        raise _BrokenOffError from error
 
 
 class _Exchange:
@@ -220,12 +222,12 @@ class _Exchange:
                 await self._end()
 
     async def arriving(self, answer: ArrivingAnswer, stops: AsyncIterator[int]) -> None:
-        """Send a file as far as it may be sent, until it is there."""
+        """Send a file as far as it may be sent, until it is there, or the client is gone."""
         headers = file_headers(answer.tag, answer.cache_control)
         await self._head(200, {**headers, "Content-Length": str(answer.size)})
         at = 0
         async for stop in stops:
-            if not await self._part(answer.file, at, stop - at):
+            if self._gone or not await self._part(answer.file, at, stop - at):
                 return
             at = stop
         if at == answer.size:

@@ -87,21 +87,18 @@ class Delivery:
         at, last = 0, max(0, size - HELD_BACK_BYTES)
         while True:
             with self._changing:
-                if self._arrival is not arrival:
+                is_it = self._arrival is arrival
+                if not self._has_ended and (not is_it or at == last):
                     # How it ends says more, and whoever comes back has to wait for it anyway.
-                    self._changing.wait_for(lambda: self._has_ended)
-                    self._raise()
-                    raise self._begun_anew()
+                    self._changing.wait(_LOOK_SECONDS)
                 if self._has_ended:
                     self._raise()
+                    if not is_it:
+                        raise self._begun_anew()
                     break
-                if at == last:
-                    self._changing.wait(_LOOK_SECONDS)
-                    continue
-            stop = min(arrival.wait_hashed(at, _LOOK_SECONDS), last)
-            if stop > at:
-                at = stop
-                yield at
+            if is_it and at < last:
+                at = max(at, min(arrival.wait_hashed(at, _LOOK_SECONDS), last))
+            yield at
         yield size
 
     def _raise(self) -> None:
@@ -116,8 +113,8 @@ class Delivery:
 class Following:
     """A file that arrives, for one who reads it meanwhile.
 
-    `stops` yields up to which byte it may be read; the last is its size, and comes only once
-    the file is right and in the store.
+    `stops` yields up to which byte it may be read, the same one again where nothing comes for a
+    moment; the last is its size, and comes only once the file is right and in the store.
     """
 
     def __init__(self, delivery: Delivery, arrival: Arrival, size: int) -> None:

@@ -71,8 +71,8 @@ def test_a_file_is_followed_as_far_as_it_is_hashed_and_to_its_end_once_it_is_the
             assert next(stops) == stop
         arrives(arrival, len(CONTENT))
         assert next(stops) == len(CONTENT) - HELD_BACK_BYTES
-        threading.Timer(0.2, delivery.ends).start()
         arrival.close()
+        delivery.ends()
         assert list(stops) == [len(CONTENT)]
         assert following.file.read() == CONTENT
 
@@ -96,6 +96,25 @@ def test_a_file_that_is_begun_anew_is_not_gone_on_with_though_it_ends_well(
         with pytest.raises(NetworkError) as caught:
             next(stops)
     assert caught.value.code == "started-over"
+
+
+def test_nobody_waits_long_for_a_file_of_which_nothing_comes(arrival: Arrival) -> None:
+    delivery = Delivery(file(1), {}, planned=True)
+    delivery.shows(arrival)
+    with delivery.follow() as following:
+        assert following is not None
+        stops = following.stops()
+        assert next(stops) == 0
+        arrives(arrival, 100)
+        assert [next(stops), next(stops)] == [100, 100]
+        arrives(arrival, len(CONTENT))
+        end = len(CONTENT) - HELD_BACK_BYTES
+        assert [next(stops), next(stops)] == [end, end]
+        delivery.shows(None)
+        assert [next(stops), next(stops)] == [end, end]
+        delivery.ends()
+        with pytest.raises(NetworkError, match="had to be fetched anew"):
+            next(stops)
 
 
 def test_what_kept_a_file_from_coming_is_told_to_all_who_follow_or_wait(arrival: Arrival) -> None:

@@ -7,10 +7,11 @@ import hashlib
 import http.client
 import http.server
 import json
+import socket
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urljoin
@@ -402,6 +403,21 @@ def test_a_client_that_leaves_does_not_end_the_download(
     bench.client.open.pop().close()
     index.heal()
     assert len(bench.file().read()) > LARGE
+
+
+def test_clients_that_wait_for_a_file_keep_nobody_from_a_page(
+    make: Callable[..., Bench], index: IndexSimulator, tmp_path: Path
+) -> None:
+    index.publish(make_wheel(tmp_path / "w", "other", "1.0"))
+    bench = make(index)
+    index.stall_at(NAME, LARGE // 2, times=None)
+    url = bench.page()[NAME]["url"]
+    with ExitStack() as stack:
+        for _ in range(260):  # More than there are threads.
+            made = stack.enter_context(socket.create_connection(("127.0.0.1", bench.client.port)))
+            made.sendall(f"GET {url} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert made.recv(12) == b"HTTP/1.1 200"
+        assert list(bench.page("other")) == ["other-1.0-py3-none-any.whl"]
 
 
 @pytest.mark.parametrize(
