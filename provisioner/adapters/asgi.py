@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         AsyncIterator,
         Awaitable,
         Callable,
+        Iterable,
         Iterator,
         Mapping,
         MutableMapping,
@@ -91,9 +92,7 @@ class Application:
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-        }
+        headers = _joined(scope["headers"])
         path = scope["raw_path"].decode("latin-1")
         if path.lower().startswith(("http://", "https://")):
             # As clients ask a proxy; its host counts instead of the header (RFC 9112, 3.2.2).
@@ -145,6 +144,15 @@ class Application:
             await exchange.arriving(reply, _each(self._following, reply.stops))
         else:
             await exchange.relay(reply, _each(self._waiting, reply.blocks))
+
+
+def _joined(lines: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by name; what several lines say is one list (RFC 9110, section 5.3)."""
+    found: dict[str, str] = {}
+    for name_bytes, value_bytes in lines:
+        name, value = name_bytes.decode("latin-1"), value_bytes.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
 
 
 class _BrokenOffError(Exception):

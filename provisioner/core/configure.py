@@ -29,7 +29,7 @@ WANTED: Final = CacheControl(api="max-age=600", files="max-age=365000000, immuta
 _RIGHT_BY_THEMSELVES: Final = frozenset({"pypi", "pypi-files"})
 _NO_STORE: Final = re.compile(r"(?:^|[\s,])no-store(?:$|[\s,])", re.IGNORECASE)
 _STALE_AT_ONCE: Final = re.compile(r"(?:^|[\s,])(?:no-cache|max-age=0)(?:$|[\s,])", re.IGNORECASE)
-_SECRET: Final = re.compile(r"(?<=://)[^/@\s\"']+@")
+_SECRET: Final = re.compile(r"(?<=://)[^/\s\"']+@")
 _PIP_CACHE: Final = "no-cache-dir"
 _PIP_INDEX: Final = "index-url"
 _PIP_MORE: Final = "extra-index-url"

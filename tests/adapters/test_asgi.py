@@ -154,6 +154,15 @@ def test_what_is_held_is_sent_however_many_wait_for_something_else(
         assert shelf.is_idle()
 
 
+def test_headers_of_several_lines_count_together(shelf: Shelf, client: Client) -> None:
+    with socket.create_connection(("127.0.0.1", client.port), timeout=SECONDS) as connection:
+        lines = b"Via: 1.1 one\r\nAccept: a/b\r\nvia: 1.1 two\r\nAccept: c/d\r\n"
+        connection.sendall(b"GET /page HTTP/1.1\r\nHost: localhost\r\n" + lines + b"\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+    headers = shelf.asked[0].headers
+    assert (headers["via"], headers["accept"]) == ("1.1 one, 1.1 two", "a/b, c/d")
+
+
 @pytest.mark.parametrize(("host", "status"), [("localhost:1", 200), ("evil.test", 421)])
 def test_the_host_of_a_whole_url_counts_instead_of_the_header(
     client: Client, host: str, status: int

@@ -125,7 +125,8 @@ def test_a_diff_shows_no_password_and_says_where_the_last_line_has_no_end() -> N
     assert diff(before, before, "uv.toml") == ""
 
 
-@given(st.from_regex(r"[a-z]{1,8}:[a-zA-Z0-9%.+]{1,12}", fullmatch=True), st.text())
+@given(st.from_regex(r"[a-z]{1,8}:[a-zA-Z0-9%.+@:]{1,12}", fullmatch=True), st.text())
 def test_no_password_of_a_url_is_shown(login: str, around: str) -> None:
     shown = hidden(f"{around}https://{login}@host.test/{around}")
     assert f"{login}@" not in shown
+    assert shown.startswith(f"{hidden(around)}https://***@host.test/")
