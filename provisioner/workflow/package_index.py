@@ -166,7 +166,6 @@ class PackageIndex:
         `stuck_seconds` is how long another process that fetches a file may get nothing of it.
         `mark` stands in the `Via` of what the pull asks, so that we know our own requests.
         """
-        pull.resolving = True  # A look at a file does not fetch it.
         self._pull = pull
         self._store = pull.store
         self._routes = routes

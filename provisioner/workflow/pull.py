@@ -22,6 +22,7 @@ from provisioner.adapters.http import RETRY_STATUS
 from provisioner.adapters.store import StoredPage
 from provisioner.core.admission import is_clean
 from provisioner.core.answers import strong_tag
+from provisioner.core.digest import Digest
 from provisioner.core.file_names import package_of
 from provisioner.core.index_policy import SHIPPED, policy_for, subject_of
 from provisioner.core.pages import (
@@ -61,7 +62,6 @@ if TYPE_CHECKING:
     from provisioner.adapters.http import Http
     from provisioner.adapters.store import Store
     from provisioner.core.admission import Admission
-    from provisioner.core.digest import Digest
     from provisioner.core.index_policy import Policy
     from provisioner.core.plan import FetchPlan, LockedFile
     from provisioner.core.profile import Index
@@ -362,13 +362,17 @@ class Pull:
         """
         self._go_on()
         # Whoever goes on with a file that broke off is going to take all of it.
-        with self._given(request, file, only_looks="if-range" not in request.headers) as reply:
+        looks = "if-range" not in request.headers
+        with self._given(request, file, only_looks=looks, stale=True) as reply:
             yield reply
 
     def _given(
-        self, request: Request, file: LockedFile | None, *, only_looks: bool
+        self, request: Request, file: LockedFile | None, *, only_looks: bool, stale: bool
     ) -> AbstractContextManager[Reply]:
-        """What is at a URL; `only_looks` is whether a look at a file does not fetch it."""
+        """What is at a URL; `only_looks` is whether a look at a file does not fetch it.
+
+        `stale`: a file that is kept does where its server is not well.
+        """
         key = without_secrets(request.url)
         looks = request.method == "HEAD" or "range" in request.headers
         if looks and only_looks and not self._holds(file, key):
@@ -376,7 +380,7 @@ class Pull:
         if file:
             return self._hashed_file(request, file)
         if is_file(key):
-            return self._unplanned_file(request, key)
+            return self._unplanned_file(request, key, stale=stale)
         return self._page(request, key)
 
     def seconds_left(self, page: StoredPage) -> float:
@@ -424,7 +428,10 @@ class Pull:
         file = self._known.get(key)
         if is_file(key):
             self._releases.refuse_other(key, file)
-        with self._given(request, file, only_looks=self.resolving) as reply:
+        resolving = self.resolving
+        with self._given(request, file, only_looks=resolving, stale=not resolving) as reply:
+            if not resolving and isinstance(reply, FileAnswer | ArrivingAnswer):
+                self._serves(Digest(reply.tag), file)
             yield reply
 
     def _is_admitted(self, request: Request, key: str) -> bool:
@@ -466,7 +473,6 @@ class Pull:
         """A file that something named with its hash; handed on while it arrives."""
         subject = subject_of(file.key, index=file.index, is_hashed=True)
         cache_control = policy_for(subject, "", self._rules).cache_control
-        self._serves(file.digest, file)
         with ExitStack() as stack:
             if delivery := self._delivery(file, request.headers):
                 if request.method == "GET" and _may_get_all(request.headers):
@@ -547,7 +553,7 @@ class Pull:
         return found
 
     @contextmanager
-    def _unplanned_file(self, request: Request, key: str) -> Iterator[Reply]:
+    def _unplanned_file(self, request: Request, key: str, *, stale: bool) -> Iterator[Reply]:
         """A file that no lock and no page named with a hash.
 
         It is kept, but is not immutable: the server is asked whether it is still the same.
@@ -557,7 +563,7 @@ class Pull:
         awaited = self._awaited(claim_of(key), file_name(key), None)
         with self.store.claim(claim_of(key), awaited.tell, awaited.heed):
             kept = self._kept_file(key)
-            if not (kept and self._is_current(request, kept)):
+            if not (kept and self._is_current(request, kept, stale=stale)):
                 wanted = Wanted(name=file_name(key), url=request.url, size=None, digest=None)
                 digest = self._receive(wanted, request.headers)
                 kept = StoredPage(
@@ -565,7 +571,6 @@ class Pull:
                 )
                 self.store.keep_page(key, kept)
         assert kept.digest is not None  # noqa: S101 - as `_kept_file` and `_receive` say
-        self._serves(kept.digest)
         yield FileAnswer(
             path=self.store.blob(kept.digest),
             tag=kept.digest.hex,
@@ -581,17 +586,28 @@ class Pull:
         kept = self.store.page(key)
         return kept if kept and kept.digest and kept.digest in self.ledger else None
 
-    def _is_current(self, request: Request, kept: StoredPage) -> bool:
-        """Whether the server still has a file under the ETag that it had."""
+    def _is_current(self, request: Request, kept: StoredPage, *, stale: bool) -> bool:
+        """Whether the server still has a file under the ETag that it had.
+
+        `stale`: one that is not well is taken to have it.
+        """
         if self._asks_nobody:
             return True
         asked = {k: v for k, v in request.headers.items() if k == "authorization"}
         try:
-            with self._http.get(request.url, asked, method="HEAD") as answer:
+            with self._http.get(
+                request.url,
+                asked,
+                method="HEAD",
+                tries=1 if stale else None,
+                seconds=_LOOK_SECONDS if stale else None,
+            ) as answer:
+                if stale and _is_unwell(answer.status):
+                    return True
                 tag = strong_tag(answer.headers)
                 return answer.status == _OK and tag is not None and tag == kept.headers.get("etag")
         except NetworkError:
-            if self.resolving:
+            if not stale:
                 raise
             return True
 
@@ -635,7 +651,7 @@ class Pull:
             return spare
         if not isinstance(fetched, BodyAnswer):
             return fetched
-        if spare and (fetched.status >= _SERVER_ERROR or fetched.status in RETRY_STATUS):
+        if spare and _is_unwell(fetched.status):
             return spare
         if fetched.status in RETRY_STATUS:
             # It was asked as often as it is worth: a client would only do so again.
@@ -743,6 +759,11 @@ class Pull:
 
 def _asking(url: str, accept: str = "") -> Request:
     return Request(method="GET", url=url, headers={"accept": accept} if accept else {})
+
+
+def _is_unwell(status: int) -> bool:
+    """Whether an answer says less of what was asked for than of its server."""
+    return status >= _SERVER_ERROR or status in RETRY_STATUS
 
 
 def _page_name(request: Request) -> str:

@@ -576,6 +576,18 @@ def test_a_file_without_a_hash_is_kept_and_asked_about_each_time(
         assert "immutable" not in answer.headers["Cache-Control"]
 
 
+def test_a_file_without_a_hash_that_is_held_does_while_its_server_is_not_well(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    index.omit_hash(NAME)
+    bench = make(index)
+    content = bench.file().read()
+    index.fail(NAME, 503, times=None)
+    assert bench.file().read() == content
+    index.stop()
+    assert bench.file().read() == content
+
+
 # Metadata
 
 
