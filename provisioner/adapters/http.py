@@ -44,6 +44,14 @@ _SYSTEM_FILES: Final = (
     "/etc/ssl/ca-bundle.pem",  # openSUSE
     "/etc/ssl/cert.pem",  # Alpine, macOS
 )
+_SILENT: Final = (
+    httpx.TimeoutException,
+    httpx.NetworkError,
+    httpx.ProxyError,
+    httpx.RemoteProtocolError,
+    ssl.SSLError,
+)
+"""What says that a server cannot be reached; other errors are of what it answered."""
 _HOP_BY_HOP: Final = frozenset(
     {"connection", "keep-alive", "proxy-authorization", "te", "transfer-encoding", "host"}
 )
@@ -435,7 +443,7 @@ def _abort(stream: Any) -> None:  # noqa: ANN401 - of httpcore, which names no t
 
 
 def unreachable(shown: str, error: Exception) -> NetworkError:
-    """The user's words for an answer that never came or broke off."""
+    """The user's words for an answer that never came, broke off or cannot be used."""
     words = str(error) or type(error).__name__
     untrusted = "CERTIFICATE_VERIFY_FAILED" in words
     return NetworkError(
@@ -444,7 +452,7 @@ def unreachable(shown: str, error: Exception) -> NetworkError:
         hint="set `SSL_CERT_FILE` to the certificates that your network needs"
         if untrusted
         else "check the network, or the index that the lock, the configuration or a stub names",
-        code="unreachable",
+        code="unreachable" if isinstance(error, _SILENT) else "unusable-answer",
     )
 
 

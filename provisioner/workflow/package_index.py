@@ -19,7 +19,6 @@ from provisioner.adapters._origin import (
     RelayAnswer,
     Request,
 )
-from provisioner.adapters.http import RETRY_STATUS
 from provisioner.adapters.leases import Leases
 from provisioner.adapters.records import Records
 from provisioner.adapters.wheels import metadata_of
@@ -58,6 +57,8 @@ if TYPE_CHECKING:
 _LOOK_SECONDS: Final = 30.0
 # How long an index that could not be reached is not asked again.
 _DOWN_SECONDS: Final = 30.0
+# How long it may be silent where a page that was kept would do.
+_PATIENCE_SECONDS: Final = 5.0
 # What listings in memory may take, and about how much a file in one does.
 _MEMORY_BYTES: Final = 64 << 20
 _FILE_BYTES: Final = 2500
@@ -66,12 +67,12 @@ _FILE_BYTES: Final = 2500
 _STUCK_SECONDS: Final = 3.0
 _POLL_SECONDS: Final = 0.1
 _MOST_MOVES: Final = 5
+_UNREACHABLE: Final = "unreachable"
 _OK: Final = 200
 _NOT_MODIFIED: Final = 304
 _NOT_FOUND: Final = 404
 _ABSENT: Final = frozenset({404, 410})
 _RELAYED: Final = frozenset({200, 206, 304, 416})
-_SERVER_ERROR: Final = 500
 _LOOP: Final = 508
 
 
@@ -159,11 +160,13 @@ class PackageIndex:
         clock: Callable[[], float] = time.monotonic,
         *,
         stuck_seconds: float = _STUCK_SECONDS,
+        patience_seconds: float = _PATIENCE_SECONDS,
         mark: str = "",
     ) -> None:
         """`note` is told what is worth a line; `clock` is in seconds.
 
-        `stuck_seconds` is how long another process that fetches a file may get nothing of it.
+        `stuck_seconds` is how long another process that fetches a file may get nothing of it,
+        `patience_seconds` how long an index may be silent where a kept page would do.
         `mark` stands in the `Via` of what the pull asks, so that we know our own requests.
         """
         self._pull = pull
@@ -174,12 +177,13 @@ class PackageIndex:
         self._leases = Leases(pull.store.root)
         self._memory = _Memory()
         self._turns = _Turns()
-        self._down: dict[str, float] = {}
+        self._down: dict[tuple[str, bool], float] = {}
         self._outages: dict[str, _DownError] = {}
         self._held = _Held(pull.store.root, *pull.store.lower)
         self._held_until = 0.0
         self._ended = threading.Event()
         self._stuck_seconds = stuck_seconds
+        self._patience_seconds = patience_seconds
         self._mark = mark
 
     def close(self) -> None:
@@ -324,7 +328,7 @@ class PackageIndex:
 
     def _seconds_left(self, page: StoredPage) -> float:
         """A kept page that cannot be asked for anew does for a while."""
-        is_all = self._pull.offline or self._is_down(page.url)
+        is_all = self._pull.offline or self._is_down(page.url, patiently=False)
         return _LOOK_SECONDS if is_all else self._pull.seconds_left(page)
 
     def _listing_of(self, project: str, files: Iterable[tuple[ListedFile, str | None]]) -> Listing:
@@ -359,42 +363,48 @@ class PackageIndex:
         key = without_secrets(url)
         name = f"{key}\n{ACCEPT}"
         page = kept = self._store.page(name)
-        fresh = kept is not None and self._pull.seconds_left(kept) > 0
-        if not fresh:
-            if self._pull.offline or self._is_down(url):
+        if kept is None or self._pull.seconds_left(kept) <= 0:
+            patiently = kept is None and self._newest(key) is None
+            if self._pull.offline or self._is_down(url, patiently=patiently):
                 page = self._in_any_form(key, self._lacking(key))
             else:
-                page = self._asked(url, name, kept)
+                page = self._asked(url, name, kept, patiently=patiently)
         if page is None or "location" not in page.headers:
             return page
         if moves == _MOST_MOVES:
             raise _endless(key)
         return self._page(page.headers["location"], moves + 1)
 
-    def _asked(self, url: str, name: str, kept: StoredPage | None) -> StoredPage | None:
+    def _asked(
+        self, url: str, name: str, kept: StoredPage | None, *, patiently: bool
+    ) -> StoredPage | None:
         """A page as its index has it now, else as it was kept."""
         try:
             request = Request(method="GET", url=url, headers={"accept": ACCEPT})
-            found = self._pull.ask(request, kept)
+            seconds = None if patiently else self._patience_seconds
+            found = self._pull.ask(request, kept, seconds=seconds)
             if isinstance(found, BodyAnswer) and found.status not in _ABSENT:
                 raise _refused(url, found.status)
         except NetworkError as error:
-            if error.code != _REFUSED:
-                return self._in_any_form(without_secrets(url), self._went_down(url, error))
+            # Any other answer says something of this page alone.
+            if error.code == _UNREACHABLE:
+                error = self._went_down(url, error, patiently=patiently)
+                return self._in_any_form(without_secrets(url), error)
             spare = self._in_any_form(without_secrets(url), error)
             self._note(f"a page that was kept does instead: {error.line}")
             return spare
         if isinstance(found, BodyAnswer):
             return None
-        self._down.pop(origin(url), None)
+        for how in (True, False):
+            self._down.pop((origin(url), how), None)
         self._outages.pop(origin(url), None)
         if found is not kept:
             self._store.keep_page(name, found)
         return found
 
-    def _went_down(self, url: str, error: NetworkError) -> _DownError:
+    def _went_down(self, url: str, error: NetworkError, *, patiently: bool) -> _DownError:
         """Note once, until it is well again, that an index cannot be reached."""
-        self._down[origin(url)] = self._clock() + _DOWN_SECONDS
+        self._down[origin(url), patiently] = self._clock() + _DOWN_SECONDS
         found = _DownError.of(error)
         if self._outages.setdefault(origin(url), found) is found:
             self._note(f"error: {error.line}; until it can be reached, what is kept does instead")
@@ -406,11 +416,14 @@ class PackageIndex:
         Raises:
             NetworkError: nothing was, namely `error`.
         """
-        pages = (page for page in self._store.pages_of(lambda url: url == key) if not page.digest)
-        found = max(pages, key=lambda page: page.stored, default=None)
+        found = self._newest(key)
         if found is None:
             raise error
         return found
+
+    def _newest(self, key: str) -> StoredPage | None:
+        pages = (page for page in self._store.pages_of(lambda url: url == key) if not page.digest)
+        return max(pages, key=lambda page: page.stored, default=None)
 
     def _lacking(self, key: str) -> NetworkError:
         """That a page was never kept, which cannot be asked for now."""
@@ -418,8 +431,10 @@ class PackageIndex:
             return not_kept(key, self._pull.because)
         return _DownError.of(not_kept(key, "its index cannot be reached"))
 
-    def _is_down(self, url: str) -> bool:
-        return self._down.get(origin(url), 0.0) > self._clock()
+    def _is_down(self, url: str, *, patiently: bool) -> bool:
+        """Whether an index could not be reached; who asks patiently may reach one that is slow."""
+        counts = {True, patiently}
+        return any(self._down.get((origin(url), how), 0.0) > self._clock() for how in counts)
 
     # Files
 
@@ -703,17 +718,12 @@ class _DownError(NetworkError):
         return cls(error.message, causes=error.causes, hint=error.hint, code=error.code)
 
 
-_REFUSED: Final = "refused-by-server"
-
-
 def _refused(url: str, status: int) -> NetworkError:
     message = f"could not fetch `{without_secrets(url)}`"
-    # One that is busy or broken is not well, any other answer is its word.
-    well = status < _SERVER_ERROR and status not in RETRY_STATUS
     return NetworkError(
         message,
         causes=(f"the server answered with status {status}",),
-        code=_REFUSED if well else "unreachable",
+        code="refused-by-server",
     )
 
 

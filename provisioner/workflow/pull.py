@@ -644,7 +644,7 @@ class Pull:
         """A page as it is now; while building, the kept one where the index is not well."""
         spare = None if self.resolving or now else kept
         try:
-            fetched = self.ask(request, kept, patient=not now)
+            fetched = self.ask(request, kept, seconds=_LOOK_SECONDS if now else None)
         except NetworkError:
             if spare is None:
                 raise
@@ -663,9 +663,11 @@ class Pull:
         return fetched
 
     def ask(
-        self, request: Request, kept: StoredPage | None, *, patient: bool = True
+        self, request: Request, kept: StoredPage | None, *, seconds: float | None = None
     ) -> StoredPage | BodyAnswer:
         """A page as it is now: the kept one, if it is still the same, or a refusal to pass on.
+
+        With `seconds`, its server is asked only once, and may be silent for no longer.
 
         Raises:
             NetworkError: the index cannot be reached.
@@ -680,8 +682,8 @@ class Pull:
             request.url,
             headers,
             index=self._index_at(key),
-            tries=None if patient else 1,
-            seconds=None if patient else _LOOK_SECONDS,
+            tries=None if seconds is None else 1,
+            seconds=seconds,
         ) as answer:
             # A cache on the way may have kept it for a while already (RFC 9111, section 4.2.3).
             aged = answer.headers.get("age", "")

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urljoin
@@ -21,6 +21,7 @@ import pytest
 from provisioner.adapters.http import Http
 from provisioner.adapters.store import Store
 from provisioner.core.digest import Digest
+from provisioner.core.pages import ACCEPT
 from provisioner.core.profile import CacheControl, Index
 from provisioner.core.routes import Routes
 from provisioner.workflow.package_index import PackageIndex
@@ -112,19 +113,46 @@ class MovingHandler(QuietHandler):
         self.end_headers()
 
 
+class FaultyHandler(QuietHandler):
+    """One whose pages of some projects cannot be used."""
+
+    def do_GET(self) -> None:
+        """Answer with the fault that the project is named after."""
+        fault = self.path.strip("/")
+        lead = {"endless": "/endless/", "elsewhere": "ftp://127.0.0.1/"}.get(fault)
+        if fault not in {"broken", "coded", "large"} and lead is None:
+            super().do_GET()
+            return
+        body = b" " * ((64 << 20) + 1) if fault == "large" else b"no gzip"
+        self.send_response(302 if lead else 500 if fault == "broken" else 200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        if lead:
+            self.send_header("Location", lead)
+        if fault == "coded":
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        with suppress(OSError):
+            self.wfile.write(body)
+
+
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     """Serve a store; each is like a new process."""
     open_now = []
 
     @contextmanager
-    def opened(routes: Routes, *rules: Index, offline: bool = False) -> Iterator[Bench]:
+    def opened(
+        routes: Routes, *rules: Index, offline: bool, tries: int, patience: float
+    ) -> Iterator[Bench]:
         store = Store(tmp_path / "store")
         store.open()
-        http_ = Http({"NETRC": str(tmp_path / "none")}, connections=64, tries=1, via=MARK)
+        http_ = Http({"NETRC": str(tmp_path / "none")}, connections=64, tries=tries, via=MARK)
         pull = Pull(store, http_, rules, Quiet(), offline=offline)
         notes: list[str] = []
-        index = PackageIndex(pull, routes, notes.append, stuck_seconds=0.2, mark=MARK)
+        index = PackageIndex(
+            pull, routes, notes.append, stuck_seconds=0.2, patience_seconds=patience, mark=MARK
+        )
         try:
             with serving(index, quick=index.quick, is_held=index.is_held) as client:
                 yield Bench(client=client, store=store, notes=notes)
@@ -133,10 +161,18 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
         finally:
             http_.close()
 
-    def make_one(*sources: Source, offline: bool = False, api: str = "no-cache") -> Bench:
+    def make_one(
+        *sources: Source,
+        offline: bool = False,
+        api: str = "no-cache",
+        tries: int = 1,
+        patience: float = 5.0,
+    ) -> Bench:
         urls = tuple(source.index_url for source in sources)
         rules = (Index(name="x", url=url, cache_control=CacheControl(api=api)) for url in urls)
-        context = opened(Routes(order=urls), *rules, offline=offline)
+        context = opened(
+            Routes(order=urls), *rules, offline=offline, tries=tries, patience=patience
+        )
         open_now.append(context)
         return context.__enter__()
 
@@ -286,6 +322,38 @@ def test_a_page_that_was_kept_does_while_its_index_is_down_which_is_told_once(
     (note,) = bench.notes
     assert note.startswith(f"error: could not fetch `{index.index_url}other/`: ")
     assert note.endswith("until it can be reached, what is kept does instead")
+
+
+@pytest.mark.parametrize("form", [ACCEPT, "text/html"])
+def test_a_page_that_was_kept_does_while_its_index_says_nothing(
+    make: Callable[..., Bench], index: IndexSimulator, form: str, tmp_path: Path
+) -> None:
+    first = make(index)
+    before = first.page()
+    key = f"{index.index_url}demo/"
+    page = first.store.page(f"{key}\n{ACCEPT}")
+    assert page
+    for path in (first.store.root / "pages").iterdir():
+        path.unlink()
+    first.store.keep_page(f"{key}\n{form}", page)
+    index.delay("/demo/", 3600.0)
+    bench = make(index, tries=3, patience=0.2)
+    assert [bench.page() for _ in range(2)] == [before] * 2
+    # One that is slow is waited for where nothing was kept.
+    index.publish(make_wheel(tmp_path / "w3", "other", "1.0"))
+    assert bench.page("other")
+
+
+@pytest.mark.parametrize("fault", ["broken", "coded", "large", "endless", "elsewhere"])
+def test_one_page_that_cannot_be_had_does_not_keep_others_from_being_asked_for(
+    make: Callable[..., Bench], tmp_path: Path, fault: str
+) -> None:
+    (tmp_path / "plain" / "demo").mkdir(parents=True)
+    (tmp_path / "plain" / "demo" / "index.html").write_text("")
+    with plain_server(tmp_path / "plain", FaultyHandler) as source:
+        bench = make(source)
+        assert bench.client.ask(f"/simple/{fault}/").status == 424
+        assert bench.client.ask("/simple/demo/").status == 200
 
 
 def test_offline_the_store_alone_is_served(
