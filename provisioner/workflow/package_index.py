@@ -72,6 +72,8 @@ _OK: Final = 200
 _NOT_MODIFIED: Final = 304
 _NOT_FOUND: Final = 404
 _ABSENT: Final = frozenset({404, 410})
+# What servers say that answer no HEAD; signed URLs are for GET alone.
+_NO_HEADS: Final = frozenset({403, 405, 501})
 _RELAYED: Final = frozenset({200, 206, 304, 416})
 _LOOP: Final = 508
 
@@ -489,13 +491,18 @@ class PackageIndex:
             with self._pull.relay(replace(asked, headers={})) as reply:
                 yield self._checked(reply, file)
             return
-        with self._pull.file(asked, named) as reply:
-            if isinstance(reply, ArrivingAnswer):
-                yield replace(reply, stops=self._told(reply.stops))
-            elif isinstance(reply, RelayAnswer):
-                yield _passed_on(reply, file.url)
+        with ExitStack() as stack:
+            found = stack.enter_context(self._pull.file(asked, named))
+            if isinstance(found, ArrivingAnswer):
+                yield replace(found, stops=self._told(found.stops))
+            elif not isinstance(found, RelayAnswer):
+                yield found
+            elif request.method == "HEAD" and found.status in _NO_HEADS:
+                stack.close()
+                head = stack.enter_context(self._pull.relay(replace(asked, method="GET")))
+                yield _passed_on(replace(head, blocks=iter(())), file.url)
             else:
-                yield reply
+                yield _passed_on(found, file.url)
 
     def _waits_in_vain(self, file: ListedFile) -> bool:
         """Whether another process fetches a file, and gets no more of it; waits until then."""

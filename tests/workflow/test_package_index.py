@@ -113,6 +113,18 @@ class MovingHandler(QuietHandler):
         self.end_headers()
 
 
+class HeadlessHandler(QuietHandler):
+    """One that answers GET alone."""
+
+    refusal = 405
+
+    def do_HEAD(self) -> None:
+        """Refuse."""
+        self.send_response(self.refusal)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
 class FaultyHandler(QuietHandler):
     """One whose pages of some projects cannot be used."""
 
@@ -520,6 +532,27 @@ def test_a_refusal_of_upstream_is_told_and_not_passed_on(
     answer = bench.file(method=method, **headers)
     assert answer.status == 424
     assert method == "HEAD" or f"status {status}".encode() in answer.read()
+
+
+@pytest.mark.parametrize("status", [403, 405, 501])
+def test_a_file_whose_server_answers_no_head_has_one_all_the_same(
+    make: Callable[..., Bench], tmp_path: Path, status: int
+) -> None:
+    class Handler(HeadlessHandler):
+        refusal = status
+
+    wheel = make_wheel(tmp_path / "plain" / "demo", "demo", "1.0")
+    content = wheel.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    link = f'<a href="{wheel.name}#sha256={digest}">{wheel.name}</a>'
+    (wheel.parent / "index.html").write_text(link)
+    with plain_server(tmp_path / "plain", Handler) as source:
+        bench = make(source)
+        head = bench.file(method="HEAD")
+        assert (head.status, head.headers["Content-Length"]) == (200, str(len(content)))
+        assert head.headers["Cache-Control"] == "no-store"
+        assert Digest(digest) not in bench.store
+        assert bench.file().read() == content
 
 
 def test_a_file_that_another_process_fetches_and_does_not_get_is_passed_on_all_the_same(
