@@ -100,7 +100,15 @@ def serve(
         routes = routes_of(world, place, indexes, server.is_own, wanted.indexes)
         mark = f"gpuenv-{secrets.token_hex(8)}"
         pull = stack.enter_context(
-            open_pull(world, store, folder, indexes, offline=options.offline, via=mark)
+            open_pull(
+                world,
+                store,
+                folder,
+                indexes,
+                named=wanted.indexes,
+                offline=options.offline,
+                via=mark,
+            )
         )
         index = PackageIndex(pull, routes, world.progress.note, mark=mark)
         application = Application(index, access, _failed(world), told, index.quick, index.is_held)

@@ -40,17 +40,24 @@ def connect(  # noqa: PLR0913 - whose settings count, and three limits
     *,
     connections: int,
     indexes: Iterable[Index] = (),
+    named: Iterable[str] = (),
     tries: int = TRIES,
     connect_seconds: float = CONNECT_SECONDS,
     via: str = "",
 ) -> Http:
     """What fetches for a project's folder, the user's own way: proxies, certificates, passwords.
 
-    `indexes` are further ones whose URLs may have passwords in them; `via` names a server.
+    `indexes` are further ones whose URLs may have passwords in them, and so are the URLs that
+    are `named`, which are stronger than all settings; `via` names a server.
     """
     where = (world.variables, world.home, folder)
-    weaker = (*(index.url for index in indexes), pip.index_url(world.variables, world.home) or "")
-    logins = (*uv_settings.index_logins(*where), *filter(None, map(login_in, weaker)))
+    # Of pip's also those behind the first, which may be a server that asks the next one.
+    weaker = (*(index.url for index in indexes), *pip.index_urls(world.variables, world.home))
+    logins = (
+        *filter(None, map(login_in, named)),
+        *uv_settings.index_logins(*where),
+        *filter(None, map(login_in, weaker)),
+    )
     return Http(
         {**world.variables, **uv_settings.proxies(*where)},
         connections=connections,
@@ -106,13 +113,17 @@ def open_pull(  # noqa: PLR0913 - from where, to where, and two rules
     folder: Path,
     indexes: Iterable[Index] = (),
     *,
+    named: Iterable[str] = (),
     offline: bool,
     via: str = "",
 ) -> Iterator[Pull]:
-    """What fetches into the store, with the proxies and credentials that count in a folder."""
+    """What fetches into the store, with the proxies and credentials that count in a folder.
+
+    `indexes`, `named` and `via` are as `connect` has them.
+    """
     own = uv_settings.index_policies(world.variables, world.home, folder)
     every = (*own, *indexes)
-    http = connect(world, folder, connections=_CONNECTIONS, indexes=every, via=via)
+    http = connect(world, folder, connections=_CONNECTIONS, indexes=every, named=named, via=via)
     pull = Pull(store, http, every, world.progress, offline=offline)
     try:
         yield pull

@@ -1,14 +1,18 @@
-"""What uv and its git are given, judged by the real git."""
+"""What uv and its git are given, judged by the real git, and what fetches for them."""
 
 from __future__ import annotations
 
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.workflow.workshop import git_variables
+from provisioner.workflow.workshop import connect, git_variables
+from provisioner.workflow.world import World
 from tests.simulators.environment import clean_environment
+from tests.simulators.index import IndexSimulator
+from tests.simulators.wheels import make_wheel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,3 +104,30 @@ def test_offline_git_reads_repositories_of_this_machine_and_asks_nobody(tmp_path
     refused = git("ls-remote", "http://127.0.0.1:9/x.git")
     assert refused.returncode != 0
     assert "not allowed" in refused.stderr
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_password_of_an_index_that_serve_asks_is_there_for_its_files_too(
+    tmp_path: Path,
+    named: bool,  # noqa: FBT001 - pytest gives it by name
+) -> None:
+    wheel = make_wheel(tmp_path / "w", "demo", "1.0")
+    with IndexSimulator(credentials=("someone", "s3cret/x")) as index:
+        index.publish(wheel)
+        variables = clean_environment(tmp_path, NETRC=str(tmp_path / "none"))
+        if not named:  # It stands behind the URL of the server itself.
+            (tmp_path / "pip.conf").write_text(
+                f"[global]\nindex-url = {index.authenticated_index_url}\n", encoding="utf-8"
+            )
+            variables |= {
+                "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"),
+                "PIP_INDEX_URL": "http://127.0.0.1:8199/simple/",
+            }
+        world = World(variables=variables, home=tmp_path, folder=tmp_path, now=time.time)
+        urls = [index.authenticated_index_url] if named else []
+        http = connect(world, tmp_path, connections=1, named=urls, tries=1)
+        try:
+            with http.get(index.file_url(wheel.name)) as answer:
+                assert answer.status == 200
+        finally:
+            http.close()
