@@ -222,6 +222,23 @@ def search_order(variables: Mapping[str, str], home: Path, folder: Path) -> tupl
     return tuple(dict.fromkeys((*first, *default[:1])))
 
 
+def flat_indexes(variables: Mapping[str, str], home: Path, folder: Path) -> tuple[str, ...]:
+    """The pages that list files of any package, in all of which uv looks beside its indexes."""
+    every = (
+        item
+        for settings in _all_settings(variables, home, folder)
+        for item in _list(settings, "index")
+        if isinstance(item, dict) and isinstance(item.get("url"), str)
+    )
+    return tuple(
+        dict.fromkeys(
+            item["url"]
+            for item in every
+            if item.get("format") == "flat" and item.get("explicit") is not True
+        )
+    )
+
+
 def hides_later_indexes(variables: Mapping[str, str], home: Path, folder: Path) -> bool:
     """Whether uv takes a package only from the first index that has it, as it does untold."""
     named = variables.get("UV_INDEX_STRATEGY") or _merged(

@@ -24,12 +24,13 @@ class Route:
     `together`: each of them was named for this project, so that all their files are its own,
     and of one file name the first counts. Else the first index that has the project is the
     only one, and no other is asked (uv's `first-index`): another project of the same name
-    elsewhere is not it.
+    elsewhere is not it. `flat` are pages whose files of this project count beside all that.
     """
 
     indexes: tuple[str, ...]
     together: bool
     because: str
+    flat: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,13 +38,15 @@ class Routes:
     """What decides, the strongest first.
 
     `locked` and `sources` are indexes by the project's normalised name, `claims` are indexes
-    of profiles with the packages that come only from them, `order` is for all others.
+    of profiles with the packages that come only from them, `order` is for all others, and so
+    are the pages of `flat`, which list files of any project.
     """
 
     locked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     claims: tuple[Index, ...] = ()
     order: tuple[str, ...] = (PYPI,)
+    flat: tuple[str, ...] = ()
 
     def of(self, project: str) -> Route:
         """Where a project is from."""
@@ -53,7 +56,9 @@ class Routes:
             return Route(indexes=found, together=True, because="`tool.uv.sources` names it")
         if claiming := self._claiming(project):
             return Route(indexes=claiming, together=True, because="a profile names it")
-        return Route(indexes=self.order, together=False, because="the first that has it")
+        return Route(
+            indexes=self.order, together=False, because="the first that has it", flat=self.flat
+        )
 
     @property
     def indexes(self) -> tuple[str, ...]:
@@ -61,7 +66,8 @@ class Routes:
         named = (
             url for found in (self.locked, self.sources) for urls in found.values() for url in urls
         )
-        return _each_once((*named, *(index.url for index in self.claims), *self.order))
+        claims = (index.url for index in self.claims)
+        return _each_once((*named, *claims, *self.order, *self.flat))
 
     def all_of(self, project: str) -> tuple[str, ...]:
         """All indexes that a client may ask for a project, the likeliest first.

@@ -63,6 +63,7 @@ def routes_of(
         ),
         claims=tuple(index for index in claims if index.packages and is_remote(index.url)),
         order=others(every),
+        flat=() if named else others(uv_settings.flat_indexes(*where)),
     )
 
 

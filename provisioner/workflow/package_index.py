@@ -31,6 +31,7 @@ from provisioner.core.first_seen import index_of_page
 from provisioner.core.index_policy import IMMUTABLE, REVALIDATE, subject_of
 from provisioner.core.pages import ACCEPT, JSON_PAGE, listed_files
 from provisioner.core.plan import LockedFile
+from provisioner.core.routes import project_page
 from provisioner.core.simple_index import (
     ListedFile,
     html_page,
@@ -281,25 +282,33 @@ class PackageIndex:
     def _renewed(self, project: str) -> _Known:
         route = self._routes.of(project)
         pages: list[StoredPage] = []
-        for index in route.indexes:
+        every: list[tuple[ListedFile, str]] = []
+        found = False
+        for index in (*route.flat, *route.indexes):
+            url = index if index in route.flat else project_page(index, project)
             try:
-                page = self._page(f"{index.rstrip('/')}/{project}/")
+                page = self._page(url)
             except NetworkError as error:
                 # What stands behind it may be another project of the same name.
                 return self._held_instead(project, route, index, error)
-            if page is not None:
-                pages.append(page)
-                if not route.together:
-                    break
-        files = {
-            file.name: (file, index_of_page(page.url))
-            for page in reversed(pages)
-            for file in listed_files(page.body, page.headers, page.url)
-            if served.may_be_served(file.name)
-        }
+            if page is None:
+                continue
+            pages.append(page)
+            files = [
+                (file, index_of_page(page.url))
+                for file in listed_files(page.body, page.headers, page.url)
+                # A flat one lists all projects.
+                if served.may_be_served(file.name)
+                and (url != index or package_of(file.name) == project)
+            ]
+            every += files
+            found = found or bool(files) or url != index
+            if url != index and not route.together:
+                break
+        of_names = {file.name: (file, index) for file, index in reversed(every)}
         lasts = min((self._seconds_left(page) for page in pages), default=_LOOK_SECONDS)
         return _Known(
-            listing=self._listing_of(project, files.values()) if pages else None,
+            listing=self._listing_of(project, of_names.values()) if found else None,
             made=(now := self._clock()),
             until=now + min(max(0.0, lasts), _LOOK_SECONDS),
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.adapters.uv_settings import (
+    flat_indexes,
     has_default_index,
     hides_later_indexes,
     index_logins,
@@ -485,9 +486,11 @@ def test_indexes_are_searched_in_uvs_order_and_the_default_one_last(tmp_path: Pa
         '[[index]]\nurl = "https://default.test/"\ndefault = true\n'
         '[[index]]\nname = "own"\nurl = "https://own.test/"\nexplicit = true\n'
         '[[index]]\nurl = "https://flat.test/"\nformat = "flat"\n'
+        '[[index]]\nname = "b"\nurl = "https://b.test/"\nformat = "flat"\nexplicit = true\n'
         '[[index]]\nurl = "https://first.test/"\n',
         encoding="utf-8",
     )
+    assert flat_indexes({}, tmp_path, tmp_path) == ("https://flat.test/",)
     variables = {"UV_INDEX": "a=https://variable.test/"}
     assert search_order(variables, tmp_path, tmp_path) == (
         "https://variable.test/",

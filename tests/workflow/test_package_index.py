@@ -179,11 +179,16 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
         api: str = "no-cache",
         tries: int = 1,
         patience: float = 5.0,
+        flat: tuple[Source, ...] = (),
     ) -> Bench:
         urls = tuple(source.index_url for source in sources)
         rules = (Index(name="x", url=url, cache_control=CacheControl(api=api)) for url in urls)
         context = opened(
-            Routes(order=urls), *rules, offline=offline, tries=tries, patience=patience
+            Routes(order=urls, flat=tuple(source.index_url for source in flat)),
+            *rules,
+            offline=offline,
+            tries=tries,
+            patience=patience,
         )
         open_now.append(context)
         return context.__enter__()
@@ -295,6 +300,22 @@ def test_the_first_index_that_has_a_project_is_the_only_one(
     assert list(bench.page()) == [NAME]
     assert pypi.requests == []
     assert list(bench.page("other")) == ["other-1.0-py3-none-any.whl"]
+
+
+def test_a_flat_index_has_its_files_of_a_project_beside_the_others(
+    make: Callable[..., Bench], index: IndexSimulator, tmp_path: Path
+) -> None:
+    (tmp_path / "plain").mkdir()
+    names = ("demo-9.0-py3-none-any.whl", "other-1.0-py3-none-any.whl")
+    (tmp_path / "plain" / "all.html").write_text(
+        "".join(f'<a href="{name}#sha256={"ab" * 32}">{name}</a>' for name in names)
+    )
+    with plain_server(tmp_path / "plain") as folder:
+        flat = Plain(f"{folder.index_url}all.html")
+        for bench in (make(index, flat=(flat,)), make(flat, index), make(flat)):
+            assert list(bench.page("other")) == [names[1]]
+            assert bench.client.ask("/simple/absent/").status == 404
+        assert list(make(index, flat=(flat,)).page()) == [NAME, names[0]]
 
 
 def test_the_first_index_is_not_passed_over_where_it_is_not_well(
