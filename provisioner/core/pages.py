@@ -28,6 +28,7 @@ ACCEPT: Final = f"{JSON_PAGE}, application/vnd.pypi.simple.v1+html;q=0.2, text/h
 PAGE_BYTES: Final = 64 << 20
 """What is larger is taken for no index page."""
 
+_HTML: Final = frozenset({"text/html", HTML_PAGE})
 _FILE_ENDINGS: Final = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz", ".egg")
 _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=(\d{1,18})")
 _FORBIDDEN = re.compile(r"(?:^|[\s,])no-(?:store|cache)(?:$|[\s,=])")
@@ -78,12 +79,21 @@ def listed_files(body: bytes, headers: Mapping[str, str], url: str) -> tuple[Lis
 
     What cannot be read lists none: a client will say what is wrong with the page.
     """
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = _kind(headers)
     if kind == JSON_PAGE:
         return tuple(_from_json(body, url))
-    if kind in {"text/html", HTML_PAGE}:
+    if kind in _HTML:
         return tuple(_from_html(body, url))
     return ()
+
+
+def has_form_of_page(headers: Mapping[str, str]) -> bool:
+    """Whether an answer is of a content type that pages have."""
+    return _kind(headers) in {JSON_PAGE, *_HTML}
+
+
+def _kind(headers: Mapping[str, str]) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _from_json(body: bytes, url: str) -> Iterator[ListedFile]:

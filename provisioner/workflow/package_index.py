@@ -29,7 +29,7 @@ from provisioner.core.entity import is_named
 from provisioner.core.file_names import package_of, release_of
 from provisioner.core.first_seen import index_of_page
 from provisioner.core.index_policy import IMMUTABLE, REVALIDATE, subject_of
-from provisioner.core.pages import ACCEPT, JSON_PAGE, listed_files
+from provisioner.core.pages import ACCEPT, JSON_PAGE, has_form_of_page, listed_files
 from provisioner.core.plan import LockedFile
 from provisioner.core.routes import project_page
 from provisioner.core.simple_index import (
@@ -373,7 +373,8 @@ class PackageIndex:
         """
         key = without_secrets(url)
         name = f"{key}\n{ACCEPT}"
-        page = kept = self._store.page(name)
+        found = self._store.page(name)
+        page = kept = found if found and _is_usable(found) else None
         if kept is None or self._pull.seconds_left(kept) <= 0:
             patiently = kept is None and self._newest(key) is None
             if self._pull.offline or self._is_down(url, patiently=patiently):
@@ -396,6 +397,8 @@ class PackageIndex:
             found = self._pull.ask(request, kept, seconds=seconds)
             if isinstance(found, BodyAnswer) and found.status not in _ABSENT:
                 raise _refused(url, found.status)
+            if not (isinstance(found, BodyAnswer) or _is_usable(found)):
+                raise _unusable(url, found.headers)
         except NetworkError as error:
             # Any other answer says something of this page alone.
             if error.code == _UNREACHABLE:
@@ -433,7 +436,8 @@ class PackageIndex:
         return found
 
     def _newest(self, key: str) -> StoredPage | None:
-        pages = (page for page in self._store.pages_of(lambda url: url == key) if not page.digest)
+        every = self._store.pages_of(lambda url: url == key)
+        pages = (page for page in every if not page.digest and _is_usable(page))
         return max(pages, key=lambda page: page.stored, default=None)
 
     def _lacking(self, key: str) -> NetworkError:
@@ -741,6 +745,18 @@ def _refused(url: str, status: int) -> NetworkError:
         causes=(f"the server answered with status {status}",),
         code="refused-by-server",
     )
+
+
+def _is_usable(page: StoredPage) -> bool:
+    """Whether a page can be read, or leads on; one that lists nothing would hide others."""
+    return "location" in page.headers or has_form_of_page(page.headers)
+
+
+def _unusable(url: str, headers: Mapping[str, str]) -> NetworkError:
+    kind = headers.get("content-type")
+    message = f"`{without_secrets(url)}` is no index page"
+    cause = f"its content type is `{kind}`" if kind else "it has no content type"
+    return NetworkError(message, causes=(cause,), code="unusable-answer")
 
 
 def _endless(url: str) -> NetworkError:

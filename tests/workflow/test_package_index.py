@@ -12,6 +12,8 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack, contextmanager, suppress
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urljoin
@@ -19,7 +21,7 @@ from urllib.parse import urljoin
 import pytest
 
 from provisioner.adapters.http import Http
-from provisioner.adapters.store import Store
+from provisioner.adapters.store import Store, StoredPage
 from provisioner.core.digest import Digest
 from provisioner.core.pages import ACCEPT
 from provisioner.core.profile import CacheControl, Index
@@ -300,6 +302,33 @@ def test_the_first_index_that_has_a_project_is_the_only_one(
     assert list(bench.page()) == [NAME]
     assert pypi.requests == []
     assert list(bench.page("other")) == ["other-1.0-py3-none-any.whl"]
+
+
+@pytest.mark.parametrize("kind", ["text/plain", ""])
+def test_a_page_that_cannot_be_read_is_no_project_without_files(
+    make: Callable[..., Bench], index: IndexSimulator, tmp_path: Path, kind: str
+) -> None:
+    class Handler(QuietHandler):
+        def send_header(self, keyword: str, value: str) -> None:
+            if keyword != "Content-type":
+                super().send_header(keyword, value)
+            elif kind:
+                super().send_header(keyword, kind)
+
+    (tmp_path / "plain" / "demo").mkdir(parents=True)
+    (tmp_path / "plain" / "demo" / "index.html").write_text("welcome")
+    with plain_server(tmp_path / "plain", Handler) as odd:
+        answer = make(odd, index).client.ask("/simple/demo/")
+        assert answer.status == 424
+        assert b"is no index page" in answer.read()
+    assert index.requests == []
+    # Nor where a build of uv was given it.
+    bench = make(odd, api="max-age=600")
+    url = f"{odd.index_url}demo/"
+    headers = {"content-type": kind} if kind else {}
+    kept = StoredPage(url=url, headers=headers, stored=time.time(), body=b"welcome")
+    bench.store.keep_page(f"{url}\n{ACCEPT}", kept)
+    assert bench.client.ask("/simple/demo/").status == 424
 
 
 def test_a_flat_index_has_its_files_of_a_project_beside_the_others(
