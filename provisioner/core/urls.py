@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from provisioner.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -36,6 +38,17 @@ def file_name(url: str) -> str:
 def is_remote(url: str | None) -> bool:
     """Whether a URL is one to fetch; uv itself reads files of this machine."""
     return url is not None and url.lower().startswith(("http://", "https://"))
+
+
+def require_web(url: str, hint: str) -> None:
+    """Refuse what no index can be asked by.
+
+    Raises:
+        UsageError: it is no http or https URL of a host.
+    """
+    if not (is_remote(url) and origin(url) and urlsplit(url).hostname):
+        message = f"`{without_secrets(url)}` is not an http or https URL"
+        raise UsageError(message, hint=hint)
 
 
 def origin(url: str) -> str:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from provisioner.adapters.serving import find_server
-from provisioner.core.urls import is_loopback, is_remote, origin, without_secrets
-from provisioner.errors import GpuenvError, UsageError
+from provisioner.core.urls import is_loopback, require_web
+from provisioner.errors import GpuenvError
 from provisioner.workflow.place import store_of
 
 if TYPE_CHECKING:
@@ -29,9 +29,8 @@ def serve_variables(
         UsageError: the URL is none.
         GpuenvError: no URL was named, and nothing serves the store.
     """
-    if url is not None and not (is_remote(url) and origin(url) and urlsplit(url).hostname):
-        message = f"`{without_secrets(url)}` is not an http or https URL"
-        raise UsageError(message, hint="`gpuenv env --url http://127.0.0.1:8199/simple/`")
+    if url is not None:
+        require_web(url, "`gpuenv env --url http://127.0.0.1:8199/simple/`")
     store = store_of(world, options)
     found = url or find_server(store.root)
     if found is None:

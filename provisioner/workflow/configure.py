@@ -39,8 +39,15 @@ from provisioner.core.configure import (
     uv_change,
 )
 from provisioner.core.pages import named_files
-from provisioner.core.urls import is_below, is_open, is_remote, is_same_index, origin, plain
-from provisioner.errors import GpuenvError, UsageError
+from provisioner.core.urls import (
+    is_below,
+    is_open,
+    is_remote,
+    is_same_index,
+    plain,
+    require_web,
+)
+from provisioner.errors import GpuenvError
 from provisioner.workflow.place import folder_of, store_of
 from provisioner.workflow.workshop import connect
 
@@ -114,9 +121,8 @@ def configure(
         GpuenvError: a file is malformed, or has changed while it was looked at.
         PolicyError: a file that is to be written is read-only.
     """
-    if serve_url is not None and not (is_remote(serve_url) and origin(serve_url)):
-        message = f"`{hidden(serve_url)}` is not an http or https URL"
-        raise UsageError(message, hint="`gpuenv serve` says its own")
+    if serve_url is not None:
+        require_web(serve_url, "`gpuenv serve` says its own")
     folder, is_project = folder_of(world, options)
     home = find_home(folder, is_project=is_project)
     looker = _Looker(world, options, folder, home, is_project=is_project)

@@ -12,6 +12,7 @@ from provisioner.adapters.projects import read_place
 from provisioner.adapters.serving import announced, listening
 from provisioner.core.access import Access
 from provisioner.core.address import HOST, PORT
+from provisioner.core.urls import require_web
 from provisioner.errors import GpuenvError, ProfileError, UsageError, said
 from provisioner.workflow.index_routes import routes_of
 from provisioner.workflow.package_index import PackageIndex
@@ -67,12 +68,15 @@ def serve(
     `started` is called once clients can connect; `told` is given a line for every request.
 
     Raises:
+        UsageError: an index to ask is no URL.
         GpuenvError: the port cannot be had, or the store not be used, or it was named and is
             not there.
         ProfileError: a profile is not valid, or the named one is not known.
     """
     from provisioner.adapters.asgi import Application, run
 
+    for url in wanted.indexes:
+        require_web(url, "such as `--index https://pypi.org/simple/`")
     world.guard()
     store = store_of(world, options)
     if (options.store or world.variables.get("GPUENV_STORE")) and not store.root.exists():

@@ -19,8 +19,33 @@ from provisioner.core.urls import (
     login_in,
     origin,
     plain,
+    require_web,
     without_secrets,
 )
+from provisioner.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "foo",
+        "file:///srv/simple/",
+        "ftp://host.test/",
+        "http://",
+        "http:///x/",
+        "http://[::1/",
+        "http://host.test:99999/",
+        "http://host.test:x/",
+    ],
+)
+def test_what_no_index_can_be_asked_by_is_refused_and_its_password_is_not_shown(url: str) -> None:
+    require_web("https://u:p@host.test/simple/", "")
+    with pytest.raises(UsageError, match="is not an http or https URL"):
+        require_web(url, "")
+    with pytest.raises(UsageError) as raised:
+        require_web("ftp://u:secret@host.test/", "")
+    assert "secret" not in raised.value.message
+
 
 WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 
