@@ -48,6 +48,7 @@ class Bench:
 
     client: Client
     store: Store
+    pull: Pull
     notes: list[str] = field(default_factory=list)
 
     def page(self, project: str = "demo") -> dict[str, dict[str, object]]:
@@ -169,7 +170,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
         )
         try:
             with serving(index, quick=index.quick, is_held=index.is_held) as client:
-                yield Bench(client=client, store=store, notes=notes)
+                yield Bench(client=client, store=store, pull=pull, notes=notes)
                 assert client.faults == []
                 pull.close()
         finally:
@@ -680,6 +681,17 @@ def test_other_bytes_than_the_page_names_are_never_served_whole(
     assert any(note.startswith("error: ") and "wrong hash" in note for note in bench.notes)
 
 
+def test_a_server_does_not_remember_every_file_that_it_could_not_give(
+    make: Callable[..., Bench], index: IndexSimulator
+) -> None:
+    bench = make(index)
+    index.corrupt(NAME)
+    with pytest.raises(http.client.IncompleteRead):
+        bench.file().read()
+    assert any("wrong hash" in note for note in bench.notes)
+    assert bench.pull.failures == ()
+
+
 def test_a_file_that_is_held_needs_no_page(
     make: Callable[..., Bench], index: IndexSimulator
 ) -> None:
@@ -773,6 +785,26 @@ def test_metadata_that_lie_elsewhere_are_found_there(
         url = f"{bench.page()[NAME]['url']}.metadata"
         assert bench.client.ask(url).read() == body
     assert bench.client.ask(url).read() == body  # It was kept.
+
+
+def test_metadata_of_other_bytes_than_the_page_names_are_refused_and_not_kept(
+    make: Callable[..., Bench], tmp_path: Path
+) -> None:
+    wheel = make_wheel(tmp_path / "plain" / "demo", "demo", "1.0")
+    body = b"Name: demo"
+    of_wheel, of_body = (hashlib.sha256(b).hexdigest() for b in (wheel.read_bytes(), body))
+    link = f'<a href="{NAME}#sha256={of_wheel}" data-core-metadata="sha256={of_body}">{NAME}</a>'
+    (wheel.parent / "index.html").write_text(link)
+    beside = wheel.parent / f"{NAME}.metadata"
+    beside.write_bytes(b"Name: evil")
+    with plain_server(tmp_path / "plain") as source:
+        bench = make(source)
+        url = f"{bench.page()[NAME]['url']}.metadata"
+        answer = bench.client.ask(url)
+        assert answer.status == 424
+        assert b"has the wrong hash" in answer.read()
+        beside.write_bytes(body)
+        assert bench.client.ask(url).read() == body
 
 
 def test_a_wheel_that_is_held_has_metadata_and_a_size_though_its_index_tells_none(
