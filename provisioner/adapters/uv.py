@@ -117,13 +117,17 @@ def find_uv(variables: Mapping[str, str]) -> Path:
 def lock_command(variables: Mapping[str, str], *upgraded: str) -> str:
     """What the user can type to bring `uv.lock` up to date, and some packages in it.
 
-    That is uv's own, which leaves the rest as it is, unless uv is gpuenv's alone.
+    That is uv's own, which leaves the rest as it is; by its path where uv is gpuenv's alone.
+
+    Raises:
+        ToolError: there is no uv.
     """
+    import shlex
     import shutil
 
-    if not shutil.which("uv", path=variables.get("PATH")):
-        return "gpuenv lock --upgrade"
-    return " ".join(("uv lock", *(f"--upgrade-package {name}" for name in upgraded)))
+    own = shutil.which("uv", path=variables.get("PATH"))
+    program = "uv" if own else shlex.quote(str(find_uv(variables)))
+    return " ".join((program, "lock", *(f"--upgrade-package {name}" for name in upgraded)))
 
 
 class Uv:

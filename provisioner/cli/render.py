@@ -203,6 +203,8 @@ def render_profiles(result: ProfilesResult) -> str:
 def render_lock(result: LockResult) -> str:
     """`lock`."""
     lines = [f"{name}: {path}" for name, path in result.locks]
+    for path, changes in result.changes:
+        lines += [f"changed `{path}`", *(f"  {change}" for change in changes)] if changes else []
     return "\n".join([*lines, *_substitutions(result.substitutions)])
 
 

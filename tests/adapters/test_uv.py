@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -198,9 +199,13 @@ def test_a_lock_that_does_not_fit_the_project_is_stale_and_stays(locked: Uv, pro
     assert lock.read_bytes() == before
 
 
-def test_a_lock_is_mended_by_the_users_uv_where_there_is_one(tmp_path: Path) -> None:
+def test_a_lock_is_mended_by_the_users_uv_or_else_by_the_one_beside_gpuenv(
+    tmp_path: Path,
+) -> None:
     variables = {"PATH": str(tmp_path)}
-    assert lock_command(variables, "torch") == "gpuenv lock --upgrade"
+    own = shlex.quote(str(find_uv(variables)))
+    assert lock_command(variables) == f"{own} lock"
+    assert lock_command(variables, "torch") == f"{own} lock --upgrade-package torch"
     (tmp_path / "uv").write_text("#!/bin/sh\n", encoding="utf-8")
     (tmp_path / "uv").chmod(0o755)
     assert lock_command(variables) == "uv lock"

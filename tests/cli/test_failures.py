@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import subprocess
 import urllib.request
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +21,6 @@ from tests.simulators.wheels import make_sdist, make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.cli.conftest import Locker, Prepared
     from tests.cli.machine import Done
@@ -308,9 +309,16 @@ def test_a_lock_for_other_sources_is_told_and_mended_where_uv_is_gpuenvs_own(
         assert stale.code == 1
         (cause,) = stale.message.causes
         assert "sources" in cause
-        assert stale.message.hint == "`gpuenv lock --upgrade` brings it up to date"
-        mended = machine.gpuenv(app, "lock", "--upgrade", given=given)
+        told = machine.gpuenv(app, "lock", given=given)
+        assert told.message.hint == stale.message.hint
+        assert stale.message.hint is not None
+        words = shlex.split(stale.message.hint.split("`")[1])
+        assert Path(words[0]).is_absolute()
+        mended = machine.run(app, *words, given=given)
         assert mended.code == 0, mended.err
+        own.publish(make_wheel(tmp_path / "own", "common", "2.0"))
+        upgraded = machine.gpuenv(app, "lock", "--upgrade", given=given)
+        assert f"changed `{app / 'uv.lock'}`\n  common: 1.0 -> 2.0" in upgraded.out
 
 
 def test_a_malformed_pyproject_is_1(prepared: Prepared) -> None:
