@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from provisioner.core.version import is_before
 from provisioner.errors import IntegrityError, LockError, SpaceError, ToolError, said
 
 if TYPE_CHECKING:
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 
 OTHER_HASH: Final = "uv-other-hash"
 """The code where uv has other bytes than a lock names."""
+
+OLDEST: Final = "0.6.15"
+"""The first version that exports PEP 751 locks, from which everything else is known."""
+
+OLDEST_FILLED: Final = "0.4.4"
+"""The first version that heeds `UV_PROJECT_ENVIRONMENT`.
+
+An older one would change the user's own `.venv` where its cache is filled, and prove nothing.
+"""
 
 SCRUBBED: Final = frozenset(
     {
@@ -168,9 +178,27 @@ class Uv:
         words = found.stdout.split()
         if words[:1] != ["uv"] or len(words) == 1:
             message = f"`{self._program}` is no uv"
-            said = f"`--version` says `{' '.join(words)}`"
-            raise ToolError(message, causes=(said,), code="uv-missing")
+            why = f"`--version` says `{' '.join(words)}`"
+            raise ToolError(message, causes=(why,), code="uv-missing")
         return words[1]
+
+    def usable_version(self) -> str:
+        """The version of a uv that is to do the main job.
+
+        Raises:
+            ToolError: it does not run, is something else, or too old.
+        """
+        version = self.version()
+        if is_before(version, OLDEST):
+            message = f"uv {version} is too old, gpuenv needs {OLDEST} or newer"
+            raise ToolError(
+                message,
+                causes=(f"`{self._program}` is version {version}",),
+                hint="`uv self update`, or what else has installed it; without a uv on PATH "
+                "gpuenv uses its own",
+                code="uv-too-old",
+            )
+        return version
 
     def cache_folder(self) -> Path:
         """Where uv keeps what it has unpacked, also where it is told to keep nothing.
@@ -237,6 +265,7 @@ class Uv:
 
         Raises:
             LockError: `uv.lock` is malformed, or stale.
+            ToolError: uv fails, or is too old.
         """
         found = self._run(["export", "--locked", "--format", "pylock.toml", "-q", *turned.options])
         if found.returncode and f"Failed to parse `{origin.name}`" in found.stderr:
@@ -256,6 +285,8 @@ class Uv:
                 hint=f"`{lock_command(self._variables)}` brings it up to date",
                 code="lock-stale",
             )
+        if found.returncode:
+            self.usable_version()
         self._expect(found, f"uv could not read `{origin.name}`")
         return found.stdout
 
@@ -359,7 +390,8 @@ class Uv:
                 )
             except OSError as error:
                 message = f"`{self._program}` does not run"
-                raise ToolError(message, causes=(said(error),), code="uv-missing") from error
+                why = "it is a folder" if self._program.is_dir() else said(error)
+                raise ToolError(message, causes=(why,), code="uv-missing") from error
             self._running.add(process)
         try:
             with process:

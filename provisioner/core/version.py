@@ -80,6 +80,12 @@ class ComputeCapability:
         return f"{self.major}.{self.minor}"
 
 
+def is_before(text: str, least: str) -> bool:
+    """Whether a version is known to be older than another one; nothing is known of words."""
+    found = _DOTTED.match(text)
+    return found is not None and DottedVersion.parse(found[0]) < DottedVersion.parse(least)
+
+
 def is_version(text: str) -> bool:
     """Whether a text is digits and dots."""
     return _DOTTED.fullmatch(text) is not None

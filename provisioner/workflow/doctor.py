@@ -259,7 +259,7 @@ def _tools(case: _Case, judged: Judged | None) -> tuple[Interpreter | None, list
     """uv, and the Python that it finds."""
     try:
         program = find_uv(case.world.variables)
-        version = Uv(program, case.place.folder, case.world.variables).version()
+        version = Uv(program, case.place.folder, case.world.variables).usable_version()
     except GpuenvError as error:
         return None, [_failed("uv", error)]
     checks = [Check(name="uv", state="ok", message=f"`{program}`, version `{version}`")]

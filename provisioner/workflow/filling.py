@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provisioner.adapters import uv_settings
-from provisioner.adapters.uv import Uv
+from provisioner.adapters.uv import OLDEST_FILLED, Uv
+from provisioner.core.version import is_before
 from provisioner.errors import GpuenvError, ToolError, UsageError
 from provisioner.workflow.marks import caches_are_sound, signature_of
 from provisioner.workflow.proof import Program, prove_others, prove_uv, scratch, sync_each
@@ -73,10 +74,11 @@ def named_uvs(world: World, folder: Path, uvs: Iterable[str | Path]) -> dict[Pat
     One without a separator is looked for on PATH, as shells do.
 
     Raises:
-        UsageError: one is no uv.
+        UsageError: one is no uv, or too old.
     """
     found = {}
     faults = []
+    old = []
     for name in dict.fromkeys(map(str, uvs)):
         path = Path(name)
         if os.sep not in name:
@@ -90,10 +92,21 @@ def named_uvs(world: World, folder: Path, uvs: Iterable[str | Path]) -> dict[Pat
             found[path] = Uv(path, folder, world.variables).version()
         except ToolError as error:
             faults.append(": ".join((f"`{path}`", *error.causes[:1])))
+        else:
+            old += [path] if is_before(found[path], OLDEST_FILLED) else []
     if faults:
         message = "`--uv` names what is no uv"
         hint = "it takes the path of a uv program, or its name on PATH"
         raise UsageError(message, causes=tuple(faults), hint=hint)
+    if old:
+        message = f"`--uv` names a uv that is too old, the oldest that does is {OLDEST_FILLED}"
+        raise UsageError(
+            message,
+            causes=tuple(f"`{path}` is version {found[path]}" for path in old),
+            hint="older ones know no `UV_PROJECT_ENVIRONMENT`, and would change the project's own "
+            "`.venv`; `uv self update` updates a uv",
+            code="uv-too-old",
+        )
     return found
 
 
@@ -199,9 +212,13 @@ def _fill(job: Job, workshop: Workshop, program: Program, locks: tuple[Locked, .
 
 
 def _now(uv: Uv, path: Path, locks: tuple[Locked, ...]) -> Filled:
+    version = uv.version()
+    if is_before(version, OLDEST_FILLED):
+        message = f"it is version {version} now, the oldest that can be filled is {OLDEST_FILLED}"
+        raise ToolError(message, code="uv-too-old")
     return Filled(
         program=str(path),
-        version=uv.version(),
+        version=version,
         signature=signature_of(path),
         cache=str(uv.cache_folder()),
         profiles=tuple(locked.profile.name for locked in locks),

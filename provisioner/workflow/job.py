@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from provisioner.adapters.uv import find_uv
+from provisioner.adapters.uv import Uv, find_uv
 from provisioner.workflow.choose import judge_profiles
 from provisioner.workflow.pythons import find_interpreter
 
@@ -56,11 +56,12 @@ def plan_job(world: World, options: Options, place: Place, target: Target, wishe
     Raises:
         ProfileError: a profile is not valid, or the named one is not known.
         SelectionError: nothing fits, or the named profile does not.
-        ToolError: there is no Python for the project.
+        ToolError: there is no Python for the project, or uv is too old.
     """
+    program = find_uv(world.variables)
+    Uv(program, place.folder, world.variables).usable_version()
     judged = judge_profiles(world, place, target, options, anew=wishes.upgrade)
     selection = judged.select(options)
-    program = find_uv(world.variables)
     interpreter, not_here = judged.python or find_interpreter(world, place, target, program)
     return Job(
         world=world,

@@ -302,11 +302,43 @@ def test_doctor_takes_no_plain_sync_for_a_loss(warm: Machine, app: Path) -> None
     assert {check["state"] for check in found if check["name"] == "cache"} == {"ok"}
 
 
+def old_uv(path: Path, version: str) -> Path:
+    """A uv that says it is another version, and does nothing else."""
+    path.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "uv {version} (abc 2024-08-28)"\n')
+    path.chmod(0o755)
+    return path
+
+
+def test_a_uv_that_would_change_the_users_own_environment_is_2(
+    machine: Machine, app: Path, index: IndexSimulator, tmp_path: Path
+) -> None:
+    path = old_uv(tmp_path / "uv-old", "0.4.3")
+    done = machine.gpuenv(app, "prepare", "--uv", path, "--target", TARGET)
+    assert done.code == 2
+    assert "0.4.4" in done.message.error
+    assert done.message.causes == (f"`{path}` is version 0.4.3",)
+    assert "`UV_PROJECT_ENVIRONMENT`" in (done.message.hint or "")
+    assert index.requests == []
+
+
+@pytest.mark.parametrize("command", ["prepare", "lock", "doctor"])
+def test_a_uv_on_path_that_is_too_old_is_told_with_both_versions(
+    command: str, looker: Machine, app: Path, tmp_path: Path
+) -> None:
+    old_uv(tmp_path / "uv", "0.6.14")
+    path = os.pathsep.join([str(tmp_path), looker.variables()["PATH"]])
+    done = looker.gpuenv(app, command, "--target", TARGET, given={"PATH": path})
+    assert done.code == 1
+    told = done.out if command == "doctor" else done.message.error
+    assert "uv 0.6.14 is too old, gpuenv needs 0.6.15 or newer" in told
+    assert not (app / ".venv").exists()
+
+
 def test_what_is_no_uv_is_2_before_anything_is_fetched(
     machine: Machine, app: Path, index: IndexSimulator, tmp_path: Path
 ) -> None:
     frog = uv_script(tmp_path / "frog", "echo frog 1; exit")
-    uvs = (frog, tmp_path / "missing", "./uv", "uv-0.1")
+    uvs = (frog, tmp_path / "missing", tmp_path, "./uv", "uv-0.1")
     words = [word for uv in uvs for word in ("--uv", uv)]
     done = machine.gpuenv(app, "prepare", "--target", TARGET, *words)
     assert done.code == 2
@@ -314,6 +346,7 @@ def test_what_is_no_uv_is_2_before_anything_is_fetched(
     assert done.message.causes == (
         f"`{frog}`: `--version` says `frog 1`",
         f"`{tmp_path / 'missing'}`: no such file or directory",
+        f"`{tmp_path}`: it is a folder",
         f"`{app / 'uv'}`: no such file or directory",
         "`uv-0.1`: not on PATH",
     )

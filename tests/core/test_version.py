@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.core.version import ComputeCapability, DottedVersion, is_version
+from provisioner.core.version import ComputeCapability, DottedVersion, is_before, is_version
 
 PARTS = st.lists(st.integers(0, 999_999_999), min_size=1, max_size=6)
 
@@ -123,3 +123,18 @@ def test_what_is_called_a_version_is_what_can_be_read_as_one(text: str) -> None:
         return
     with pytest.raises(ValueError, match="is not a version"):
         DottedVersion.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0.6.14", True),
+        ("0.6.15", False),
+        ("0.6.15-alpha.1", False),
+        ("0.6.14+3 (abc)", True),
+        ("0.10.0", False),
+        ("unknown", False),
+    ],
+)
+def test_only_what_is_known_to_be_older_is_before(text: str, *, expected: bool) -> None:
+    assert is_before(text, "0.6.15") is expected
