@@ -20,6 +20,10 @@ _URL: Final = re.compile(r"https?://[^\s\"'<>;]+", re.IGNORECASE)
 _DECODINGS: Final = 5
 _METADATA: Final = ".metadata"
 _DOT: Final = re.compile(r"[.\u3002]")
+_GITHUB: Final = re.compile(
+    r"https://(?:api\.github\.com/repos/[^/]+/[^/]+/commits/[^?#]+"
+    r"|raw\.githubusercontent\.com/[^/]+/[^/]+/[^/]+/(?:[^?#]+/)?pyproject\.toml)"
+)
 # The rest is encoded in a path (WHATWG's URL standard, "path percent-encode set").
 _UNENCODED: Final = "".join(map(chr, range(0x21, 0x7F))).translate(
     dict.fromkeys(map(ord, '"#<>?`{}'))
@@ -60,6 +64,14 @@ def is_clean(url: str) -> bool:
         return bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
     except ValueError:
         return False
+
+
+def is_look_at_github(url: str) -> bool:
+    """Whether uv may be sparing itself git there; without an answer it runs git (its `fast_path`).
+
+    That is which commit a branch or tag is, and the `pyproject.toml` of a commit.
+    """
+    return _GITHUB.fullmatch(url) is not None
 
 
 def as_asked(url: str) -> str:

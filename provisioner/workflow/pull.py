@@ -20,7 +20,7 @@ from provisioner.adapters._origin import (
 from provisioner.adapters.archives import check_archive
 from provisioner.adapters.http import RETRY_STATUS
 from provisioner.adapters.store import StoredPage
-from provisioner.core.admission import is_clean
+from provisioner.core.admission import is_clean, is_look_at_github
 from provisioner.core.answers import strong_tag
 from provisioner.core.digest import Digest
 from provisioner.core.file_names import package_of
@@ -418,6 +418,9 @@ class Pull:
     def _reply(self, request: Request) -> Iterator[Reply]:
         key = without_secrets(request.url)
         if not self._is_admitted(request, key):
+            if is_look_at_github(key):
+                yield BodyAnswer(status=_NOT_FOUND, headers={}, body=b"")
+                return
             with self._counting:
                 is_new = key not in self._refused
                 self._refused[key] = None

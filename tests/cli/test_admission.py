@@ -96,3 +96,21 @@ def test_a_build_that_does_without_it_goes_on_and_that_is_said(
     assert done.code == 0, done.err
     assert f"`{url}` was refused" in done.err
     assert elsewhere.requests == []
+
+
+def test_a_git_that_fails_is_the_error_and_not_what_uv_asked_github_before(
+    machine: Machine, tmp_path: Path, index: IndexSimulator
+) -> None:
+    source = '\n[tool.uv.sources]\nother = { git = "https://github.com/nobody/other" }\n'
+    project = Project(lines=("cu13",), packages=("lean",), dependencies=("other",), more=source)
+    app = project.write(tmp_path / "app", index.index_url)
+    given = {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "url.http://127.0.0.1:9/.insteadOf",
+        "GIT_CONFIG_VALUE_0": "https://github.com/",
+    }
+    done = machine.gpuenv(app, *WORDS, given=given)
+    assert done.code == 1
+    assert done.message.error == "uv could not lock the project"
+    assert any("git" in cause for cause in done.message.causes)
+    assert "refused" not in done.err

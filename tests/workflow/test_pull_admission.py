@@ -318,3 +318,32 @@ def test_a_refusal_is_told_when_it_happens_once_for_each_url(pull: Pull, told: T
         "https://elsewhere.test/a.zip",
         "https://elsewhere.test/b.zip",
     ]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.github.com/repos/foo/bar/commits/HEAD",
+        "https://api.github.com/repos/foo/bar/commits/feature/x",
+        "https://raw.githubusercontent.com/foo/bar/0123456789abcdef/pyproject.toml",
+        "https://raw.githubusercontent.com/foo/bar/0123456789abcdef/lib/pyproject.toml",
+    ],
+)
+def test_uv_is_sent_from_github_to_git_without_a_word(url: str, pull: Pull, told: Told) -> None:
+    assert status_of(pull, url) == 404
+    assert told.notes == []
+    assert pull.refusal() is None
+    assert pull.failures == ()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.github.com/repos/foo/bar/releases",
+        "https://api.github.com.test/repos/foo/bar/commits/HEAD",
+        "https://raw.githubusercontent.com/foo/bar/main/model.bin",
+    ],
+)
+def test_what_else_a_build_asks_github_for_is_refused(url: str, pull: Pull) -> None:
+    assert status_of(pull, url) == 403
+    assert pull.refusal() is not None
