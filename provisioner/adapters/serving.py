@@ -173,6 +173,9 @@ def announced(root: Path, server: Server) -> Iterator[None]:
     """Let others find the server of a store while it runs."""
     words = server.to_json()
     path = _path(root)
+    before = None
+    with suppress(OSError, ValueError):
+        before = read_json(path)
     with unless_read_only():
         write_whole(path, json.dumps(words))
     try:
@@ -182,6 +185,10 @@ def announced(root: Path, server: Server) -> Iterator[None]:
         with unless_read_only(), suppress(ValueError):
             if read_json(path) == words:
                 path.unlink(missing_ok=True)
+                # One that was there before, and still is, can be found again.
+                url = str(before["url"]) if isinstance(before, dict) and "url" in before else ""
+                if url not in {"", words["url"]} and (_server_at(url) or "").startswith(_OWN):
+                    write_whole(path, json.dumps(before))
 
 
 def find_server(root: Path) -> str | None:

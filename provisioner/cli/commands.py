@@ -20,7 +20,7 @@ from provisioner.errors import GpuenvError, UsageError
 from provisioner.workflow.world import Options, Wishes, World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from provisioner.workflow.progress import Progress
 
@@ -150,18 +150,20 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
-def common_of_store(*used: str, **helps: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def common_of_store(
+    *used: str, without: Iterable[str] = (), **helps: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """As `common`, but help leaves out the options that mean nothing to a store.
 
     They are taken even so, as everywhere. `used` are those that mean something to the command,
-    `helps` say what, where it is something else there.
+    `helps` say what, where it is something else there; `without` are further ones to leave out.
     """
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         called = common(function)
         for option in getattr(called, "__click_params__", ()):
             if isinstance(option, click.Option) and option.name:
-                option.hidden = option.name in _NOT_OF_STORES - {*used, *helps}
+                option.hidden = option.name in {*_NOT_OF_STORES, *without} - {*used, *helps}
                 option.help = helps.get(option.name, option.help)
         return called
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     "--token-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Put the token into the URLs [variable: GPUENV_SERVE_TOKEN].",
+    help="Put the token in this file into the URLs [variable with the token itself: "
+    "GPUENV_SERVE_TOKEN].",
 )
 @click.option(
     "--format",
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     default=FORMS[0],
     help=f"For which program [default: {FORMS[0]}].",
 )
-@common_of_store()
+@common_of_store(without=("offline",))
 def env(  # noqa: PLR0913 - a command's options
     session: Session,
     *,

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     "--token-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Where the token is that clients have to show [variable: GPUENV_SERVE_TOKEN]; for "
+    help="Where the token is that clients have to show [variable with the token itself: "
+    "GPUENV_SERVE_TOKEN]; at least 16 characters; for "
     "others than this machine there always is one.",
 )
 @without_json

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from provisioner.core.digest import Digest
 from provisioner.core.project import normalise
@@ -95,6 +95,15 @@ def file_url(project: str, file: ListedFile) -> str:
     """The URL of a file, relative to the page of its project; the same for good."""
     digits = file.digest.hex if file.digest else _UNHASHED
     return f"../../files/{project}/{digits}/{quote(file.name)}"
+
+
+def as_index(url: str) -> str:
+    """The index that a URL of a server means: with the final slash, and `/simple/` for none."""
+    parts = urlsplit(url)
+    if parts.query or parts.fragment:
+        return url
+    path = parts.path.rstrip("/")
+    return urlunsplit(parts._replace(path=f"{path or '/simple'}/"))
 
 
 def may_be_served(name: str) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from provisioner.adapters.serving import find_server
+from provisioner.core.served import as_index
 from provisioner.core.urls import is_loopback, require_web
 from provisioner.errors import GpuenvError
 from provisioner.workflow.place import store_of
@@ -32,7 +33,7 @@ def serve_variables(
     if url is not None:
         require_web(url, "`gpuenv env --url http://127.0.0.1:8199/simple/`")
     store = store_of(world, options)
-    found = url or find_server(store.root)
+    found = as_index(url) if url else find_server(store.root)
     if found is None:
         message = f"nothing serves the store `{store.root}`"
         raise GpuenvError(

@@ -39,6 +39,7 @@ from provisioner.core.configure import (
     uv_change,
 )
 from provisioner.core.pages import named_files
+from provisioner.core.served import as_index
 from provisioner.core.urls import (
     is_below,
     is_open,
@@ -123,6 +124,7 @@ def configure(
     """
     if serve_url is not None:
         require_web(serve_url, "`gpuenv serve` says its own")
+        serve_url = as_index(serve_url)
     folder, is_project = folder_of(world, options)
     home = find_home(folder, is_project=is_project)
     looker = _Looker(world, options, folder, home, is_project=is_project)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from provisioner.workflow.world import Options, World
 
 _TOKEN_BYTES: Final = 24
+_LEAST_CHARACTERS: Final = 16
+"""What a token needs so that nobody guesses it: half as many as a new one has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +70,7 @@ def serve(
     `started` is called once clients can connect; `told` is given a line for every request.
 
     Raises:
-        UsageError: an index to ask is no URL.
+        UsageError: an index to ask is no URL, or the token too short.
         GpuenvError: the port cannot be had, or the store not be used, or it was named and is
             not there.
         ProfileError: a profile is not valid, or the named one is not known.
@@ -78,6 +80,9 @@ def serve(
     for url in wanted.indexes:
         require_web(url, "such as `--index https://pypi.org/simple/`")
     world.guard()
+    if wanted.token is not None and len(wanted.token) < _LEAST_CHARACTERS:
+        message = f"the token has {len(wanted.token)} characters, and needs {_LEAST_CHARACTERS}"
+        raise UsageError(message, hint="`openssl rand -hex 24` makes one", code="token-short")
     store = store_of(world, options)
     if (options.store or world.variables.get("GPUENV_STORE")) and not store.root.exists():
         # A slip of the pen would be served as an empty store, which is filled anew.

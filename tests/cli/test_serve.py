@@ -177,14 +177,14 @@ def test_a_token_of_the_users_is_nowhere_to_be_seen(
     machine: Machine, shop: IndexSimulator, tmp_path: Path
 ) -> None:
     file = tmp_path / "token"
-    file.write_text("open-sesame\n")
+    file.write_text("open-sesame-today\n")
     words = ["--token-file", str(file), "-v"]
     with serving(machine, tmp_path, *words, given=of_shop(shop)) as (url, process):
-        basic = base64.b64encode(b"me:open-sesame").decode()
+        basic = base64.b64encode(b"me:open-sesame-today").decode()
         assert status(f"{url}lean/", Authorization=f"Basic {basic}") == 200
         assert status(f"{url}lean/", Authorization="Basic x") == 401
         made = machine.gpuenv(tmp_path, "env", "--token-file", str(file)).out
-        assert f"PIP_INDEX_URL={url.replace('://', '://gpuenv:open-sesame@')}" in made
+        assert f"PIP_INDEX_URL={url.replace('://', '://gpuenv:open-sesame-today@')}" in made
         process.send_signal(signal.SIGTERM)
         log = process.communicate()[1]
     assert "GET /simple/lean/ 200" in log
@@ -199,6 +199,7 @@ def test_a_token_of_the_users_is_nowhere_to_be_seen(
         (["serve", "--port", "70000"], {}),
         (["serve", "--profile", "cu99"], {}),
         (["serve"], {"GPUENV_SERVE_TOKEN": "two words"}),
+        (["serve"], {"GPUENV_SERVE_TOKEN": "15-characters.."}),
         (["env", "--url", "ftp://x/"], {}),
         (["env", "--format", "csh"], {}),
     ],

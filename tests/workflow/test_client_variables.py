@@ -34,3 +34,16 @@ def test_a_url_stays_as_it_is(tmp_path: Path, url: str) -> None:
 def test_what_a_shell_or_a_file_of_variables_would_read_is_encoded(tmp_path: Path) -> None:
     found = index_at(tmp_path, "http://h/a\"b$c\\d'e`f g/", "t$k")
     assert found == "http://gpuenv:t%24k@h/a%22b%24c%5Cd%27e%60f%20g/"
+
+
+@pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("http://foo:9/simple", "http://foo:9/simple/"),
+        ("http://foo:9", "http://foo:9/simple/"),
+        ("http://foo:9/", "http://foo:9/simple/"),
+        ("https://foo/gpu/simple", "https://foo/gpu/simple/"),
+    ],
+)
+def test_a_url_of_a_server_is_completed(tmp_path: Path, url: str, meant: str) -> None:
+    assert index_at(tmp_path, url) == meant

@@ -294,7 +294,7 @@ def test_pips_file_is_made_where_there_is_none_and_variables_against_it_are_told
 ) -> None:
     named = user.home / "own.conf"
     given = {"PIP_CONFIG_FILE": str(named), "PIP_INDEX_URL": "x", "PIP_NO_CACHE_DIR": "1"}
-    found = user.configure(write=True, serve_url="http://127.0.0.1:1/simple/", variables=given)
+    found = user.configure(write=True, serve_url="http://127.0.0.1:1/", variables=given)
     assert [item.path for item in found.files] == [named]
     assert "index-url = http://127.0.0.1:1/simple/" in named.read_text(encoding="utf-8")
     for name in ("PIP_INDEX_URL", "PIP_NO_CACHE_DIR"):

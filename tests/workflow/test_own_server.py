@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.adapters.projects import read_place
-from provisioner.adapters.serving import Server, announced, listening
+from provisioner.adapters.serving import Server, announced, find_server, listening
 from provisioner.adapters.store import Store
 from provisioner.core.routes import PYPI
 from provisioner.core.urls import without_secrets
@@ -195,3 +195,13 @@ def test_a_server_of_every_address_knows_those_of_its_machine() -> None:
         assert server.is_own(f"http://127.0.0.2:{listener.port}/")
         assert server.is_own(f"http://{socket.gethostname()}:{listener.port}/")
         assert not server.is_own(f"http://192.0.2.1:{listener.port}/")
+
+
+def test_a_server_that_still_runs_is_found_again_when_a_later_one_ends(
+    tmp_path: Path, port: int
+) -> None:
+    store = tmp_path / "store"
+    first = f"http://127.0.0.1:{port}/simple/"
+    with announced(store, Server(url="http://127.0.0.1:1/simple/")):
+        assert find_server(store) is None
+    assert find_server(store) == first
