@@ -31,6 +31,8 @@ TRIES: Final = 3
 CONNECT_SECONDS: Final = 15.0
 _STALL_SECONDS: Final = 30.0
 _LONGEST_PAUSE: Final = 60.0
+# Until it is said that a host is waited for that has not answered yet.
+_SILENT_SECONDS: Final = 1.0
 RETRY_STATUS: Final = BUSY | {500, 502, 504}
 _MOST_REDIRECTS: Final = 20
 # To read so little costs less than another connection does.
@@ -88,6 +90,7 @@ class Http:
         tries: int = TRIES,
         connect_seconds: float = CONNECT_SECONDS,
         stall_seconds: float = _STALL_SECONDS,
+        silent_seconds: float = _SILENT_SECONDS,
         via: str = "",
     ) -> None:
         """`connections` are how many at once; `tries` and `connect_seconds` are per request.
@@ -97,6 +100,7 @@ class Http:
         what they wait for, and what of theirs cannot be used. `system_certificates` are trusted
         instead of Mozilla's, where no variable names any.
         `stall_seconds` is how long a connection may be silent; there is no limit to the whole.
+        After `silent_seconds` it is told that a host is waited for, once for each.
         `via` is what a server calls itself by which all this is asked (RFC 9110, section 7.6.3).
         """
         self._via = {"via": f"1.1 {via}"} if via else {}
@@ -116,6 +120,8 @@ class Http:
         self._aborted = threading.Event()
         self._note = note
         self._told_until: dict[str, float] = {}
+        self._known_hosts: set[str] = set()
+        self._silent_seconds = silent_seconds
 
     @contextmanager
     def get(  # noqa: PLR0913 - what to ask, for which index, and how patiently
@@ -155,7 +161,8 @@ class Http:
                 timeout=httpx.USE_CLIENT_DEFAULT if seconds is None else seconds,
                 extensions={"trace": self._trace},
             )
-            response = self._send(client, request, index, tries or self._tries, aborted)
+            with self._telling_of(origin(url)):
+                response = self._send(client, request, index, tries or self._tries, aborted)
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             raise unreachable(shown, error) from error
         try:
@@ -214,6 +221,7 @@ class Http:
                 if last:
                     raise
             else:
+                self._known_hosts.add(origin(str(request.url)))
                 if response.status_code not in RETRY_STATUS or last:
                     return response
                 wished = pause_wished(response.headers, time.time())
@@ -226,6 +234,28 @@ class Http:
                 message = "it was stopped"
                 raise httpx.ReadError(message, request=request)
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
+
+    @contextmanager
+    def _telling_of(self, host: str) -> Iterator[None]:
+        """Say that a host is waited for, unless it has answered by then, or ever before."""
+        if host in self._known_hosts:
+            yield
+            return
+
+        def tell() -> None:
+            with self._making:
+                is_new = host not in self._known_hosts
+                self._known_hosts.add(host)
+            if is_new:
+                self._note(f"waiting for `{host}`")
+
+        timer = threading.Timer(self._silent_seconds, tell)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _tell_pause(self, host: str, status: int, pause: float) -> None:
         """Say that a host is waited for, once for all who wait for it."""

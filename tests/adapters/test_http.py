@@ -866,3 +866,27 @@ def test_the_systems_certificates_count_where_the_user_says_so(wheel: Path) -> N
 
     assert (system.stdout.strip(), own.stdout) == ("200", ""), system.stderr
     assert "CERTIFICATE_VERIFY_FAILED" in own.stderr
+
+
+def test_a_host_that_does_not_answer_is_told_once_while_it_is_waited_for() -> None:
+    notes: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        made = Http(
+            {}, connections=4, note=notes.append, tries=1, stall_seconds=0.5, silent_seconds=0.05
+        )
+        for name in ("a", "b"):
+            with pytest.raises(NetworkError), made.get(f"{host}/{name}/"):
+                pass
+        made.close()
+    assert notes == [f"waiting for `{host}`"]
+
+
+def test_nothing_is_told_of_a_host_that_answers() -> None:
+    notes: list[str] = []
+    with IndexSimulator() as index:
+        made = Http({}, connections=4, note=notes.append)
+        with made.get(index.index_url):
+            pass
+        made.close()
+    assert notes == []
