@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,11 +15,14 @@ from provisioner.adapters.environment import is_ours
 from provisioner.adapters.state import StateFolder
 from provisioner.adapters.store import lower_roots
 from provisioner.adapters.uv import Uv, find_uv
+from provisioner.core.file_names import package_of
 from provisioner.core.findings import KINDS
 from provisioner.core.plan import FetchPlan, plan_fetch, read_lock
+from provisioner.core.project import normalise
 from provisioner.core.requirements import lock_name
 from provisioner.core.select import out_of_question, refuse_gaps
 from provisioner.core.sizes import size_text
+from provisioner.core.stubs import may_be_stub
 from provisioner.core.tags import markers
 from provisioner.core.urls import is_remote, origin, without_secrets
 from provisioner.errors import (
@@ -42,7 +46,8 @@ from provisioner.workflow.profiles import SelectResult, select_result
 from provisioner.workflow.progress import Quiet
 from provisioner.workflow.pythons import find_interpreter
 from provisioner.workflow.room import bytes_to_fetch
-from provisioner.workflow.workshop import connect
+from provisioner.workflow.stubs import StubReader
+from provisioner.workflow.workshop import connect, open_pull
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,6 +71,7 @@ _SERVER_ERRORS: Final = 500
 _REFUSED: Final = frozenset({401, 403})
 _GONE: Final = frozenset({404, 410})
 _LOW_BYTES: Final = 1 << 30
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -397,11 +403,14 @@ def _indexes(
     case: _Case, selected: SelectResult | None, judged: Judged | None, plan: FetchPlan | None
 ) -> list[Check]:
     """Whether what `prepare` would ask answers; it matters only where something is missing."""
-    if plan is not None and not plan.missing:
+    stubs = _of_stubs(case, selected, plan)
+    if plan is not None and not plan.missing and not stubs:
         return [Check(name="indexes", state="ok", message="nothing is to be fetched")]
-    urls = _asked(case, selected, judged, plan)
+    urls = dict.fromkeys(_asked(case, selected, judged, plan), plan is not None)
+    urls = {**dict.fromkeys(stubs, False), **urls}
     if case.options.offline:
         missing = [f"`{file.name}` is not held" for file in plan.missing] if plan else []
+        missing += [f"the wheel of a stub, from `{without_secrets(url)}`" for url in stubs]
         refused = NetworkError if plan else LockError
         error = refused(
             "`--offline` forbids to ask, and something is missing",
@@ -419,9 +428,37 @@ def _indexes(
     )
     try:
         with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
-            return list(pool.map(lambda url: _reach(http, url, is_file=plan is not None), urls))
+            return list(pool.map(lambda url: _reach(http, url, is_file=urls[url]), urls))
     finally:
         http.close()
+
+
+def _of_stubs(
+    case: _Case, selected: SelectResult | None, plan: FetchPlan | None
+) -> tuple[str, ...]:
+    """The indexes that have what stubs stand for.
+
+    Those that held stubs name, whose wheels are missing, and those that the profile binds
+    packages to: of a lock those that may be stubs, else what the project itself asks for.
+    """
+    if selected is None:
+        return ()
+    chosen, place = selected.selection.chosen, case.place
+    names: set[str | None]
+    if plan is None:
+        asked = place.manifest and place.manifest.requirements(
+            chosen.extras, chosen.groups, chosen.without
+        )
+        names = {normalise(found[0]) for text in asked or () if (found := _NAME.match(text))}
+    else:
+        names = {package_of(f.name) for f in plan.missing if may_be_stub(f.name, f.size)}
+    claims = [one.url for one in chosen.profile.indexes if any(map(one.claims, names))]
+    lacking = []
+    if plan is not None and case.store.is_there:
+        with open_pull(case.world, case.store, place.folder, offline=True) as pull:
+            reader = StubReader(case.world, pull, keeps=False)
+            lacking = [stub.index for stub in map(reader.lacking, plan.held) if stub]
+    return tuple({url.rstrip("/"): url for url in (*claims, *lacking)}.values())
 
 
 def _asked(

@@ -101,6 +101,16 @@ class StubReader:
             text = project_file(BytesIO(self._seen.get(file.digest, b"")), file.name)
         return read_stub(text, file.name, self._variables) if text else None
 
+    def lacking(self, file: LockedFile) -> Stub | None:
+        """What a stub stands for, where its wheel is not in the store, as far as that is known."""
+        stub = self.stub_in(file)
+        if stub is None:
+            return None
+        kept = self._pull.kept_page(stub.page)
+        listed = listed_files(kept.body, kept.headers, kept.url) if kept else ()
+        wheels = (wheel.digest for wheel in wheels_of(stub, listed))
+        return None if any(digest in self._pull.store for digest in wheels if digest) else stub
+
     def _bring(self, files: Iterable[LockedFile]) -> None:
         """Get what may be a stub, to look into it.
 

@@ -14,11 +14,13 @@ from tests.cli.projects import (
     V100,
     Project,
     libraries_project,
+    profile_text,
     publish_libraries,
     publish_packages,
     target_data,
 )
 from tests.simulators.index import IndexSimulator
+from tests.simulators.wheels import make_sdist, make_tinybuild
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -346,3 +348,23 @@ def test_files_of_unknown_size_are_not_called_nothing(machine: Machine, app: Pat
     done = machine.gpuenv(app, "doctor", "--json", "--target", TARGET)
     (store,) = checks(done, "store")
     assert "0 bytes to fetch" not in store["message"]
+
+
+def test_the_index_that_a_profile_binds_a_stub_to_is_asked_before_anything_is_held(
+    machine: Machine, tmp_path: Path
+) -> None:
+    profiles = machine.home / "config" / "gpuenv" / "profiles"
+    profiles.mkdir(parents=True)
+    gone = "http://127.0.0.1:9/"
+    (profiles / "cu13.yaml").write_text(profile_text("cu13", "13", gone), encoding="utf-8")
+    with IndexSimulator("pypi") as own:
+        own.publish(make_sdist(tmp_path, "tensorrt-toy-cu13", "1.0"))
+        own.publish(make_tinybuild(tmp_path))
+        app = Project(dependencies=(), lines=("cu13",), packages=("tensorrt-toy",)).write(
+            tmp_path / "app", own.index_url
+        )
+        new = machine.gpuenv(app, "doctor", "--json", "--target", TARGET)
+        assert expect_failure(new, 3, "indexes")["message"] == f"`{gone}` does not answer"
+        assert machine.uv(app, "lock").code == 0
+        done = machine.gpuenv(app, "doctor", "--json", "--target", TARGET)
+        assert expect_failure(done, 3, "indexes")["message"] == f"`{gone}` does not answer"

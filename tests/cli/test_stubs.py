@@ -251,6 +251,10 @@ def test_a_stub_whose_index_cannot_be_reached_is_3_and_is_named(
         "the stub `trt-cu12-libs` 10.9.0.34 names that index for its wheel"
     )
     assert machine.environments() == set()
+    indexes.public.reset_log()
+    looked = machine.gpuenv(folder, "doctor", "--target", TARGET, given=given)
+    assert looked.code == 3
+    assert "`http://127.0.0.1:9/` does not answer" in looked.message.causes[0]
 
 
 def test_a_stub_without_its_wheel_names_the_index(
