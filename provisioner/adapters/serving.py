@@ -82,13 +82,15 @@ class Server:
     """A server of a store: the URL of its index, and the indexes that it asks for any package.
 
     `names` are those by which clients may know it; every address of its machine is one too
-    where it `is_everywhere`. `looks_up`: what address a name stands for may be asked.
+    where it `is_everywhere`. `has_token`: only who knows it may ask. `looks_up`: what address a
+    name stands for may be asked.
     """
 
     url: str
     indexes: tuple[str, ...] = ()
     names: frozenset[str] = frozenset()
     is_everywhere: bool = False
+    has_token: bool = False
     looks_up: bool = True
 
     def is_own(self, url: str) -> bool:
@@ -111,6 +113,7 @@ class Server:
             "indexes": [without_secrets(index) for index in self.indexes],
             "names": sorted(self.names),
             "is_everywhere": self.is_everywhere,
+            "has_token": self.has_token,
         }
 
 
@@ -191,10 +194,10 @@ def announced(root: Path, server: Server) -> Iterator[None]:
                     write_whole(path, json.dumps(before))
 
 
-def find_server(root: Path) -> str | None:
-    """The URL of the index that a server of a store has now; None where none answers."""
+def find_server(root: Path) -> Server | None:
+    """The server that a store has now; None where none answers."""
     found = _announced(root)
-    return found.url if found and _is_ours(found.url) else None
+    return found if found and _is_ours(found.url) else None
 
 
 def server_behind(root: Path, urls: Iterable[str], *, offline: bool) -> Server | None:
@@ -220,6 +223,7 @@ def _announced(root: Path) -> Server | None:
             indexes=tuple(map(str, told.get("indexes", ()))),
             names=frozenset(map(str, told.get("names", ()))),
             is_everywhere=told.get("is_everywhere") is True,
+            has_token=told.get("has_token") is True,
         )
         return found if origin(found.url) else None
     except (OSError, AttributeError, KeyError, TypeError, ValueError):

@@ -32,25 +32,30 @@ def serve_variables(
     """
     if url is not None:
         require_web(url, "`gpuenv env --url http://127.0.0.1:8199/simple/`")
+        url = as_index(url)
     store = store_of(world, options)
-    found = as_index(url) if url else find_server(store.root)
-    if found is None:
+    server = None if url else find_server(store.root)
+    if not (url or server):
         message = f"nothing serves the store `{store.root}`"
         raise GpuenvError(
             message,
             hint="`gpuenv serve` does, or name a server with `--url`",
             code="not-serving",
         )
-    found = quote(found, safe=_OF_URLS)
+    found = quote(url or (server.url if server else ""), safe=_OF_URLS)
     index = found if token is None else _with_token(found, token)
     made = {"PIP_INDEX_URL": index, "WHEEL_STUB_PIP_INDEX_URL": index}
     parts = urlsplit(found)
     host = parts.hostname or ""
     if parts.scheme == "http" and not is_loopback(host):
         made["PIP_TRUSTED_HOST"] = host  # pip passes over others without encryption.
-    if token is None and not is_loopback(host) and not urlsplit(found).password:
+    wants_token = server.has_token if server else not is_loopback(host)
+    if wants_token and token is None and not parts.password:
         world.progress.note(
-            "a server that others can reach asks for its token, which `--token-file` or "
+            "the server asks for its token, which `--token-file` or `GPUENV_SERVE_TOKEN` puts "
+            "into the URLs"
+            if server
+            else "a server that others can reach asks for its token, which `--token-file` or "
             "`GPUENV_SERVE_TOKEN` puts into the URLs"
         )
     return made | ({"UV_DEFAULT_INDEX": index} if uv else {})

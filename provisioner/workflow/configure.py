@@ -246,7 +246,8 @@ class _Looker:
         """Note how pip gets to a server that runs, or what keeps it from the named one."""
         variables, home = self._world.variables, self._world.home
         if serve_url is None:
-            running = find_server(self._store.root)
+            server = find_server(self._store.root)
+            running = server.url if server else None
             if running and running != pip.index_url(variables, home):
                 self.notes.append(
                     f"`gpuenv serve` runs; `gpuenv configure --serve-url {running}` lets pip use it"

@@ -123,7 +123,7 @@ def serve(
         application = Application(index, access, _failed(world), told, index.quick, index.is_held)
         stack.callback(application.close)
         stack.callback(index.close)
-        server = replace(server, indexes=routes.order)
+        server = replace(server, indexes=routes.order, has_token=token is not None)
         stack.enter_context(announced(store.root, server))
         new = token if wanted.token is None else None
         urls = tuple(f"{at}/simple/" for at in listener.origins)

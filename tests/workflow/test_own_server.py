@@ -6,6 +6,7 @@ import http.server
 import socket
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,9 +17,11 @@ from provisioner.adapters.store import Store
 from provisioner.core.routes import PYPI
 from provisioner.core.urls import without_secrets
 from provisioner.errors import GpuenvError
+from provisioner.workflow.client_variables import serve_variables
 from provisioner.workflow.index_routes import routes_of
 from provisioner.workflow.own_server import past_own_server
 from provisioner.workflow.world import World
+from tests.workflow.stores import FilledStore, Notes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -204,4 +207,20 @@ def test_a_server_that_still_runs_is_found_again_when_a_later_one_ends(
     first = f"http://127.0.0.1:{port}/simple/"
     with announced(store, Server(url="http://127.0.0.1:1/simple/")):
         assert find_server(store) is None
-    assert find_server(store) == first
+    found = find_server(store)
+    assert found is not None
+    assert found.url == first
+
+
+@pytest.mark.parametrize("has_token", [False, True])
+def test_who_is_pointed_at_a_server_is_told_that_it_asks_for_its_token(
+    tmp_path: Path, port: int, *, has_token: bool
+) -> None:
+    filled, notes = FilledStore(tmp_path), Notes()
+    world = replace(filled.world, progress=notes)
+    with announced(tmp_path / "store", replace(told(port), has_token=has_token)):
+        serve_variables(world, filled.options, url=None, token=None, uv=False)
+        assert any("asks for its token" in note for note in notes.told) is has_token
+        notes.told.clear()
+        serve_variables(world, filled.options, url=None, token="known", uv=False)  # noqa: S106
+    assert notes.told == []
