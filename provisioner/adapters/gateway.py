@@ -35,6 +35,7 @@ from provisioner.adapters._origin import (
 )
 from provisioner.core.entity import file_head, file_headers
 from provisioner.core.urls import without_secrets
+from provisioner.errors import GpuenvError, said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -44,6 +45,7 @@ _BLOCK_BYTES: Final = 1 << 18
 _USER: Final = "gpuenv"
 # How long leaving the context may take.
 _POLL_SECONDS: Final = 0.02
+_LOOPBACK_SECONDS: Final = 5.0
 _AUTHORITY: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
 
@@ -89,6 +91,25 @@ class Gateway:
         )
 
     def __enter__(self) -> Self:
+        """Begin to answer.
+
+        Raises:
+            GpuenvError: this machine cannot reach itself.
+        """
+        try:
+            # Else uv would fail, and say of each host that it is that one which is not reached.
+            here = ("127.0.0.1", self._server.server_address[1])
+            socket.create_connection(here, _LOOPBACK_SECONDS).close()
+        except OSError as error:
+            self._server.server_close()
+            self._temporary.cleanup()
+            message = "this machine cannot reach itself at `127.0.0.1`, where uv is to ask gpuenv"
+            raise GpuenvError(
+                message,
+                causes=(said(error),),
+                hint="`ip link set lo up` brings the loopback interface up",
+                code="no-loopback",
+            ) from error
         certificate = self.folder / "authority.pem"
         certificate.write_bytes(self._authority.certificate)
         self._thread.start()

@@ -40,7 +40,7 @@ from provisioner.workflow.detect import counts, detect
 from provisioner.workflow.filling import Filled
 from provisioner.workflow.lock_indexes import check_indexes
 from provisioner.workflow.locks import Locked, lock_text, locked_by_uv
-from provisioner.workflow.marks import caches_are_sound, folders_are_there, signature_of
+from provisioner.workflow.marks import caches_are_sound, folders_are_there, has_lost, signature_of
 from provisioner.workflow.place import place_of, store_of
 from provisioner.workflow.profiles import SelectResult, select_result
 from provisioner.workflow.progress import Quiet
@@ -289,12 +289,10 @@ def _caches(case: _Case, filled: Iterable[Filled], last: dict[str, Any] | None) 
     if not last:
         return []
     known = {one.program: one for one in filled}
-    checks = [_cache(case, one) for one in known.values()]
     marks = last.get("caches")
-    if known and not (marks and folders_are_there(marks)):
-        message = "a cache of uv has lost some of what it was filled with"
-        checks.append(_unfilled(message))
-    elif known and not caches_are_sound(last):
+    checks = [_cache(case, one, marks) for one in known.values()]
+    is_whole = marks is not None and folders_are_there(marks)
+    if known and is_whole and not caches_are_sound(last):
         # As after a plain `uv sync`, which takes files out of the active environment.
         message = (
             "uv's cache, or an environment that shares files with it, was changed; the next "
@@ -308,7 +306,7 @@ def _caches(case: _Case, filled: Iterable[Filled], last: dict[str, Any] | None) 
     return checks
 
 
-def _cache(case: _Case, one: Filled) -> Check:
+def _cache(case: _Case, one: Filled, marks: dict[str, Any] | None) -> Check:
     named = f"uv `{one.version}` (`{one.program}`)"
     now = signature_of(one.program)
     if not now:
@@ -324,11 +322,13 @@ def _cache(case: _Case, one: Filled) -> Check:
     if version != one.version:
         message = f"{named}, whose cache was filled, is version `{version}` now"
         return _unfilled(message, hint=again)
-    if not one.ok:
-        return _unfilled(f"the cache of {named} lacks something", hint=again)
+    cache = f"the cache of {named}"
+    has_less = marks is None or has_lost(marks, one.cache)
+    if has_less or not one.ok:
+        lacks = "has lost some of what it was filled with" if one.ok else "lacks something"
+        return _unfilled(f"{cache} {lacks}", hint=again)
     profiles = ", ".join(f"`{name}`" for name in one.profiles)
-    message = f"the cache of {named} is filled for {profiles}"
-    return Check(name="cache", state="ok", message=message)
+    return Check(name="cache", state="ok", message=f"{cache} is filled for {profiles}")
 
 
 def _unfilled(

@@ -144,7 +144,8 @@ def look_after(
             notes.append(f"the cache of uv (`{path}`) is not looked after: {error.line}")
             filled.append(replace(known[str(path)], ok=False))
             continue
-        covered = is_sound and _covers(known.get(str(path)), now)
+        is_known = _covers(known.get(str(path)), now)
+        covered = is_sound and is_known
         is_main = path == job.program
         if covered and not new and not workshop.pull.fetched and not wish:
             filled.append(replace(known[str(path)], named=now.named))
@@ -155,8 +156,11 @@ def look_after(
             continue
         all_made = is_main and new >= set(now.profiles)
         is_full = all_made or (covered and (is_main or not new))
-        program = Program(path=path, version=now.version, is_main=is_main)
-        is_full, proof, note = _see_to(job, workshop, program, locks, is_full=is_full)
+        program = Program(path=path, version=now.version)
+        may_be_full = is_main or (is_known and not new)
+        is_full, proof, note = _see_to(
+            job, workshop, program, locks, is_full=is_full, may_be_full=may_be_full
+        )
         filled.append(replace(now, ok=is_full))
         proofs += [proof] if proof else []
         notes += [note] if note else []
@@ -180,23 +184,27 @@ def _see_to(
     locks: tuple[Locked, ...],
     *,
     is_full: bool,
+    may_be_full: bool,
 ) -> tuple[bool, Proof | None, str | None]:
     """Prove a uv, and fill it where it lacks something: whether it is full, and what is said.
 
-    `is_full` is whether it should be. The main one is tried in any case before it is filled.
+    `is_full` is whether it should be; one that may be full is tried before it is filled. What is
+    only made sure of, without a proof and with nothing to give it, is not worth a word.
     """
     proof = None
     proves = job.wishes.proof is not False
-    if proves and (program.is_main or is_full):
+    if proves and (may_be_full or is_full):
         proof = prove_uv(job, workshop, program, locks)
         is_full = bool(proof.ok)
     if is_full:
         return True, proof, None
-    if fault := _fill(job, workshop, program, locks):
-        return False, proof, fault
+    with workshop.pull.watching() as taken:
+        if fault := _fill(job, workshop, program, locks):
+            return False, proof, fault
+    is_told = proves or taken or not may_be_full
     proof = prove_uv(job, workshop, program, locks) if proves else None
     note = f"filled the cache of uv {program.version} (`{program.path}`) from the store"
-    return proof is None or bool(proof.ok), proof, note
+    return proof is None or bool(proof.ok), proof, note if is_told else None
 
 
 def _fill(job: Job, workshop: Workshop, program: Program, locks: tuple[Locked, ...]) -> str | None:

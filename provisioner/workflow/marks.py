@@ -59,7 +59,16 @@ def caches_are_sound(last: Mapping[str, Any] | None) -> bool:
 
 def folders_are_there(marks: Mapping[str, Any]) -> bool:
     """Whether the folders of caches are those that were there: no cache was cleaned."""
-    return all(_found(path).st_ino == inode for path, inode in marks["folders"].items())
+    return not _lost(marks)
+
+
+def has_lost(marks: Mapping[str, Any], cache: str) -> bool:
+    """Whether a cache lacks one of the folders that were in it."""
+    return any(Path(path).parent == Path(cache) for path in _lost(marks))
+
+
+def _lost(marks: Mapping[str, Any]) -> list[str]:
+    return [path for path, inode in marks["folders"].items() if _found(path).st_ino != inode]
 
 
 def _found(path: str) -> os.stat_result:

@@ -31,7 +31,6 @@ class Program:
 
     path: Path
     version: str
-    is_main: bool
 
     def proof(self, toggles: Iterable[Locked]) -> Proof:
         """A proof of it that nothing has come of yet."""

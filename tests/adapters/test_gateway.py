@@ -31,6 +31,7 @@ from provisioner.adapters._origin import (
 from provisioner.adapters.certificates import CertificateAuthority
 from provisioner.adapters.gateway import Gateway
 from provisioner.core.index_policy import IMMUTABLE
+from tests.cli.machine import without_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -749,3 +750,26 @@ def test_a_proxy_that_pip_is_set_to_is_not_asked(
         check=False,
     )
     assert f"{scheme}://index.test/thing/" in {request.url for request in shelf.asked}
+
+
+_ENTER = """
+import sys
+from provisioner.adapters.certificates import CertificateAuthority
+from provisioner.adapters.gateway import CutOff, Gateway
+from provisioner.errors import GpuenvError
+
+try:
+    with Gateway(CutOff(), CertificateAuthority()):
+        print("entered")
+except GpuenvError as error:
+    print(error.code, error.causes)
+"""
+
+
+def test_a_machine_that_cannot_reach_itself_is_told_so() -> None:
+    words = without_network()
+    alone = words[: words.index(sys.executable)]
+    done = subprocess.run(
+        [*alone, sys.executable, "-c", _ENTER], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "no-loopback ('network is unreachable',)\n", done.stderr

@@ -140,20 +140,27 @@ def test_a_further_uv_is_filled_remembered_and_named_by_doctor(
 
     done = machine.gpuenv(app, "prepare", "--uv", own, "--json")
 
+    (note,) = done.data["notes"]
+    assert note.startswith("filled the cache of uv ")
+    tried = machine.gpuenv(app, "prepare", "--proof", "--json")
+    assert not any("filled" in note for note in tried.data["notes"])
     assert [proof["program"] for proof in done.data["proof"]] == [str(own)]
     assert done.data["proof"][0]["ok"] is True
     assert done.data["fetched"] == {"files": 0, "bytes": 0}
     assert index.requests == []
     assert machine.gpuenv(app, "prepare", "--json").data["nothing_to_do"] is True
     shutil.rmtree(tmp_path / "own-cache")
-    checks = {
-        c["message"]: c["state"] for c in machine.gpuenv(app, "doctor", "--json").data["checks"]
-    }
-    assert checks["a cache of uv has lost some of what it was filled with"] == "warning"
+    checks = machine.gpuenv(app, "doctor", "--json").data["checks"]
+    main = machine.root / "bin" / "uv"
+    told = {c["message"].partition(") ")[2]: c for c in checks if c["name"] == "cache"}
+    lost = told["has lost some of what it was filled with"]
+    assert lost["state"] == "warning"
+    assert f"(`{own}`)" in lost["message"]
+    assert f"(`{main}`)" in told["is filled for `cu13`, `cu12`, `cpu`"]["message"]
     again = machine.gpuenv(app, "prepare", "--json")
     assert str(own) in {proof["program"] for proof in again.data["proof"]}
     said = machine.gpuenv(app, "doctor").out
-    for program in (own, machine.root / "bin" / "uv"):
+    for program in (own, main):
         assert f"(`{program}`) is filled for `cu13`, `cu12`, `cpu`" in said
 
 
