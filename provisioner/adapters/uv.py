@@ -267,6 +267,8 @@ class Uv:
             LockError: `uv.lock` is malformed, or stale.
             ToolError: uv fails, or is too old.
         """
+        import re
+
         found = self._run(["export", "--locked", "--format", "pylock.toml", "-q", *turned.options])
         if found.returncode and f"Failed to parse `{origin.name}`" in found.stderr:
             message = f"`{origin.name}` is malformed"
@@ -288,7 +290,9 @@ class Uv:
         if found.returncode:
             self.usable_version()
         self._expect(found, f"uv could not read `{origin.name}`")
-        return found.stdout
+        # Up to 0.6.16 at least, uv leaves out what PEP 751 requires, where there is no package.
+        lacks = not re.search(r"^(\[\[)?packages\b", found.stdout, re.MULTILINE)
+        return f"packages = []\n{found.stdout}" if lacks else found.stdout
 
     def compile(self, question: Question) -> str:
         """Resolve requirements for every platform into a PEP 751 lock."""

@@ -168,6 +168,16 @@ def test_the_export_names_files_with_their_hashes_and_asks_nobody(
     assert index.requests == []
 
 
+def test_a_lock_of_nothing_is_whole_also_where_an_old_uv_exports_no_packages(
+    tmp_path: Path,
+) -> None:
+    old = tmp_path / "uv"
+    old.write_text("#!/bin/sh\necho 'lock-version = \"1.0\"'\n", encoding="utf-8")
+    old.chmod(0o755)
+    text = Uv(old, tmp_path, {}).export(Turned(), tmp_path / "uv.lock")
+    assert tomllib.loads(text) == {"lock-version": "1.0", "packages": []}
+
+
 @pytest.mark.parametrize("text", ["[[[", "version = 99\n", ""])
 def test_a_malformed_lock_is_told_in_uvs_words(text: str, locked: Uv, project: Path) -> None:
     lock = project / "uv.lock"
