@@ -177,7 +177,7 @@ def look_after(
     )
 
 
-def _see_to(
+def _see_to(  # noqa: PLR0913 - two things that are known of it
     job: Job,
     workshop: Workshop,
     program: Program,

@@ -27,7 +27,7 @@ _PIP: Final = (26, 1)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Program:
-    """A uv, what it says that it is, and whether it is the one that makes the environments."""
+    """A uv, and what it says that it is."""
 
     path: Path
     version: str
