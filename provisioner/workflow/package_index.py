@@ -124,7 +124,8 @@ class _Page:
     """A page that was written, and its hash."""
 
     def __init__(self, text: str) -> None:
-        self.body = text.encode()
+        # JSON can say what is no text, such as half of a pair of surrogates.
+        self.body = text.encode("utf-8", "replace")
         self.tag = f'"{hashlib.sha256(self.body).hexdigest()}"'
 
     def answer(self, request: Request, kind: str) -> BodyAnswer:
@@ -164,12 +165,14 @@ class PackageIndex:
         *,
         stuck_seconds: float = _STUCK_SECONDS,
         patience_seconds: float = _PATIENCE_SECONDS,
+        memory_bytes: int = _MEMORY_BYTES,
         mark: str = "",
     ) -> None:
         """`note` is told what is worth a line; `clock` is in seconds.
 
         `stuck_seconds` is how long another process that fetches a file may get nothing of it,
-        `patience_seconds` how long an index may be silent where a kept page would do.
+        `patience_seconds` how long an index may be silent where a kept page would do, and
+        `memory_bytes` about how much the listings in memory may take.
         `mark` stands in the `Via` of what the pull asks, so that we know our own requests.
         """
         self._pull = pull
@@ -178,12 +181,13 @@ class PackageIndex:
         self._note = note
         self._clock = clock
         self._leases = Leases(pull.store.root)
-        self._memory = _Memory()
+        self._memory = _Memory(memory_bytes)
         self._turns = _Turns()
         self._down: dict[tuple[str, bool], float] = {}
         self._outages: dict[str, _DownError] = {}
         self._held = _Held(pull.store.root, *pull.store.lower)
         self._held_until = 0.0
+        self._looking = threading.Lock()
         self._ended = threading.Event()
         self._stuck_seconds = stuck_seconds
         self._patience_seconds = patience_seconds
@@ -586,9 +590,10 @@ class PackageIndex:
 
     def _of_blobs(self) -> Mapping[str, tuple[_HeldFile, ...]]:
         """The files that are held, by project; looked for now and then."""
-        if self._clock() >= self._held_until:
-            self._held.look()
-            self._held_until = self._clock() + _LOOK_SECONDS
+        with self._looking:  # One looks for all.
+            if self._clock() >= self._held_until:
+                self._held.look()
+                self._held_until = self._clock() + _LOOK_SECONDS
         return self._held.files
 
     # Metadata
@@ -674,7 +679,8 @@ class _Held:
 class _Memory:
     """Listings, those that were asked for last, as many as there is room for."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
         self._changing = threading.Lock()
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._weight = 0
@@ -693,7 +699,7 @@ class _Memory:
             self._forget(project)
             self._known[project] = known
             self._weight += _weight(known)
-            while self._weight > _MEMORY_BYTES and len(self._known) > 1:
+            while self._weight > self._most_bytes and len(self._known) > 1:
                 self._forget(next(iter(self._known)))
 
     def _forget(self, project: str) -> None:

@@ -14,12 +14,15 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urljoin
 
 import pytest
 
+from provisioner.adapters._origin import Request
 from provisioner.adapters.http import Http
+from provisioner.adapters.leases import Leases
 from provisioner.adapters.store import Store, StoredPage
 from provisioner.core.digest import Digest
 from provisioner.core.pages import ACCEPT
@@ -28,13 +31,12 @@ from provisioner.core.routes import Routes
 from provisioner.workflow.package_index import PackageIndex
 from provisioner.workflow.progress import Quiet
 from provisioner.workflow.pull import Pull
-from tests.simulators.asgi import Client, serving
+from tests.simulators.asgi import SECONDS, Client, serving
 from tests.simulators.index import JSON_TYPE, IndexSimulator
 from tests.simulators.wheels import make_sdist, make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 LARGE = 24_000_000
 MARK = "gpuenv-0123"
@@ -367,6 +369,49 @@ def test_a_request_of_our_own_that_comes_back_is_no_question(
     assert index.requests == []
 
 
+def test_pages_that_were_asked_for_last_are_in_memory_as_many_as_there_is_room_for(
+    index: IndexSimulator, tmp_path: Path
+) -> None:
+    index.publish(make_wheel(tmp_path / "w", "other", "1.0"))
+    store = Store(tmp_path / "store")
+    store.open()
+    http_ = Http({"NETRC": str(tmp_path / "none")}, connections=1)
+    rule = Index(name="x", url=index.index_url, cache_control=CacheControl(api="max-age=600"))
+    pull = Pull(store, http_, [rule], Quiet(), offline=False)
+    ours = PackageIndex(pull, Routes(order=(index.index_url,)), print, memory_bytes=6000)
+    demo, other = (
+        Request(method="GET", url=f"/simple/{name}/", headers={}) for name in ("demo", "other")
+    )
+    for last, before in ((demo, other), (other, demo)):
+        with ours.answer(last):
+            pass
+        assert ours.quick(last)
+        assert ours.quick(before) is None
+    ours.close()
+    http_.close()
+
+
+def test_a_page_that_says_what_is_no_text_is_served_all_the_same(
+    make: Callable[..., Bench],
+) -> None:
+    class Handler(QuietHandler):
+        def do_GET(self) -> None:
+            file = {"filename": NAME, "url": NAME, "hashes": {}, "requires-python": "\ud800"}
+            body = json.dumps({"meta": {"api-version": "1.0"}, "name": "demo", "files": [file]})
+            self.send_response(200)
+            self.send_header("Content-Type", JSON_TYPE)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+    with plain_server(Path(), Handler) as source:
+        bench = make(source)
+        assert list(bench.page()) == [NAME]
+        answer = bench.client.ask("/simple/demo/")
+        assert answer.status == 200
+        assert b'data-requires-python="?"' in answer.read()
+
+
 # When upstream is down
 
 
@@ -533,6 +578,21 @@ def test_a_client_that_leaves_does_not_end_the_download(
     bench.client.open.pop().close()
     index.heal()
     assert len(bench.file().read()) > LARGE
+
+
+def test_a_file_that_is_sent_is_in_use(make: Callable[..., Bench], index: IndexSimulator) -> None:
+    bench = make(index)
+    leases = Leases(bench.store.root)
+    index.stall_at(NAME, LARGE // 2, times=None)
+    answer = bench.file()
+    assert answer.read(1000)
+    assert len(leases.alive(time.time())) == 1
+    index.heal()
+    answer.read()
+    end = time.monotonic() + SECONDS
+    while leases.alive(time.time()) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert leases.alive(time.time()) == ()
 
 
 def test_clients_that_wait_for_a_file_keep_nobody_from_a_page(
