@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @gpuenv.command()
 @common_of_store("project", profile="Check this profile's environment [default: the active one].")
 def check(session: Session) -> None:
-    """Load the GPU libraries of an environment, and run them on a GPU.
+    """Load the GPU libraries of an environment, and use them.
 
     Each is tried in a process of its own, for at most 120 seconds [variable:
     GPUENV_CHECK_TIMEOUT].

@@ -116,6 +116,7 @@ class Pull:
         self.offline = offline
         self._known: dict[str, LockedFile] = {}
         self._counting = threading.Lock()
+        self._turns: dict[str, threading.Lock] = {}
         self._stopped = threading.Event()
         self._is_closed = False
         self._routes: tuple[Index, ...] = ()
@@ -621,25 +622,36 @@ class Pull:
             yield BodyAnswer(status=_NOT_FOUND, headers={}, body=b"")
             return
         name = _page_name(request)
+        # In turns: who comes second asks whether it changed, and not for all of it again.
+        with self._turn(name):
+            found = self._page_of(request, key, name, now=now)
+        if found is None:
+            with self.relay(request) as reply:
+                yield reply
+        else:
+            yield found
+
+    def _page_of(self, request: Request, key: str, name: str, *, now: bool) -> BodyAnswer | None:
+        """A page, kept or as it is now; None for a look at what is not kept."""
         kept = self.store.page(name)
         is_due = now or not (kept and self._age(kept) < self._policy(kept).lifetime)
         if kept and (self.offline or not is_due or (self.keeps and not now)):
-            yield self._serve(kept)
-            return
+            return self._serve(kept)
         if self.offline:
             raise not_kept(key, self.because)
         if request.method == "HEAD":
-            with self.relay(request) as reply:
-                yield reply
-            return
+            return None
         fetched = self._current(request, kept, now=now)
         if isinstance(fetched, BodyAnswer):
-            yield fetched
-            return
+            return fetched
         # A dry run looks at pages without a store.
         if fetched is not kept and self.store.is_there:
             self.store.keep_page(name, fetched)
-        yield self._serve(fetched)
+        return self._serve(fetched)
+
+    def _turn(self, name: str) -> threading.Lock:
+        with self._counting:
+            return self._turns.setdefault(name, threading.Lock())
 
     def _current(
         self, request: Request, kept: StoredPage | None, *, now: bool

@@ -1332,3 +1332,15 @@ def test_the_index_of_a_file_is_known_once_its_page_was_seen(
     got(pull, page_url(index, "demo"))
 
     assert pull.index_of(index.file_url(WHEEL)) == index.url
+
+
+def test_a_page_that_several_ask_for_at_once_comes_once(
+    pull: Pull, index: IndexSimulator, demo: Path
+) -> None:
+    index.publish(demo)
+    index.delay("/demo/", 0.3)
+    url = f"{index.index_url}demo/"
+    with ThreadPoolExecutor(4) as pool:
+        bodies = {page.body for _, page in pool.map(pull.page, [url] * 4)}
+    assert len(bodies) == 1
+    assert [request.status for request in index.requests].count(200) == 1
