@@ -81,15 +81,14 @@ def version_of(environment: Path) -> str:
     return ask_python(environment, "import tensorrt_lean; print(tensorrt_lean.__version__)")
 
 
-def test_the_chosen_line_is_importable_and_alone(prepared: Example) -> None:
-    assert prepared.done.data["profile"] == "cu13"
-    assert set(prepared.done.data["prepared"]) == {"cu13", "cu12", "cpu"}
-    assert prepared.done.data["fetched"]["bytes"] > 80_000_000
-    environment = Path(prepared.done.data["environment"])
-    assert prepared.link.is_symlink()
-    assert lean_lines(environment) == {"cu13"}
-    assert version_of(environment).startswith("10.16.1")
-    assert ask_python(environment, "import requests; print(requests.__name__)") == "requests"
+def test_the_chosen_line_is_importable_and_alone(example: Example) -> None:
+    assert example.done.data["profile"] == "cu13"
+    assert set(example.done.data["prepared"]) == {"cu13", "cu12", "cpu"}
+    assert example.done.data["fetched"]["bytes"] > 80_000_000
+    assert example.link.is_symlink()
+    assert lean_lines(example.link) == {"cu13"}
+    assert version_of(example.link).startswith("10.16.1")
+    assert ask_python(example.link, "import requests; print(requests.__name__)") == "requests"
 
 
 def test_second_prepare_fetches_and_makes_nothing_without_a_network(example: Example) -> None:
