@@ -286,7 +286,8 @@ def test_where_one_environment_fails_the_others_that_are_made_meanwhile_end_too(
     )
     wheel = make_wheel(tmp_path, "fails-cu13", "1.0", size=200_000)
     index.publish(wheel)
-    folder = new_project(Project(packages=("fails",)))
+    # They share nothing that one of them would have to wait for.
+    folder = new_project(Project(packages=("fails",), dependencies=()))
     # Whoever waits for this one is not done when the other one fails.
     index.stall_at(wheel.name, 100_000, times=None)
     with machine.start(folder, "prepare", "--target", TARGET) as process:
