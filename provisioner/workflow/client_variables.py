@@ -35,14 +35,15 @@ def serve_variables(
         url = as_index(url)
     store = store_of(world, options)
     server = None if url else find_server(store.root)
-    if not (url or server):
+    found = server.url if server else url
+    if found is None:
         message = f"nothing serves the store `{store.root}`"
         raise GpuenvError(
             message,
             hint="`gpuenv serve` does, or name a server with `--url`",
             code="not-serving",
         )
-    found = quote(url or (server.url if server else ""), safe=_OF_URLS)
+    found = quote(found, safe=_OF_URLS)
     index = found if token is None else _with_token(found, token)
     made = {"PIP_INDEX_URL": index, "WHEEL_STUB_PIP_INDEX_URL": index}
     parts = urlsplit(found)

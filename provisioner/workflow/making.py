@@ -67,6 +67,6 @@ def make_all(world: World, workshop: Workshop, orders: Sequence[Order]) -> tuple
 def _needs(workshop: Workshop, order: Order) -> dict[Digest, int]:
     store = workshop.store
     return {
-        file.digest: likely_bytes(file.name, file.size or store.size(file.digest) or None)
+        file.digest: likely_bytes(file.name, file.likely_size or store.size(file.digest) or None)
         for file in order.files
     }

@@ -23,10 +23,10 @@ from provisioner.core.urls import (
     origin,
     without_secrets,
 )
-from provisioner.errors import GpuenvError, said
+from provisioner.errors import said
 from provisioner.workflow.index_routes import routes_of
 from provisioner.workflow.package_index import PackageIndex
-from provisioner.workflow.proof import round_trip, scratch
+from provisioner.workflow.proof import round_trip, scratch, tried
 from provisioner.workflow.workshop import open_pull
 
 if TYPE_CHECKING:
@@ -67,12 +67,12 @@ def prove_poetry(
         return replace(proof, why=f"its lock has packages from {shown}, not from `gpuenv serve`")
     toggles = round_trip(locks)
     proof = replace(proof, toggles=tuple(locked.profile.name for locked in toggles))
-    wanted: list[str] = []
-    try:
+    asked: list[str] = []
+
+    def toggle() -> None:
         with ExitStack() as stack:
             folder = stack.enter_context(scratch(workshop.store))
-            held = _Held(stack.enter_context(_index(job, workshop, server)), every)
-            wanted = held.asked
+            held = _Held(stack.enter_context(_index(job, workshop, server)), every, asked)
             apart = stack.enter_context(workshop.cut_off(held))
             own = {k: v for k, v in apart.variables.items() if k not in SCRUBBED}
             folder.mkdir(parents=True)
@@ -90,16 +90,17 @@ def prove_poetry(
                     groups=one.groups,
                     without=one.without,
                 )
-    except GpuenvError as error:
-        return replace(proof, ok=False, why=error.line, wanted=tuple(wanted))
-    return replace(proof, ok=True, wanted=tuple(wanted))
+
+    return tried(proof, asked, toggle)
 
 
 class _Held(CutOff):
     """No network, but for a `gpuenv serve` that has nothing behind it."""
 
-    def __init__(self, index: PackageIndex, urls: tuple[str, ...]) -> None:
+    def __init__(self, index: PackageIndex, urls: tuple[str, ...], asked: list[str]) -> None:
+        """`asked` gets what is asked for in vain."""
         super().__init__()
+        self.asked = asked
         self._index = index
         self._urls = urls
 

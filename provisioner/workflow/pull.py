@@ -346,7 +346,7 @@ class Pull:
                 reply = BodyAnswer(
                     status=FAILED,
                     headers={"content-type": "text/plain"},
-                    body=f"{error.message}: {'; '.join(error.causes)}\n".encode(),
+                    body=f"{error.line}\n".encode(),
                 )
             else:
                 with self._counting:
