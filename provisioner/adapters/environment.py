@@ -17,19 +17,11 @@ if TYPE_CHECKING:
     from provisioner.core.history import Prepared
 
 _FOLDER: Final = "envs"
-_ANCHOR: Final = (
-    "import os, sys; "
-    "sys.path[:] = [os.path.realpath(p) if p.endswith('site-packages') else p for p in sys.path]\n"
-    "import os, sys; exec('try:\\n import fcntl, time\\n "
-    'fd = os.open(os.path.realpath(sys.prefix) + ".json", os.O_RDONLY)\\n '
-    "for _ in range(20):\\n  "
-    "try:\\n   fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)\\n   break\\n  "
-    "except BlockingIOError: time.sleep(0.01)\\nexcept Exception: pass')\n"
-)
+_ANCHOR: Final = "_gpuenv"
+_ANCHOR_LINE: Final = f"import {_ANCHOR}; {_ANCHOR}.pin()\n"
 """Makes a process keep the environment it started in, whatever `.venv` points to later.
 
-It also holds a shared lock on the mark as long as it runs, so that `store gc` can tell, which
-holds the lock itself for the moment in which it looks.
+The module (`_anchor.py` here) is compiled once, which a longer line would be at every start.
 """
 
 
@@ -85,12 +77,14 @@ def file_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
-def finish(environment: Path, facts: Mapping[str, Any]) -> tuple[int, int]:
+def finish(
+    environment: Path, facts: Mapping[str, Any], link: Path | None = None
+) -> tuple[int, int]:
     """Make a new environment ready, mark it as ours, and stamp it.
 
     The folder for byte code is made now, or else the first start of Python in it would look
     like a change; `gpuenv-site` spares the stamp a search. The mark lies beside it, with
-    `facts` about its origin.
+    `facts` about its origin. A shell that activates it follows `link`, the project's `.venv`.
 
     Raises:
         GpuenvError: it has no `site-packages`.
@@ -100,13 +94,30 @@ def finish(environment: Path, facts: Mapping[str, Any]) -> tuple[int, int]:
         message = f"`{environment}` is not an environment"
         raise GpuenvError(message)
     (site / "__pycache__").mkdir(exist_ok=True)
-    (site / "_gpuenv.pth").write_text(_ANCHOR, encoding="utf-8")
+    anchor = Path(__file__).with_name("_anchor.py")
+    (site / f"{_ANCHOR}.py").write_bytes(anchor.read_bytes())
+    (site / f"{_ANCHOR}.pth").write_text(_ANCHOR_LINE, encoding="ascii")
+    if link:
+        _lead_shells(environment, link)
     (environment / "gpuenv-site").symlink_to(site.relative_to(environment))
     write_whole(_mark(environment), json.dumps(dict(facts), indent=1) + "\n")
     made = stamp(environment)
     if made is None:
         raise AssertionError
     return made
+
+
+def _lead_shells(environment: Path, link: Path) -> None:
+    """Let the scripts of uv that activate an environment name the link in its place."""
+    was, now = (
+        # As uv quotes it for every shell (`'` closes, stands in `"`, and opens again).
+        b"'%b'" % os.fsencode(path).replace(b"'", b"'\"'\"'")
+        for path in (environment, link)
+    )
+    for script in environment.glob("bin/activate*"):
+        text = script.read_bytes()
+        if was in text:
+            script.write_bytes(text.replace(was, now))
 
 
 def built_wheels(environment: Path) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from provisioner.adapters import environment
 from provisioner.core.history import Prepared
 from provisioner.errors import LockError
 from provisioner.workflow.built_wheels import keep_built, sources_of
+from provisioner.workflow.place import link_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -159,6 +160,7 @@ def make(world: World, workshop: Workshop, uv: Uv, order: Order) -> Prepared:
                 "blobs": sorted(digest.hex for digest in needed),
                 "built": [wheel.to_json() for wheel in built],
             },
+            link_of(Path(recipe.folder)),
         )
     except BaseException:
         environment.discard(path)

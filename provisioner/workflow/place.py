@@ -41,6 +41,12 @@ def state_of(world: World, options: Options) -> StateFolder:
     return StateFolder(find_home(folder, is_project=is_project))
 
 
+def link_of(folder: Path) -> Path:
+    """The `.venv` of a project: that of its workspace."""
+    is_project = (folder / "pyproject.toml").is_file()
+    return StateFolder(find_home(folder, is_project=is_project)).link
+
+
 def store_of(world: World, options: Options) -> Store:
     """The store that is meant, over the stores below it; it need not be there yet.
 

@@ -251,16 +251,20 @@ default = true
     assert distributions(app / ".venv") == {"library 2.0"}
 
 
-def test_a_shell_with_the_former_environment_is_told_of_the_switch(
+def test_only_a_shell_that_stays_where_it_was_is_told_of_the_switch(
     warm: Machine, app: Path
 ) -> None:
     prepared = warm.gpuenv(app, "prepare", "--target", TARGET)
     assert prepared.code == 0, prepared.err
     script = '. .venv/bin/activate && "$@"'
-    same = warm.run(app, "bash", "-c", script, "bash", *GPUENV, "switch", "cu13")
+    for line in ("cu13", "cu12", "cu13"):
+        follows = warm.run(app, "bash", "-c", script, "bash", *GPUENV, "switch", line)
+        assert follows.code == 0, follows.err
+        assert "this shell" not in follows.out
+    same = warm.gpuenv(app, "run", "--", *GPUENV, "switch", "cu13")
     assert same.code == 0, same.err
     assert "this shell" not in same.out
-    done = warm.run(app, "bash", "-c", script, "bash", *GPUENV, "switch", "cu12")
+    done = warm.gpuenv(app, "run", "--", *GPUENV, "switch", "cu12")
     assert done.code == 0, done.err
     assert "this shell has another environment activated" in done.out
 

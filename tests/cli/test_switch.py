@@ -220,6 +220,15 @@ def test_a_process_keeps_the_environment_that_it_started_in(prepared: Prepared) 
     assert line_of(prepared.link) == "cu12"
 
 
+def test_uv_run_follows_a_switch(prepared: Prepared) -> None:
+    code = "import lean, os, sys; print(lean.LINE, sys.prefix, os.environ['VIRTUAL_ENV'])"
+    for line in ("cu13", "cu12", "cu13"):
+        assert prepared.gpuenv("switch", line).code == 0
+        # uv remembers what the interpreter at the link told.
+        done = prepared.uv("run", "--no-sync", "python", "-c", code)
+        assert (done.code, done.out) == (0, f"{line} {prepared.link.readlink()} {prepared.link}\n")
+
+
 def test_run_uses_the_active_environment_or_the_one_that_is_named(prepared: Prepared) -> None:
     code = "import lean, os, sys; print(lean.LINE, os.environ['VIRTUAL_ENV'], sys.argv[1:])"
     words = ["--", "python", "-c", code, "--json", "-q"]
