@@ -156,7 +156,7 @@ def look_after(
             continue
         all_made = is_main and new >= set(now.profiles)
         is_full = all_made or (covered and (is_main or not new))
-        program = Program(path=path, version=now.version)
+        program = Program(path=path, version=now.version, cache=Path(now.cache))
         may_be_full = is_main or (is_known and not new)
         is_full, proof, note = _see_to(
             job, workshop, program, locks, is_full=is_full, may_be_full=may_be_full
