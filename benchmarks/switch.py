@@ -25,7 +25,7 @@ from tests.simulators.index import IndexSimulator
 from tests.simulators.wheels import make_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
 LINES: Final = ("cu12", "cu13")
 TARGET: Final = "driver=580.65.06,cuda=13.0,gpus=9.0"
@@ -57,18 +57,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--files", type=int, nargs="*", default=[12_000, 100])
     chosen = parser.parse_args()
-    for files in chosen.files:
-        with tempfile.TemporaryDirectory() as name, IndexSimulator() as index:
-            bench = Bench(Path(name), index, files)
-            _print(f"{files:,} files, toggled", bench.toggle(chosen.rounds), goal=0.35)
-            _print(f"{files:,} files, further", bench.further(chosen.rounds), goal=1.5)
+    with tempfile.TemporaryDirectory() as name, IndexSimulator() as index:
+        benches = [Bench(Path(name) / f"{files}", index, files) for files in chosen.files]
+        _print("toggled, goal 0.35", chosen.rounds, [bench.toggles() for bench in benches])
+        _print("a further one, goal 1.5", chosen.rounds, [bench.further() for bench in benches])
 
 
 class Bench:
     """A project that is prepared, and a copy of it that uv alone works in."""
 
     def __init__(self, folder: Path, index: IndexSimulator, files: int) -> None:
-        self._folder = folder
+        folder.mkdir()
+        self._folder, self._files = folder, files
         self._variables = clean_environment(
             folder,
             PATH=os.pathsep.join([str(uv_binary().parent), os.environ.get("PATH", "")]),
@@ -85,51 +85,51 @@ class Bench:
         self._ours, self._uvs = self._copy("ours"), self._copy("uvs")
         self._run(self._ours, *_gpuenv("prepare", "--target", TARGET))
 
-    def toggle(self, rounds: int) -> dict[str, list[float]]:
-        """Seconds for half of there and back."""
-        sides = {
-            "uv sync --frozen --extra": (
-                self._uvs,
-                [_uv("sync", "--frozen", "--extra", line) for line in LINES],
-            ),
-            "gpuenv switch": (self._ours, [_gpuenv("switch", line) for line in LINES]),
-        }
-        taken: dict[str, list[float]] = {side: [] for side in sides}
-        for number in range(rounds + 1):
-            for side, (folder, commands) in sides.items():
-                seconds = sum(self._run(folder, *command) for command in commands)
-                if number:  # The first one makes uv's environment.
-                    taken[side].append(seconds / len(commands))
-        return taken
+    def toggles(self) -> dict[str, Callable[[], float]]:
+        """What tells the seconds of half of there and back."""
 
-    def further(self, rounds: int) -> dict[str, list[float]]:
-        """Seconds for an environment in a folder that has none."""
-        prepare = ("prepare", "--only", "--profile", LINES[0], "--target", TARGET)
-        sides = {
-            "uv sync --frozen --extra": _uv("sync", "--frozen", "--extra", LINES[0]),
-            "gpuenv prepare --no-proof": _gpuenv(*prepare, "--no-proof"),
-            "gpuenv prepare": _gpuenv(*prepare),
+        def toggle(folder: Path, *commands: tuple[str, ...]) -> Callable[[], float]:
+            return lambda: sum(self._run(folder, *words) for words in commands) / len(commands)
+
+        syncs = [_uv("sync", "--frozen", "--extra", line) for line in LINES]
+        for words in syncs:
+            self._run(self._uvs, *words)  # The first one makes the environment.
+        switches = [_gpuenv("switch", line) for line in LINES]
+        return {
+            f"{self._files:,} files: uv sync": toggle(self._uvs, *syncs),
+            f"{self._files:,} files: gpuenv switch": toggle(self._ours, *switches),
         }
-        taken: dict[str, list[float]] = {side: [] for side in sides}
-        for _ in range(rounds):
-            for side, command in sides.items():
+
+    def further(self) -> dict[str, Callable[[], float]]:
+        """What tells the seconds for an environment in a folder that has none."""
+
+        def anew(*words: str) -> Callable[[], float]:
+            def run() -> float:
                 folder = self._copy("new")
                 os.sync()  # What the one before left to write is not this one's to wait for.
-                taken[side].append(self._run(folder, *command))
+                taken = self._run(folder, *words)
                 shutil.rmtree(folder)
-        return taken
+                return taken
+
+            return run
+
+        prepare = _gpuenv("prepare", "--only", "--profile", LINES[0], "--target", TARGET)
+        return {
+            f"{self._files:,} files: uv sync": anew(*_uv("sync", "--frozen", "--extra", LINES[0])),
+            f"{self._files:,} files: prepare --no-proof": anew(*prepare, "--no-proof"),
+            f"{self._files:,} files: prepare": anew(*prepare),
+        }
 
     def _copy(self, name: str) -> Path:
         return shutil.copytree(self._original, self._folder / name)
 
     def _run(self, folder: Path, *words: str) -> float:
         """Run a command, and tell how many seconds it took."""
-        root = str(Path(__file__).parents[1])
         began = time.perf_counter()
         done = subprocess.run(
             words,
             cwd=folder,
-            env={**self._variables, "PYTHONPATH": root},
+            env=self._variables,
             capture_output=True,
             text=True,
             check=False,
@@ -146,7 +146,7 @@ def _publish(index: IndexSimulator, folder: Path, line: str, files: int) -> str:
     for number, start in enumerate(range(0, files, _FILES_OF_A_WHEEL)):
         # Three of each go with every wheel: its own module, and two of its description.
         count = min(_FILES_OF_A_WHEEL, files - start) - 4
-        name = f"part{number}-{line}"
+        name = f"part{files}n{number}-{line}"
         package = name.replace("-", "_")
         contents = {
             f"{package}/f{item}.py": f"value = {item}\n".encode() * 20 for item in range(count)
@@ -161,17 +161,25 @@ def _uv(*words: str) -> tuple[str, ...]:
 
 
 def _gpuenv(*words: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "provisioner", *words)
+    beside = shutil.which("gpuenv", path=str(Path(sys.executable).parent))
+    return (beside or "gpuenv", *words)
 
 
-def _print(title: str, taken: Mapping[str, list[float]], goal: float) -> None:
-    print(f"{title:<30}{'ms':>8}{'min':>8}{'max':>8}{'x':>7}")
-    base, *_ = (statistics.median(each) for each in taken.values())
-    for side, each in taken.items():
-        median = statistics.median(each)
-        figures = "".join(f"{value * 1000:>8.0f}" for value in (median, min(each), max(each)))
-        print(f"{side:<30}{figures}{median / base:>7.2f}")
-    print(f"{'':<30}the goal is {goal}", flush=True)
+def _print(title: str, rounds: int, cases: list[dict[str, Callable[[], float]]]) -> None:
+    """Let all sides of all cases take turns, and print a row for each, beside the case's first."""
+    taken: dict[str, list[float]] = {side: [] for case in cases for side in case}
+    for _ in range(rounds):
+        for case in cases:
+            for side, run in case.items():
+                taken[side].append(run())
+    print(f"{title:<36}{'ms':>8}{'min':>8}{'max':>8}{'x':>7}")
+    for case in cases:
+        base = statistics.median(taken[next(iter(case))])
+        for side in case:
+            each = taken[side]
+            median = statistics.median(each)
+            figures = "".join(f"{value * 1000:>8.0f}" for value in (median, min(each), max(each)))
+            print(f"{side:<36}{figures}{median / base:>7.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -243,7 +243,7 @@ class Uv:
 
         try:
             found = subprocess.run(
-                [path, "-I", "-c", _FACTS_OF_PYTHON],
+                [path, "-I", "-S", "-c", _FACTS_OF_PYTHON],
                 env=self._variables,
                 capture_output=True,
                 text=True,
