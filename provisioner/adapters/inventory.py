@@ -43,6 +43,8 @@ class Mark:
     used: float
     site: Site = _NOWHERE
     built: frozenset[Digest] = frozenset()
+    links: str | None = None
+    otherwise: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,8 +115,7 @@ class Inventory:
             if path.is_dir() and not path.is_symlink():
                 changed = _modified(path)
                 if changed is not None:
-                    mark = _mark(path.with_name(f"{path.name}.json"))
-                    found.append(Environment(path=path, changed=changed, mark=mark))
+                    found.append(Environment(path=path, changed=changed, mark=read_mark(path)))
         return tuple(found)
 
     def lost_marks(self) -> Iterator[Path]:
@@ -279,7 +280,9 @@ def _modified(path: Path) -> float | None:
         return None
 
 
-def _mark(path: Path) -> Mark | None:
+def read_mark(environment: Path) -> Mark | None:
+    """An environment's own account of its origin; None where it was never finished."""
+    path = environment.with_name(f"{environment.name}.json")
     used = _modified(path)
     if used is None:
         return None
@@ -293,6 +296,8 @@ def _mark(path: Path) -> Mark | None:
             used=used,
             site=site_from_json(data["site"]) if "site" in data else _NOWHERE,
             built=frozenset(Digest.parse(item["sha256"]) for item in data.get("built", [])),
+            links=data.get("links"),
+            otherwise=frozenset(data.get("otherwise", ())),
         )
     except DAMAGED:
         return Mark(folder=None, profile=None, blobs=None, used=used)

@@ -12,7 +12,7 @@ from provisioner.errors import IntegrityError, LockError, SpaceError, ToolError,
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from provisioner.core.interpreter import Interpreter
 
@@ -352,6 +352,15 @@ class Uv:
         """Make an environment with nothing in it."""
         made = self._run(["venv", "-q", "--no-project", "--python", str(python), str(environment)])
         self._expect(made, "uv could not make the environment")
+
+    def forget_packages(self, packages: Iterable[str]) -> None:
+        """Remove from uv's cache all that it has of some packages.
+
+        Raises:
+            ToolError: uv fails.
+        """
+        found = self._run(["cache", "clean", "-q", *packages], {"UV_NO_CACHE": "0"})
+        self._expect(found, "uv could not clean its cache")
 
     def build_alone(
         self, source: str, python: Path, folder: Path, *, only_metadata: bool = False

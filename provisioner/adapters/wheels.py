@@ -46,3 +46,26 @@ def metadata_of(wheel: Path) -> bytes | None:
     except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile):
         return None
     return found if len(found) <= _METADATA_BYTES else None
+
+
+def member_hash(wheel: Path, name: str) -> str | None:
+    """The SHA-256 of a file in a wheel; None where it has none of that name that can be read."""
+    import hashlib
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(name) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile):
+        return None
+
+
+def has_member(wheel: Path, name: str) -> bool | None:
+    """Whether a wheel has a file of some name; None where it cannot be read."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            return name in archive.NameToInfo
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return None

@@ -345,7 +345,7 @@ def render_status(result: StatusResult) -> str:
     lines = [f"{result.active}{whose} is active (generation {result.generation}, {how})"]
     for name, path, condition in result.prepared:
         lines.append(f"  {name}: {condition}, {path}")
-        if condition in {"changed", "outdated"}:
+        if condition in {"changed", "outdated", "damaged"}:
             lines.append(f"    hint: {hint_for(name, condition)}")
     lines += [
         f"  generation {item.number}: {item.prepared.profile}"

@@ -129,25 +129,39 @@ def refuse_unwritable(
     )
 
 
-def make(world: World, workshop: Workshop, uv: Uv, order: Order) -> Prepared:
-    """Make an environment in the store; it is there whole, or not at all.
+def install(uv: Uv, recipe: Recipe, path: Path) -> None:
+    """Let uv make an environment, or bring one to what a recipe says.
 
     Raises:
         ToolError: uv fails.
+    """
+    from provisioner.adapters.uv import Turned
+
+    python = Path(recipe.python)
+    if recipe.by_uv:
+        uv.sync_project(Turned(recipe.extras, recipe.groups, recipe.without), path, python)
+    else:
+        editable = Path(recipe.editable) if recipe.editable else None
+        uv.sync_lock(Path(recipe.lock), path, python, editable=editable)
+
+
+def make(world: World, workshop: Workshop, uv: Uv, order: Order) -> Prepared:
+    """Make an environment in the store; it is there whole, or not at all.
+
+    What it shares with uv's cache cannot be written to from here on.
+
+    Raises:
+        ToolError: uv fails.
+        IntegrityError: what uv installs is not what the packages' own lists tell.
         SpaceError: the store is full.
     """
     from provisioner.adapters._whereabouts import site_of
-    from provisioner.adapters.uv import Turned
+    from provisioner.workflow.protection import install_protected
 
     recipe = order.recipe
     path = workshop.store.new_environment(f"{Path(recipe.folder).name}-{order.profile}")
     try:
-        python = Path(recipe.python)
-        if recipe.by_uv:
-            uv.sync_project(Turned(recipe.extras, recipe.groups, recipe.without), path, python)
-        else:
-            editable = Path(recipe.editable) if recipe.editable else None
-            uv.sync_lock(Path(recipe.lock), path, python, editable=editable)
+        otherwise = install_protected(world, workshop, uv, order, path)
         built = keep_built(world, workshop, path, order.sources)
         needed = {*_needed(workshop, order), *(wheel.digest for wheel in built)}
         stamp = environment.finish(
@@ -157,6 +171,8 @@ def make(world: World, workshop: Workshop, uv: Uv, order: Order) -> Prepared:
                 "profile": order.profile,
                 "made": int(world.now()),
                 "site": site_of(Path(recipe.folder)).to_json(),
+                "links": workshop.link_mode,
+                "otherwise": otherwise,
                 "blobs": sorted(digest.hex for digest in needed),
                 "built": [wheel.to_json() for wheel in built],
             },

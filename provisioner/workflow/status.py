@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from provisioner.adapters.environment import is_intact, is_ours, is_outdated
 from provisioner.core.history import of_folder
+from provisioner.core.installed_files import told
 from provisioner.errors import IntegrityError
-from provisioner.workflow.place import folder_of, state_of
+from provisioner.workflow.place import folder_of, state_of, store_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from provisioner.core.history import Generation, Prepared
+    from provisioner.core.installed_files import FileDamage
     from provisioner.workflow.world import Options, World
 
-Condition = Literal["intact", "outdated", "changed", "gone"]
+Condition = Literal["intact", "outdated", "changed", "damaged", "gone"]
+
+MENDS: Final = "`gpuenv store verify --repair` mends it, and uv's cache"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +29,8 @@ class StatusResult:
     """The active profile and generation, and the condition of every prepared environment.
 
     `member` is the folder of another member of the workspace, where `.venv` is its own.
+    `damaged` are files of environments, by their paths, that are not as they were installed,
+    as far as a stat shows that.
     """
 
     active: str | None
@@ -34,24 +42,33 @@ class StatusResult:
     foreign: bool
     member: str | None
     prepared: tuple[tuple[str, str, Condition], ...]
+    damaged: Mapping[str, tuple[FileDamage, ...]]
     generations: tuple[Generation, ...]
     target: dict[str, Any] | None
 
     def damage(self) -> IntegrityError | None:
-        """What is broken: an environment that is gone, a `.venv` that does not lead to one."""
+        """What is broken: an environment or files of it, a `.venv` that does not lead to one."""
         gone = [name for name, _, condition in self.prepared if condition == "gone"]
         causes = [f"the environment of `{name}` is gone" for name in gone]
         astray = self.active is not None and not self.linked
         if astray:
             causes.append(f"`{self.link}` does not lead to the environment of `{self.active}`")
+        names = {path: name for name, path, _ in self.prepared}
+        for path, files in self.damaged.items():
+            of = f"of `{names[path]}`" if path in names else f"`{path}`"
+            causes += [f"the environment {of} is damaged: {cause}" for cause in told(files)]
         if not causes:
             return None
+        if self.foreign:
+            hint = "`gpuenv prepare --adopt` moves what is there aside"
+        elif gone or astray:
+            hint = f"`gpuenv switch {gone[0] if gone else self.active}` mends it"
+        else:
+            hint = MENDS
         return IntegrityError(
             "what was prepared is damaged",
             causes=tuple(causes),
-            hint="`gpuenv prepare --adopt` moves what is there aside"
-            if self.foreign
-            else f"`gpuenv switch {gone[0] if gone else self.active}` mends it",
+            hint=hint,
             code="environment-damaged",
             data=self.to_json(),
         )
@@ -66,7 +83,12 @@ class StatusResult:
             "link": self.link,
             "linked": self.linked,
             "prepared": [
-                {"profile": name, "environment": path, "condition": condition}
+                {
+                    "profile": name,
+                    "environment": path,
+                    "condition": condition,
+                    "damaged": [item.to_json() for item in self.damaged.get(path, ())],
+                }
                 for name, path, condition in self.prepared
             ],
             "generations": [
@@ -94,12 +116,16 @@ class StatusResult:
 
 
 def status(world: World, options: Options) -> StatusResult:
-    """Look at the project's environments, a stat each."""
+    """Look at the project's environments, by stats: of each, and of each of its files."""
     folder, _ = folder_of(world, options)
     states = state_of(world, options)
     state = states.read()
     current = state.history.current
     linked = states.linked()
+    prepared = of_folder(state.prepared, str(folder))
+    paths = {item.environment for item in prepared.values()}
+    every = {*paths, current.prepared.environment} if current else paths
+    damaged = _damaged(every, store_of(world, options).lower)
     return StatusResult(
         active=current.prepared.profile if current else None,
         generation=current.number if current else None,
@@ -112,16 +138,37 @@ def status(world: World, options: Options) -> StatusResult:
         else None,
         foreign=states.is_foreign(is_ours, state.history),
         prepared=tuple(
-            (name, item.environment, condition_of(item))
-            for name, item in of_folder(state.prepared, str(folder)).items()
+            (
+                name,
+                item.environment,
+                "damaged" if item.environment in damaged else condition_of(item),
+            )
+            for name, item in prepared.items()
         ),
+        damaged=damaged,
         target=state.target,
         generations=state.history.generations,
     )
 
 
+def _damaged(paths: Iterable[str], lower: tuple[Path, ...]) -> dict[str, tuple[FileDamage, ...]]:
+    """The damaged files of environments that are ours, each in the store that it lies in."""
+    from provisioner.adapters.store import Store
+    from provisioner.workflow.soundness import look_at
+
+    found = {}
+    for path in map(Path, sorted(paths)):
+        if is_ours(path):
+            damage = look_at(Store(path.parent.parent, lower), [path]).damage[path]
+            if damage:
+                found[str(path)] = tuple(damage)
+    return found
+
+
 def hint_for(profile: str, condition: Condition) -> str:
     """What to do about an environment that is not intact."""
+    if condition == "damaged":
+        return MENDS
     if condition == "outdated":
         return "it was made from an older lock; `gpuenv prepare` makes a new one"
     return f"`gpuenv switch {profile}` makes it again"

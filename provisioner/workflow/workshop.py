@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -175,6 +176,7 @@ class Workshop:
         self._python = python
         self._program = find_uv(world.variables)
         self._folder = folder
+        self._world = world
         self._variables = world.variables
         self._note = world.progress.note
         self.pull = pull
@@ -184,6 +186,14 @@ class Workshop:
     def offline(self) -> Uv:
         """Uv without any network, for what needs none."""
         return Uv(self._program, self._folder, {**self._variables, "UV_OFFLINE": "1"}, self._python)
+
+    @cached_property
+    def link_mode(self) -> str:
+        """How uv brings files from its cache into environments of the store."""
+        from provisioner.workflow.links import choose_link_mode
+
+        environments = self.store.root / "envs"
+        return choose_link_mode(self._world, self._folder, environments, self.offline.cache_folder)
 
     def export(self, turned: Turned, lock: Path) -> str:
         """The project's lock as PEP 751, without a network unless it has to be built first.
@@ -209,7 +219,8 @@ class Workshop:
     @contextmanager
     def building(self) -> Iterator[Uv]:
         """Uv behind the gateway, content with the index pages that were kept."""
-        with self._behind_gateway(resolving=False) as uv:
+        self.store.open()  # What links can do is tried in it.
+        with self._behind_gateway(resolving=False, more={"UV_LINK_MODE": self.link_mode}) as uv:
             yield uv
 
     @contextmanager
@@ -230,13 +241,19 @@ class Workshop:
             yield Apart(origin, self._folder, variables, self._python)
 
     @contextmanager
-    def _behind_gateway(self, *, resolving: bool, program: Path | None = None) -> Iterator[Uv]:
+    def _behind_gateway(
+        self,
+        *,
+        resolving: bool,
+        program: Path | None = None,
+        more: Mapping[str, str] = _NOTHING,
+    ) -> Iterator[Uv]:
         self.pull.resolving = resolving
         self.pull.forget_failures()
         self.store.open()
         with self._gateway(self.pull, offline=self.pull.offline) as variables:
             try:
-                given = {**variables, **self._given}
+                given = {**variables, **self._given, **more}
                 yield Uv(program or self._program, self._folder, given, self._python)
             except GpuenvError as error:
                 # What kept us from answering says more than what uv made of it.
