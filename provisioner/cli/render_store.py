@@ -76,6 +76,10 @@ def render_verify(result: VerifyResult) -> str:
     """`store verify`."""
     hashed = f", hashed {files_text(result.hashed, result.size)}"
     lines = [f"verified {files_text(result.checked)}{hashed}"]
+    if result.environments:
+        count = result.environments
+        named = f"{count} {'environment' if count == 1 else 'environments'}"
+        lines.append(f"verified {named} with {files_text(result.installed)}")
     # What is still damaged is told as the failure.
     again = "removed, `gpuenv prepare` makes it again"
     lines += [
@@ -83,8 +87,13 @@ def render_verify(result: VerifyResult) -> str:
         for item in result.damage
         if item.repaired
     ]
+    for spoiled in result.spoiled:
+        if spoiled.repaired:
+            lines += [f"  {cause}" for cause in spoiled.causes]
+            mended = ", and uv's cache mended" if spoiled.is_shared else ""
+            lines.append(f"  {spoiled.name} was made again{mended}")
     lines += [f"  {note}; removed" for note in result.notes if result.notes_repaired]
-    if not (result.damage or result.notes):
+    if not (result.damage or result.notes or result.spoiled):
         lines.append("nothing is damaged")
     if result.absent:
         hint = "`gpuenv prepare` in the projects that need them fetches them"

@@ -48,12 +48,16 @@ def info(session: Session) -> None:
 
 @store.command()
 @click.option("--quick", is_flag=True, help="Hash only files that a stat shows to have changed.")
-@click.option("--repair", is_flag=True, help="Fetch again what is damaged.")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Fetch again what is damaged, and make damaged environments again.",
+)
 @common_of_store()
 def verify(session: Session, *, quick: bool, repair: bool) -> None:
-    """Look for damaged, replaced, writable and missing files.
+    """Look for damaged, replaced, writable and missing files, also in environments.
 
-    Each file is hashed, but for --quick.
+    Each file is hashed, but for --quick. --repair mends uv's cache too.
     """
     from provisioner.cli.render_store import render_verify
     from provisioner.workflow.store_verify import store_verify

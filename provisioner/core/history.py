@@ -74,7 +74,7 @@ class History:
 
     def activate(self, prepared: Prepared, *, automatic: bool, now: int) -> History:
         """Append a generation; what is active already makes none, nor does its renewal."""
-        known = self._renewed(prepared)
+        known = self.renewed(prepared)
         current = known.current
         if current and current.prepared.is_like(prepared):
             # By hand stays by hand; what was chosen for users they can confirm.
@@ -109,7 +109,7 @@ class History:
 
     def go_back(self, generation: Generation, prepared: Prepared) -> History:
         """Make an earlier generation the active one, by hand; numbers stay."""
-        known = self._renewed(prepared)
+        known = self.renewed(prepared)
         return replace(
             known,
             active=generation.number,
@@ -119,7 +119,7 @@ class History:
             ),
         )
 
-    def _renewed(self, prepared: Prepared) -> History:
+    def renewed(self, prepared: Prepared) -> History:
         """The history with an environment in the place of others of the same inputs."""
         return replace(
             self,

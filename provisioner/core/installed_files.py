@@ -74,6 +74,47 @@ class FileDamage:
         }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spoiled:
+    """An environment with damaged files; `lost` is why it could not be made again."""
+
+    environment: str
+    project: str | None
+    profile: str | None
+    files: tuple[FileDamage, ...]
+    repaired: bool = False
+    lost: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As people know it."""
+        if self.profile and self.project:
+            return f"the environment of `{self.profile}` of `{self.project}`"
+        return f"the environment `{self.environment}`"
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether uv's cache is damaged with it."""
+        return any(item.shared for item in self.files)
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """What is wrong, and why it stays so, as the causes of an error."""
+        lost = f"; not made again: {self.lost}" if self.lost else ""
+        return tuple(f"{self.name}: {cause}{lost}" for cause in told(self.files))
+
+    def to_json(self) -> dict[str, Any]:
+        """As `--json` has it."""
+        return {
+            "environment": self.environment,
+            "project": self.project,
+            "profile": self.profile,
+            "files": [item.to_json() for item in self.files],
+            "repaired": self.repaired,
+            "lost": self.lost,
+        }
+
+
 def told(damage: Sequence[FileDamage]) -> tuple[str, ...]:
     """Damage as the causes of an error: of a whole package that is gone, only some files."""
     more = len(damage) - _TOLD

@@ -38,6 +38,7 @@ from provisioner.workflow.choose import judge_profiles
 from provisioner.workflow.default_index import default_index
 from provisioner.workflow.detect import counts, detect
 from provisioner.workflow.filling import Filled
+from provisioner.workflow.links import choose_link_mode
 from provisioner.workflow.lock_indexes import check_indexes
 from provisioner.workflow.locks import Locked, lock_text, locked_by_uv
 from provisioner.workflow.marks import caches_are_sound, folders_are_there, has_lost, signature_of
@@ -187,7 +188,7 @@ def doctor(world: World, options: Options) -> DoctorResult:
             if item.message not in told and item.code not in codes
         ]
     checks += [*tools, *_caches(case, map(Filled.from_json, state.filled), state.last), *locks]
-    checks += _store(store, plan)
+    checks += [*_store(store, plan), *_links(case)]
     checks += [
         Check(name="store", state="warning", message=fault, code="lower-store-unusable")
         for fault in lower_roots(world.variables, store.root)[1]
@@ -397,6 +398,22 @@ def _store(store: Store, plan: FetchPlan | None) -> list[Check]:
             code="low-space" if low else None,
         )
     ]
+
+
+def _links(case: _Case) -> list[Check]:
+    """Whether environments share their files with uv's cache."""
+    world, folder, environments = case.world, case.place.folder, case.store.root / "envs"
+    if not (environments.is_dir() and case.store.is_writable):
+        return []
+    try:
+        uv = Uv(find_uv(world.variables), folder, world.variables)
+        mode = choose_link_mode(world, folder, environments, uv.cache_folder)
+    except GpuenvError:
+        return []  # What is wrong with uv is told already.
+    message = f"uv brings files from its cache into environments by `{mode}`"
+    if mode == "copy":
+        message += ": each environment takes its own room"
+    return [Check(name="links", state="ok", message=message)]
 
 
 def _indexes(

@@ -467,10 +467,15 @@ def _with_room(
 def _with_active(
     result: PrepareResult, states: StateFolder, history: History, prepared: dict[str, Prepared]
 ) -> PrepareResult:
+    from provisioner.adapters.inventory import read_mark
+
     active = history.current
+    environment = prepared[result.profile].environment
+    mark = read_mark(Path(environment))
     return replace(
         result,
-        environment=prepared[result.profile].environment,
+        environment=environment,
+        link_mode=mark.links if mark else None,
         active=active.prepared.profile if active else None,
         generation=active.number if active else None,
         link=str(states.link),

@@ -27,7 +27,8 @@ class PrepareResult:
     told by `--dry-run`: what is to come, what is needed and free on each file system, and
     where that cannot do.
 
-    `substitutions` are the wheels that stub source distributions stand for.
+    `substitutions` are the wheels that stub source distributions stand for. `link_mode` is how
+    uv was told to bring files from its cache into the chosen environment.
     """
 
     profile: str
@@ -55,6 +56,7 @@ class PrepareResult:
     short: tuple[str, ...] = ()
     target: dict[str, Any] | None = None
     substitutions: tuple[dict[str, Any], ...] = ()
+    link_mode: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields of `prepare --json`."""

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from provisioner.core.installed_files import FileDamage
 
 
-def look_at(store: Store, environments: Iterable[Path], *, deep: bool = False) -> Looked:
+def look_at(
+    store: Store, environments: Iterable[Path], *, deep: bool = False, protecting: bool = False
+) -> Looked:
     """Look for damaged files in finished environments of a store; see `look`."""
-    looked = look(environments, deep=deep)
+    looked = look(environments, deep=deep, protecting=protecting)
     for environment, damage in looked.damage.items():
         if damage:
             mark = read_mark(environment)

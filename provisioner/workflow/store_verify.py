@@ -16,16 +16,20 @@ from provisioner.adapters.static_index import StaticIndex
 from provisioner.adapters.store import blob_path
 from provisioner.core.blob_record import BlobRecord
 from provisioner.core.damage import Damage, Fault, fault_of
+from provisioner.core.installed_files import Spoiled
 from provisioner.core.pages import named_files
 from provisioner.core.plan import FetchPlan, LockedFile
 from provisioner.errors import GpuenvError, IntegrityError, SpaceError, said
 from provisioner.workflow.place import store_of, tell_of_absence
+from provisioner.workflow.soundness import look_at
 from provisioner.workflow.survey import take_survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from provisioner.adapters.environment_files import Looked
+    from provisioner.adapters.inventory import Environment
     from provisioner.adapters.store import Store
     from provisioner.core.blob_record import Stamp
     from provisioner.core.digest import Digest
@@ -40,7 +44,8 @@ class VerifyResult:
 
     `hashed` are the blobs that were read as a whole, `size` their bytes. `notes` are damaged
     files of our own bookkeeping; they cost no blob. `absent` are files that are needed and
-    never came into the store: those are no damage.
+    never came into the store: those are no damage. `environments` is how many were looked at,
+    and `spoiled` are those with damaged files.
     """
 
     checked: int
@@ -50,15 +55,21 @@ class VerifyResult:
     notes: tuple[str, ...]
     notes_repaired: bool
     absent: tuple[Absent, ...] = ()
+    environments: int = 0
+    installed: int = 0
+    spoiled: tuple[Spoiled, ...] = ()
 
     def failure(self) -> IntegrityError | None:
         """What is still damaged."""
         left = [item for item in self.damage if not item.repaired]
         notes = () if self.notes_repaired else self.notes
-        if not (left or notes):
+        spoiled = [item for item in self.spoiled if not item.repaired]
+        if not (left or notes or spoiled):
             return None
-        if any(item.lost for item in left):
+        if any(item.lost for item in left) or any(item.lost for item in spoiled):
             hint = "`gpuenv prepare` in the projects that need what is lost fetches it again"
+        elif spoiled:
+            hint = "`gpuenv store verify --repair` mends them, uv's cache included, from the store"
         elif any(item.fault != "writable" for item in left):
             hint = "`gpuenv store verify --repair` fetches again what is damaged"
         elif left:
@@ -69,6 +80,7 @@ class VerifyResult:
             "the store is damaged",
             causes=(
                 *(f"{item.message}{f'; lost: {item.lost}' if item.lost else ''}" for item in left),
+                *(cause for item in spoiled for cause in item.causes),
                 *notes,
             ),
             hint=hint,
@@ -82,7 +94,13 @@ class VerifyResult:
             "checked": self.checked,
             "hashed": {"files": self.hashed, "bytes": self.size},
             "damaged": [item.to_json() for item in self.damage],
-            "repaired": sum(item.repaired for item in self.damage),
+            "repaired": sum(item.repaired for item in self.damage)
+            + sum(item.repaired for item in self.spoiled),
+            "environments": {
+                "checked": self.environments,
+                "files": self.installed,
+                "damaged": [item.to_json() for item in self.spoiled],
+            },
             "absent": [item.to_json() for item in self.absent],
             "notes": list(self.notes),
         }
@@ -143,7 +161,8 @@ class _Looked:
 def store_verify(world: World, options: Options, *, quick: bool, repair: bool) -> VerifyResult:
     """Verify every blob: by its hash, or `quick` by a stat, and by its hash where that differs.
 
-    Damaged files are fetched again by the URL that they came from.
+    So are the files of environments that are needed. Damaged blobs are fetched again by the
+    URL that they came from, and damaged environments made again from the blobs.
 
     Raises:
         GpuenvError: the store is of another format.
@@ -184,8 +203,16 @@ def store_verify(world: World, options: Options, *, quick: bool, repair: bool) -
         for digest in survey.lost()
     ]
     notes = [] if quick else list(_damaged_notes(store.root, survey))
+    environments = [
+        item for item in survey.environments if item.path.name in survey.needed_environments
+    ]
+    installed = look_at(
+        store, (item.path for item in environments), deep=not quick, protecting=repair
+    )
+    spoiled = _spoiled(environments, installed)
     if repair:
         damage = _repair(world, options, store, survey, damage)
+        spoiled = _mend(world, options, store, survey, spoiled)
         for path, _ in notes:
             Inventory(store.root).throw_away(path)
         Inventory(store.root).empty_trash()
@@ -201,7 +228,35 @@ def store_verify(world: World, options: Options, *, quick: bool, repair: bool) -
             Absent(digest=digest, names=survey.names(digest), below=below)
             for digest, below in survey.absent().items()
         ),
+        environments=len(environments),
+        installed=installed.files,
+        spoiled=tuple(spoiled),
     )
+
+
+def _spoiled(environments: Iterable[Environment], installed: Looked) -> list[Spoiled]:
+    return [
+        Spoiled(
+            environment=str(item.path),
+            project=item.mark.folder if item.mark else None,
+            profile=item.mark.profile if item.mark else None,
+            files=tuple(files),
+        )
+        for item in environments
+        if (files := installed.damage[item.path])
+    ]
+
+
+def _mend(
+    world: World, options: Options, store: Store, survey: Survey, spoiled: list[Spoiled]
+) -> list[Spoiled]:
+    from provisioner.workflow.mending import mend
+
+    if not spoiled:
+        return []
+    store.open()
+    with Leases(store.root).working():
+        return mend(world, options, store, survey, spoiled)
 
 
 def _list_again(store: Store) -> None:
