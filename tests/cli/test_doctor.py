@@ -73,6 +73,7 @@ def test_nothing_is_wrong_where_all_is_prepared_and_no_index_is_asked(
         "cache",
         "lock",
         "store",
+        "links",
         "indexes",
     ]
     assert found[-1]["message"] == "nothing is to be fetched"
