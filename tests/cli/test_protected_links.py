@@ -101,6 +101,32 @@ def test_damage_is_found_in_every_environment_and_mended_with_uvs_cache_and_no_n
     assert index.requests == []
 
 
+def test_every_uv_that_was_filled_takes_what_was_damaged_from_the_store_again(
+    prepared: Prepared, index: IndexSimulator, tmp_path: Path
+) -> None:
+    second = tmp_path / "uv"
+    uv, cache = prepared.machine.root / "bin" / "uv", tmp_path / "cache"
+    second.write_text(f'#!/bin/sh\nUV_CACHE_DIR={cache} exec {uv} "$@"\n', encoding="utf-8")
+    second.chmod(0o755)
+    filled = prepared.gpuenv("prepare", "--no-proof", "--uv", second, network=False)
+    assert filled.code == 0, filled.err
+    environment = prepared.environment("cpu")
+    if file_of(environment).stat().st_nlink == 1:
+        pytest.skip("nothing is shared here that could be spoiled")
+    spoil(file_of(environment))
+
+    mended = prepared.gpuenv("store", "verify", "--quick", "--repair", network=False)
+
+    assert mended.code == 0, mended.err
+    told = [line for line in mended.err.splitlines() if "takes `common` from the store" in line]
+    assert len(told) == 2
+    given = {"UV_PROJECT_ENVIRONMENT": str(tmp_path / "new")}
+    words = ("sync", "--offline")
+    synced = prepared.machine.run(prepared.folder, second, *words, network=False, given=given)
+    assert synced.code == 0, synced.err
+    assert index.requests == []
+
+
 def test_a_new_environment_is_never_made_of_what_is_damaged_in_uvs_cache(
     prepared: Prepared, index: IndexSimulator, new_project: Callable[[Project], Path]
 ) -> None:
