@@ -32,7 +32,8 @@ class State:
     """What a project remembers.
 
     `last` is what the last `prepare` was asked, read and answered; `filled` are the uvs whose
-    caches it has filled.
+    caches it has filled. `seed` is the PEP 751 lock of what each environment gets beside its own
+    (pip), None where they get nothing.
     """
 
     history: History = field(default_factory=History)
@@ -40,6 +41,7 @@ class State:
     target: dict[str, Any] | None = None
     last: dict[str, Any] | None = None
     filled: tuple[dict[str, Any], ...] = ()
+    seed: str | None = None
 
 
 class StateFolder:
@@ -105,7 +107,7 @@ class StateFolder:
     def _parse(self, data: dict[str, Any]) -> State:
         if data["home"] != str(self.home):
             # A copy of the project, or it was moved: its environments belong to the old place.
-            return State(target=data["target"])
+            return State(target=data["target"], seed=data.get("seed"))
         history, prepared = from_json(data)
         if data["last"] is not None and not data["last"].keys() >= _LAST:
             raise KeyError(*sorted(_LAST - data["last"].keys()))
@@ -115,6 +117,7 @@ class StateFolder:
             target=data["target"],
             last=data["last"],
             filled=tuple(data.get("filled", ())),
+            seed=data.get("seed"),
         )
 
     def write(self, state: State) -> None:
@@ -126,6 +129,7 @@ class StateFolder:
             "target": state.target,
             "last": state.last,
             "filled": list(state.filled),
+            "seed": state.seed,
         }
         write_whole(self._file, json.dumps(data, indent=1) + "\n")
 

@@ -47,6 +47,7 @@ SCRUBBED: Final = frozenset(
         "UV_PYTHON",
         "UV_SYSTEM_PYTHON",
         "UV_VENV_CLEAR",
+        "UV_VENV_SEED",
         "UV_WORKING_DIR",
         "UV_WORKING_DIRECTORY",
         "VIRTUAL_ENV",
@@ -353,6 +354,16 @@ class Uv:
         made = self._run(["venv", "-q", "--no-project", "--python", str(python), str(environment)])
         self._expect(made, "uv could not make the environment")
 
+    def make_seeded(self, environment: Path, python: Path, wheels: Path) -> None:
+        """Make an environment with pip, and what belongs to it, out of a folder of wheels.
+
+        No setting of anybody's leads to others, and uv's cache learns nothing of the folder.
+        """
+        words = ["venv", "-q", "--no-project", "--no-config", "--seed", "--offline", "--no-index"]
+        words += ["--no-cache", "--find-links", str(wheels), "--python", str(python)]
+        made = self._run([*words, str(environment)], without="UV_")
+        self._expect(made, "uv could not make the environment")
+
     def forget_packages(self, packages: Iterable[str]) -> None:
         """Remove from uv's cache all that it has of some packages.
 
@@ -382,10 +393,21 @@ class Uv:
         self._expect(found, "uv could not build a source distribution")
 
     def _run(
-        self, words: list[str], more: Mapping[str, str] | None = None, given: str | None = None
+        self,
+        words: list[str],
+        more: Mapping[str, str] | None = None,
+        given: str | None = None,
+        *,
+        without: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
+        """Run uv; `without` is how the names of variables begin that it does not get."""
         import subprocess
 
+        variables = {
+            name: value
+            for name, value in self._variables.items()
+            if without is None or not name.startswith(without)
+        }
         command = [str(self._program), *words]
         with self._starting:
             if self._is_stopped:
@@ -395,7 +417,7 @@ class Uv:
                 process = subprocess.Popen(
                     command,
                     cwd=self._folder,
-                    env={**self._variables, **(more or {})},
+                    env={**variables, **(more or {})},
                     stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,

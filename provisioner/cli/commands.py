@@ -324,6 +324,12 @@ def lock(session: Session, *, upgrade: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Show what would be fetched.")
 @click.option("--adopt", is_flag=True, help="Move a `.venv` that is not ours aside.")
 @click.option(
+    "--seed/--no-seed",
+    default=None,
+    help="Put pip into the environments, or no more [default: as it was asked for last; at first "
+    "no].",
+)
+@click.option(
     "--uv",
     "uvs",
     metavar="PATH",

@@ -233,7 +233,8 @@ def render_prepare(result: PrepareResult) -> str:
         lines.append(f"{', '.join(result.prepared)}: prepared already, nothing to do")
     else:
         done = "prepared" if result.environment else "fetched only, for"
-        lines.append(f"{done} {', '.join(result.prepared)}")
+        seeds = f", each with {', '.join(result.seed)}" if result.seed else ""
+        lines.append(f"{done} {', '.join(result.prepared)}{seeds}")
     lines.append(
         f"fetched {_fetched(result)}, reused {_count(result.reused)}; store: {result.store}"
     )

@@ -35,7 +35,8 @@ class Recipe:
 
     `lock` is `uv.lock`, which uv reads in the project, or a PEP 751 lock; `lock_hash` is
     that of its bytes, and `lock_stamp` tells that it was touched. `editable` is the project
-    to put into an environment of the second kind.
+    to put into an environment of the second kind. `seed` are name and SHA-256 of each wheel that
+    an environment has beside those of the lock.
     """
 
     folder: str
@@ -48,18 +49,20 @@ class Recipe:
     without: tuple[str, ...]
     python: str
     editable: str | None
+    seed: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The written form."""
         data = {name: getattr(self, name) for name in self.__slots__}
         lists = {name: list(data[name]) for name in _LISTS}
-        return {**data, **lists}
+        return {**data, **lists, "seed": [list(item) for item in self.seed]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Recipe:
         """Read the written form."""
         lists = {name: tuple(data[name]) for name in _LISTS}
-        return cls(**{**data, **lists})
+        seed = tuple((name, digest) for name, digest in data.get("seed", ()))
+        return cls(**{**data, **lists, "seed": seed})
 
 
 def order_from(
@@ -75,6 +78,8 @@ def order_from(
 
     facts = recipe.to_json() | {"text": text, "version": interpreter.version}
     del facts["lock_hash"], facts["lock_stamp"]
+    if not recipe.seed:
+        del facts["seed"]  # As it was before there were any.
     facts["folders"] = [
         [str(folder), *(environment.file_hash(folder / name) for name in BUILD_FILES)]
         for folder in local_folders(recipe, contents)
@@ -156,6 +161,7 @@ def make(world: World, workshop: Workshop, uv: Uv, order: Order) -> Prepared:
         SpaceError: the store is full.
     """
     from provisioner.adapters._whereabouts import site_of
+    from provisioner.core.digest import Digest
     from provisioner.workflow.protection import install_protected
 
     recipe = order.recipe
@@ -163,7 +169,8 @@ def make(world: World, workshop: Workshop, uv: Uv, order: Order) -> Prepared:
     try:
         otherwise = install_protected(world, workshop, uv, order, path)
         built = keep_built(world, workshop, path, order.sources)
-        needed = {*_needed(workshop, order), *(wheel.digest for wheel in built)}
+        seeds = (Digest(digest) for _, digest in recipe.seed)
+        needed = {*_needed(workshop, order), *(wheel.digest for wheel in built), *seeds}
         stamp = environment.finish(
             path,
             {

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from provisioner.workflow.environments import Order, Recipe
     from provisioner.workflow.job import Job
     from provisioner.workflow.locks import Locked
+    from provisioner.workflow.seeding import Seeds
     from provisioner.workflow.workshop import Workshop
     from provisioner.workflow.world import Options, Wishes, World
 
@@ -63,6 +64,8 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
     store = store_of(world, options)
     state = states.read()
     target = detect(world, options, remembered=state.target)
+    if wishes.seed is None:
+        wishes = replace(wishes, seed=state.seed is not None)
     paths = (folder, store.root, find_uv(world.variables))
     request = request_of(world, options, wishes, target, paths)
     shown = state.target if counts(world, options, state.target) else None
@@ -172,13 +175,13 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         offline=job.options.offline,
     ) as workshop:
         job, locks, written, stubs = _locked(job, workshop)
-        files = tuple(file for locked in locks for file in locked.contents.files)
+        seeds, state = _seeds(job, workshop, states, state)
+        files = (*(file for one in locks for file in one.contents.files), *seeds.files)
         plan = plan_fetch(files, store if job.wishes.dry_run else workshop.pull.ledger)
-        only_fetched = job.wishes.fetch_only or job.not_here
-        ready, orders = _orders(job, store, state, locks)
+        ready, orders = _orders(job, store, state, locks, seeds)
         room = look_for_room(job.world, job.place.folder, workshop, plan, orders)
         if job.wishes.dry_run:
-            told = _with_room(_result(job, workshop, plan, stubs), store, plan, room)
+            told = _with_room(_result(job, workshop, plan, stubs, seeds), store, plan, room)
             try:
                 refuse_shortage(room, str(store.root))
                 refuse_unwritable(store, orders, plan.missing)
@@ -197,9 +200,9 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         workshop.pull.on_build_tools = register
         refuse_shortage(room, str(store.root))
         workshop.pull.know(file for locked in locks for file in locked.contents.known)
-        if only_fetched:
+        if job.wishes.fetch_only or job.not_here:
             notes = (*written, *_fetch_only(job, workshop, locks, plan, ready))
-            return replace(_result(job, workshop, plan, stubs), notes=notes)
+            return replace(_result(job, workshop, plan, stubs, seeds), notes=notes)
         for root in sorted({path.parent.parent for path in _elsewhere(job, store, state)}):
             job.world.progress.note(f"environments in the store `{root}` are not used for this one")
         made, is_known = _build(job, workshop, orders, locks, plan)
@@ -211,12 +214,13 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         local = write_local_locks(job, workshop, locks, prepared)
         upkeep = look_after(job, workshop, locks, before, made)
         history = _activate(job, state.history, prepared)
-        result = _with_active(_result(job, workshop, plan, stubs), states, history, prepared)
+        result = _with_active(_result(job, workshop, plan, stubs, seeds), states, history, prepared)
     states.write(
         State(
             history=history,
             prepared=with_prepared(state.prepared, prepared.values()),
             target=state.target,
+            seed=state.seed,
             filled=tuple(one.to_json() for one in upkeep.filled),
             last={
                 # What is not known yet, or was not filled for once, is tried again.
@@ -224,7 +228,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
                 "inputs": signatures(
                     input_files(
                         job,
-                        [(_recipe(job, locked), locked) for locked in locks],
+                        [(_recipe(job, locked, seeds), locked) for locked in locks],
                         [*(Path(one.program) for one in upkeep.filled), *local.links],
                     )
                 ),
@@ -249,6 +253,22 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
     if job.wishes.proof:
         _refuse_unproved(result)
     return result
+
+
+def _seeds(job: Job, workshop: Workshop, states: StateFolder, state: State) -> tuple[Seeds, State]:
+    """What each environment gets beside what its lock names, and the state that remembers it.
+
+    It is there before anything is made of it.
+    """
+    from provisioner.workflow.seeding import choose_seeds, fetch_seeds
+
+    seeds = choose_seeds(job, workshop, state.seed)
+    remembered = replace(state, seed=seeds.lock if job.wishes.remember else state.seed)
+    if remembered != state and not job.wishes.dry_run:
+        states.write(remembered)
+    if not job.wishes.dry_run:
+        fetch_seeds(workshop, seeds)
+    return seeds, remembered
 
 
 def _fetch_only(
@@ -377,7 +397,7 @@ def _elsewhere(job: Job, store: Store, state: State) -> list[Path]:
 
 
 def _orders(
-    job: Job, store: Store, state: State, locks: tuple[Locked, ...]
+    job: Job, store: Store, state: State, locks: tuple[Locked, ...], seeds: Seeds
 ) -> tuple[dict[str, Prepared], list[Order]]:
     """The environments that are there in the store, and those that are to be made."""
     from provisioner.workflow.environments import order_from
@@ -389,7 +409,7 @@ def _orders(
     ready: dict[str, Prepared] = {}
     orders = []
     for locked in locks:
-        name, recipe = locked.profile.name, _recipe(job, locked)
+        name, recipe = locked.profile.name, _recipe(job, locked, seeds)
         order = order_from(name, recipe, locked.text, locked.contents, job.interpreter)
         same = (i for i in known if (i.profile, i.inputs) == (name, order.inputs))
         found = next((item for item in same if is_intact(item)), None)
@@ -417,7 +437,7 @@ def _purpose(job: Job) -> str:
     return hashlib.sha256(named.encode()).hexdigest()
 
 
-def _recipe(job: Job, locked: Locked) -> Recipe:
+def _recipe(job: Job, locked: Locked, seeds: Seeds) -> Recipe:
     from provisioner.workflow.environments import Recipe
 
     manifest = job.place.manifest
@@ -433,6 +453,7 @@ def _recipe(job: Job, locked: Locked) -> Recipe:
         without=locked.candidate.without,
         python=job.interpreter.path or "",
         editable=str(job.place.folder) if editable else None,
+        seed=seeds.recipe,
     )
 
 
@@ -484,7 +505,11 @@ def _with_active(
 
 
 def _result(
-    job: Job, workshop: Workshop, plan: FetchPlan, stubs: tuple[Substitution, ...]
+    job: Job,
+    workshop: Workshop,
+    plan: FetchPlan,
+    stubs: tuple[Substitution, ...],
+    seeds: Seeds,
 ) -> PrepareResult:
     from provisioner.core.select import explain, is_for_others
     from provisioner.workflow.stubs import told
@@ -523,6 +548,7 @@ def _result(
         active=None,
         generation=None,
         substitutions=told(stubs),
+        seed=tuple(file.name for file in seeds.files),
     )
 
 

@@ -28,7 +28,8 @@ class PrepareResult:
     where that cannot do.
 
     `substitutions` are the wheels that stub source distributions stand for. `link_mode` is how
-    uv was told to bring files from its cache into the chosen environment.
+    uv was told to bring files from its cache into the chosen environment. `seed` are the wheels
+    that every environment has beside those of its lock.
     """
 
     profile: str
@@ -57,6 +58,7 @@ class PrepareResult:
     target: dict[str, Any] | None = None
     substitutions: tuple[dict[str, Any], ...] = ()
     link_mode: str | None = None
+    seed: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The fields of `prepare --json`."""

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from provisioner.adapters.environment import discard
 from provisioner.adapters.environment_files import protect
+from provisioner.core.digest import Digest
 from provisioner.core.installed_files import told
 from provisioner.errors import IntegrityError
 from provisioner.workflow.environments import install
+from provisioner.workflow.seeding import make_seeded
 from provisioner.workflow.soundness import by_package, real_damage
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def install_protected(
         ToolError: uv fails.
         IntegrityError: what uv installs is not what the packages' own lists tell.
     """
-    install(uv, order.recipe, path)
+    _install(workshop, uv, order, path)
     if not (damage := _protect(workshop, order, path)):
         return ()
     packages = sorted({item.package for item in damage})
@@ -43,7 +45,7 @@ def install_protected(
     world.progress.note(f"uv's cache has damaged files of {named}, and is filled with them again")
     discard(path)
     uv.forget_packages(packages)
-    install(uv, order.recipe, path)
+    _install(workshop, uv, order, path)
     damage = _protect(workshop, order, path)
     wheels = by_package(_wheels(workshop, order))
     if certain := [item for item in damage if item.package in wheels]:
@@ -57,10 +59,19 @@ def install_protected(
     return tuple(item.path for item in damage)
 
 
+def _install(workshop: Workshop, uv: Uv, order: Order, path: Path) -> None:
+    if order.recipe.seed:
+        make_seeded(workshop.store, uv, order.recipe, path)
+    install(uv, order.recipe, path)
+
+
 def _protect(workshop: Workshop, order: Order, path: Path) -> list[FileDamage]:
     damage = protect(path).damage[path]
     return real_damage(path, damage, by_package(_wheels(workshop, order))) if damage else []
 
 
 def _wheels(workshop: Workshop, order: Order) -> Iterator[tuple[str, Path]]:
-    return ((file.name, workshop.store.blob(file.digest)) for file in order.files)
+    for file in order.files:
+        yield file.name, workshop.store.blob(file.digest)
+    for name, digest in order.recipe.seed:
+        yield name, workshop.store.blob(Digest(digest))

@@ -40,7 +40,10 @@ def request_of(
     facts = {
         "version": __version__,
         "options": [options.profile, options.force, options.python, str(options.gpu_policy)],
-        "wishes": [wishes.only, wishes.every, wishes.fetch_only, wishes.dry_run],
+        "wishes": [
+            *(wishes.only, wishes.every, wishes.fetch_only, wishes.dry_run),
+            wishes.seed,
+        ],
         "host": [host[name] for name in ("platform", "driver", "gpus", "findings")],
         "python": target.python,
         "paths": [str(path) for path in paths],

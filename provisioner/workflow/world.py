@@ -66,7 +66,8 @@ class Wishes:
     `upgrade`: locks are made anew, whatever they have. `remember`: the named target counts
     from now on. `also` are other targets that a lock which gpuenv makes has to hold for.
     `uvs` are further uvs to fill, as they are named or as paths; `proof`: every client is tried
-    at the end, or none; None tries uv where something was fetched or made.
+    at the end, or none; None tries uv where something was fetched or made. `seed`: environments
+    get pip, or none any more; None is as it is remembered.
     """
 
     only: bool = False
@@ -79,3 +80,4 @@ class Wishes:
     also: tuple[Target, ...] = ()
     uvs: tuple[str | Path, ...] = ()
     proof: bool | None = None
+    seed: bool | None = None

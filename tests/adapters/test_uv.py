@@ -370,6 +370,32 @@ def test_a_lock_without_packages_makes_an_empty_environment(project: Path, tmp_p
     assert (tmp_path / "env" / "bin" / "python").exists()
 
 
+def test_no_setting_leads_to_other_seeds_than_those_of_the_folder(
+    project: Path, tmp_path: Path, index: IndexSimulator
+) -> None:
+    mine = make_wheel(tmp_path / "mine", "pip", "1.0").parent
+    for name in ("setuptools", "wheel"):
+        make_wheel(mine, name, "1.0")
+    theirs = make_wheel(tmp_path / "theirs", "pip", "3.0").parent
+    with (project / "pyproject.toml").open("a", encoding="utf-8") as file:
+        file.write(f'[tool.uv]\nfind-links = ["{theirs}"]\nno-binary = true\n')
+    bent = {
+        "UV_CONFIG_FILE": str(tmp_path / "none.toml"),
+        "UV_EXCLUDE_NEWER": "2020-01-01",
+        "UV_FIND_LINKS": str(theirs),
+        "UV_INDEX": index.index_url,
+        "UV_NO_BINARY": "1",
+        "UV_REQUIRE_HASHES": "1",
+        "UV_VENV_RELOCATABLE": "1",
+    }
+    environment = tmp_path / "environment"
+    uv_in(project, **bent).make_seeded(environment, Path(sys.executable), mine)
+    found = {path.name for path in environment.rglob("*.dist-info")}
+    assert "pip-1.0.dist-info" in found
+    assert "pip-3.0.dist-info" not in found
+    assert index.requests == []
+
+
 def test_default_groups_of_others_are_turned_off_in_uvs_words() -> None:
     turned = Turned(extras=("cu12",), groups=("tools", "more"), without=("cu13", "cpu"))
 
