@@ -394,8 +394,9 @@ def rollback(session: Session, number: int | None, *, keep: bool) -> None:
 
 
 @gpuenv.command()
+@click.option("--history", is_flag=True, help="Show every generation, its time and environment.")
 @common
-def status(session: Session) -> None:
+def status(session: Session, *, history: bool) -> None:
     """Show what is active, and whether it is as it was made."""
     from provisioner.cli.render import render_status
     from provisioner.workflow.status import status as verb
@@ -403,7 +404,7 @@ def status(session: Session) -> None:
     result = verb(session.world, session.options)
     damage = result.damage()
     if not (damage and session.as_json):
-        session.show(result.to_json(), render_status(result))
+        session.show(result.to_json(), render_status(result, history=history))
     if damage:
         raise damage
 

@@ -335,8 +335,8 @@ def render_switch(result: SwitchResult) -> str:
     return "\n".join(lines)
 
 
-def render_status(result: StatusResult) -> str:
-    """`status`."""
+def render_status(result: StatusResult, *, history: bool = False) -> str:
+    """`status`, on request with all that is known of each generation."""
     from provisioner.workflow.status import hint_for
 
     if result.active is None:
@@ -348,13 +348,31 @@ def render_status(result: StatusResult) -> str:
         lines.append(f"  {name}: {condition}, {path}")
         if condition in {"changed", "outdated", "damaged"}:
             lines.append(f"    hint: {hint_for(name, condition)}")
-    lines += [
-        f"  generation {item.number}: {item.prepared.profile}"
-        for item in result.generations[-_GENERATIONS:]
-    ]
+    if history:
+        lines += _history(result)
+    else:
+        lines += [
+            f"  generation {item.number}: {item.prepared.profile}"
+            for item in result.generations[-_GENERATIONS:]
+        ]
     if result.target:
         lines.append(f"target: {target_text(result.target)}; `--target here` forgets it")
     return "\n".join(lines)
+
+
+def _history(result: StatusResult) -> Iterable[str]:
+    """Every generation: number, local time, profile, whether it is active, and environment."""
+    from datetime import UTC, datetime
+
+    width = max(len(item.prepared.profile) for item in result.generations)
+    digits = len(str(max(item.number for item in result.generations)))
+    for item in result.generations:
+        time = datetime.fromtimestamp(item.time, UTC).astimezone()
+        mark = "active" if item.number == result.generation else ""
+        yield (
+            f"  generation {item.number:>{digits}}  {time.isoformat(' ', 'seconds')}  "
+            f"{item.prepared.profile:<{width}}  {mark:<6}  {item.prepared.environment}"
+        )
 
 
 def render_doctor(result: DoctorResult) -> str:

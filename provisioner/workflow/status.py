@@ -98,6 +98,7 @@ class StatusResult:
                     "environment": item.prepared.environment,
                     "automatic": item.automatic,
                     "time": item.time,
+                    "active": item.number == self.generation,
                 }
                 for item in self.generations
             ],

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -261,6 +262,45 @@ def test_status_tells_what_is_active_and_prepared(prepared: Prepared) -> None:
         "cpu": "intact",
     }
     assert done.data["findings"] == []
+
+
+def test_the_history_has_number_time_profile_and_environment_of_every_generation(
+    prepared: Prepared,
+) -> None:
+    numbers = [generation(prepared) + 1, generation(prepared) + 2]
+    for profile in ("cu12", "cu13"):
+        assert prepared.gpuenv("switch", profile).code == 0
+    assert prepared.gpuenv("rollback").code == 0
+    data = prepared.gpuenv("status", "--history", "--json").data["generations"]
+    done = prepared.gpuenv("status", "--history", given={"TZ": "UTC-2"})
+    lines = [line.split() for line in done.out.splitlines() if line.startswith("  generation")]
+    assert len(lines) == len(data) > 2
+    assert [item["number"] for item in data if item["active"]] == numbers[:1]
+    for (_, number, day, time, profile, *mark, environment), item in zip(lines, data, strict=True):
+        assert int(number) == item["number"]
+        assert datetime.fromisoformat(f"{day} {time}").timestamp() == item["time"]
+        assert time.endswith("+02:00")
+        assert (profile, environment) == (item["profile"], item["environment"])
+        assert mark == (["active"] if item["active"] else [])
+
+
+def test_many_switches_at_once_end_in_one_whole_state(prepared: Prepared) -> None:
+    before = generation(prepared)
+    words = [("switch", "cu12"), ("switch", "cpu"), ("rollback",), ("switch", "cu13")] * 2
+    started = [prepared.machine.start(prepared.folder, *each, "--json") for each in words]
+    ended = [(one.communicate(timeout=120), one.returncode) for one in started]
+    assert [code for _, code in ended] == [0] * len(words), ended
+    told = [json.loads(out)["data"] for (out, _), _ in ended]
+    status = prepared.gpuenv("status", "--json").data
+    assert status["findings"] == []
+    assert prepared.link.readlink() == prepared.environment(status["active"])
+    numbers = [item["number"] for item in status["generations"]]
+    assert numbers == list(range(1, len(numbers) + 1))
+    # Whatever one was told, the history says too: none has overwritten what another one did.
+    profiles = {item["number"]: item["profile"] for item in status["generations"]}
+    assert {one["generation"]: one["to"] for one in told}.items() <= profiles.items()
+    assert max(numbers) > before
+    assert not list(prepared.folder.glob(".venv.*"))
 
 
 def test_drift_alone_is_a_finding_and_no_failure(prepared: Prepared) -> None:
