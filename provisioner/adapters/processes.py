@@ -21,8 +21,8 @@ def environments_in_use(environments: Path, proc: Path) -> frozenset[str]:
 
     A Python of such an environment holds a lock on the environment's mark. `proc` tells of
     other programs, and of those that closed all their files: their libraries, their program,
-    their current folder, their arguments and `VIRTUAL_ENV`. Processes of other users tell
-    only the lock.
+    their current folder, the files that they have open, their arguments and `VIRTUAL_ENV`.
+    Processes of other users tell only the lock.
     """
     used = {path.stem for path in environments.glob("*.json") if is_held(path)}
     # Where the store is reached by several paths, processes tell the one they were given.
@@ -51,8 +51,15 @@ def _told(process: Path) -> Iterator[bytes]:
             yield (process / name).read_bytes()
         except OSError:
             continue  # It has ended, or is another user's.
-    for name in _LINKS:
+    for link in (*(process / name for name in _LINKS), *_open_files(process)):
         try:
-            yield os.fsencode((process / name).readlink())
+            yield os.fsencode(link.readlink())
         except OSError:
             continue
+
+
+def _open_files(process: Path) -> list[Path]:
+    try:
+        return list((process / "fd").iterdir())
+    except OSError:
+        return []

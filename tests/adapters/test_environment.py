@@ -39,10 +39,10 @@ def site_of(environment: Path) -> Path:
     return site
 
 
-def real_environment(path: Path) -> Path:
+def real_environment(path: Path, python: str = sys.executable) -> Path:
     """An environment that uv made."""
     made = subprocess.run(
-        [uv_binary(), "venv", "-q", "--no-project", "--python", sys.executable, path],
+        [uv_binary(), "venv", "-q", "--no-project", "--python", python, path],
         env=clean_environment(path.parent, UV_OFFLINE="1"),
         capture_output=True,
         text=True,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 PROC = Path("/proc")
 WAIT = "import sys; print('runs', flush=True); sys.stdin.read()"
+NOBODY = 65534
 
 
 @contextmanager
@@ -60,6 +64,91 @@ def test_a_python_started_through_the_link_holds_its_environment_alone(
         link.symlink_to(other)
         assert environments_in_use(environment.parent, nothing) == {"demo"}
     assert environments_in_use(environment.parent, nothing) == frozenset()
+
+
+SCRIPT = "#!{python}\n" + WAIT
+
+
+@pytest.mark.parametrize("way", ["real path", "link", "console script", "-I", "-E -B", "forked"])
+def test_however_a_python_of_an_environment_is_started_it_holds_it(
+    environment: Path, tmp_path: Path, way: str
+) -> None:
+    link = tmp_path / ".venv"
+    link.symlink_to(environment)
+    python = link / "bin" / "python"
+    words: dict[str, tuple[str | Path, ...]] = {
+        "real path": (environment / "bin" / "python", "-c", WAIT),
+        "link": (python, "-c", WAIT),
+        "console script": (link / "bin" / "tool",),
+        "-I": (python, "-I", "-c", WAIT),
+        "-E -B": (python, "-E", "-B", "-c", WAIT),
+        # The first process ends, and its child, which runs on, has only what it inherited.
+        "forked": (python, "-c", f"import os; os.fork() and os._exit(0); {WAIT}"),
+    }
+    script = environment / "bin" / "tool"
+    script.write_text(SCRIPT.format(python=python), encoding="utf-8")
+    script.chmod(0o755)
+
+    with running(*words[way]):
+        assert environments_in_use(environment.parent, tmp_path / "no-proc") == {"demo"}
+    for _ in range(100):  # A child may end a moment after its input has.
+        if not (left := environments_in_use(environment.parent, tmp_path / "no-proc")):
+            break
+        time.sleep(0.02)
+    assert left == frozenset()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's `/proc`")
+@pytest.mark.parametrize("way", ["open", "mapped", "folder", "-S"])
+def test_a_program_that_only_has_something_of_an_environment_open_uses_it(
+    environment: Path, way: str
+) -> None:
+    (library,) = environment.glob("lib/python*/site-packages/_gpuenv.py")
+    opening = {
+        "open": "kept = open(path); ",
+        "mapped": "import mmap; f = open(path); m = mmap.mmap(f.fileno(), 0, prot=1); f.close(); ",
+        "folder": "import os; os.chdir(os.path.dirname(path)); ",
+        "-S": "",
+    }
+    # What is opened is told by input, and neither by an argument nor by a variable.
+    code = f"import sys; path = sys.stdin.readline().strip(); {opening[way]}{WAIT}"
+    words = [sys.executable, "-I", "-c", code]
+    if way == "-S":
+        words = [str(environment / "bin" / "python"), "-S", "-c", code]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{library}\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "runs\n"
+        assert environments_in_use(environment.parent, PROC) == {"demo"}
+        process.stdin.close()
+    assert environments_in_use(environment.parent, PROC) == frozenset()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts processes of other users")
+def test_the_python_of_another_user_holds_its_environment_though_it_tells_nothing() -> None:
+    # The Python that runs the tests may be for this user alone.
+    python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
+    if python is None:
+        pytest.skip("there is no Python for all users")
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        environment = real_environment(Path(name, "envs", "demo"), python)
+        finish(environment, {})
+        with subprocess.Popen(
+            [environment / "bin" / "python", "-c", WAIT],
+            user=NOBODY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "runs\n"
+            assert environments_in_use(environment.parent, Path(name, "no-proc")) == {"demo"}
+            process.communicate()
 
 
 def test_a_child_that_does_not_share_the_environment_does_not_hold_it(
