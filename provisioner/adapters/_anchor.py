@@ -42,7 +42,26 @@ def _pinned(path: str) -> str:
     return _HOME + path[len(_LINK) :] if f"{path}/".startswith(f"{_LINK}/") else path
 
 
-def _hold() -> None:
+class _Mark:
+    """The environment's mark, open as long as the interpreter lives that looked for it."""
+
+    def __init__(self) -> None:
+        self.file = os.open(f"{_HOME}.json", os.O_RDONLY)
+        self._known = os.fstat(self.file)[1:3]
+        # An interpreter that ends may have taken away by then what modules name.
+        self._ask, self._close = os.fstat, os.close
+
+    def __del__(self) -> None:
+        # Each interpreter within a process has one of these, and there may be many in turn.
+        # A program may have closed all its files, and have another one by this number.
+        try:
+            if self._ask(self.file)[1:3] == self._known:
+                self._close(self.file)
+        except Exception:  # noqa: BLE001, S110 - it is closed, or was never opened
+            pass
+
+
+def _hold() -> "_Mark | None":
     """Hold a shared lock on the environment's mark as long as this process runs.
 
     A collection tells by it that the environment is in use; for the moment in which it looks
@@ -51,18 +70,19 @@ def _hold() -> None:
     try:
         import fcntl
 
-        mark = os.open(f"{_HOME}.json", os.O_RDONLY)
+        mark = _Mark()
         for _ in range(_TRIES):
             try:
-                fcntl.flock(mark, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                fcntl.flock(mark.file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 import time
 
                 time.sleep(_PAUSE_SECONDS)
             else:
-                return
+                return mark
     except Exception:  # noqa: BLE001, S110 - as above; no mark, or no lock to be had
         pass
+    return None
 
 
-_hold()
+_mark = _hold()

@@ -209,6 +209,67 @@ def test_a_python_that_leaves_out_its_packages_starts_as_ever(
     assert "site-packages" not in out
 
 
+INTERPRETERS: Final = """
+import os
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+def in_another(code):
+    number = interpreters.create()
+    interpreters.run_string(number, code)
+    interpreters.destroy(number)
+def files():
+    return len(os.listdir("/proc/self/fd"))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's `/proc`")
+def test_interpreters_within_a_process_import_what_it_would_and_leave_nothing_open(
+    pair: tuple[Path, ...], tmp_path: Path
+) -> None:
+    code = """
+before = files()
+for _ in range(3):
+    in_another("import early; assert early.value == 'one'")
+print(files() - before)
+"""
+
+    python = pair[0] / "bin" / "python"
+    out = run(python, "-c", INTERPRETERS + code, folder=tmp_path)
+
+    assert out == "0"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's `/proc`")
+def test_the_file_of_a_program_that_closed_ours_is_left_to_it(
+    pair: tuple[Path, ...], tmp_path: Path
+) -> None:
+    # As a daemon does: all that was open is closed, and a file gets the number of the mark.
+    code = """
+import os, sys
+(mark,) = [
+    int(name) for name in os.listdir("/proc/self/fd")
+    if os.path.exists(f"/proc/self/fd/{name}")
+    and os.readlink(f"/proc/self/fd/{name}").endswith(".json")
+]
+os.closerange(3, 100)
+opened = os.open("log", os.O_WRONLY | os.O_CREAT)
+os.dup2(opened, mark)
+class Last:
+    def __init__(self):
+        self.write = os.write
+    def __del__(self):
+        self.write(mark, b"written")
+sys.last = Last()
+"""
+    python = pair[0] / "bin" / "python"
+
+    run(python, "-c", code, folder=tmp_path)
+
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "written"
+
+
 def test_where_there_is_no_mark_and_no_file_of_ours_python_starts(
     tmp_path: Path,
 ) -> None:
