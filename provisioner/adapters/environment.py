@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 _FOLDER: Final = "envs"
 _ANCHOR: Final = "_gpuenv"
+_ABOUT_PYTHON: Final = """
+import os, platform, sysconfig
+print(platform.python_version())
+print(os.path.realpath(sysconfig.get_path("purelib")))
+"""
 _ANCHOR_LINE: Final = f"import {_ANCHOR}; {_ANCHOR}.pin()\n"
 """Makes a process keep the environment it started in, whatever `.venv` points to later.
 
@@ -61,6 +66,56 @@ def is_outdated(prepared: Prepared) -> bool:
     return file_hash(lock) != made_from
 
 
+def python_stamp(environment: Path) -> list[int] | None:
+    """Size and modification time (nanoseconds) of the program that an environment's Python is.
+
+    None where there is none.
+    """
+    try:
+        found = (environment / "bin" / "python").stat()
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns]
+
+
+def python_fault(environment: Path) -> str | None:
+    """Why an environment's Python cannot run what is installed there, if so.
+
+    The program belongs to the machine, which may have removed or upgraded it. Another one than
+    the environment was made with is asked where it looks for packages: a new patch release
+    looks in the same place, and does.
+    """
+    program = os.path.realpath(environment / "bin" / "python")
+    now = python_stamp(environment)
+    if now is None:
+        return f"its Python, `{program}`, is gone"
+    try:
+        known = (read_json(_mark(environment)) or {}).get("python")
+    except DAMAGED:
+        known = None
+    return None if known in (None, now) else _misfit(environment, program)
+
+
+def _misfit(environment: Path, program: str) -> str | None:
+    import subprocess
+
+    try:
+        said = subprocess.run(
+            [environment / "bin" / "python", "-I", "-c", _ABOUT_PYTHON],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        version, place = said.splitlines()
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return f"its Python, `{program}`, does not start"
+    made_for = os.path.realpath(environment / "gpuenv-site")
+    if place == made_for:
+        return None
+    places = [os.path.relpath(each, os.path.realpath(environment)) for each in (place, made_for)]
+    return f"`{program}` is Python {version} now: it looks in `{places[0]}`, not in `{places[1]}`"
+
+
 def lock_stamp(lock: Path) -> list[int]:
     """Size and modification time (nanoseconds) of a lock, which spare hashing it."""
     try:
@@ -97,7 +152,7 @@ def finish(
     anchor = Path(__file__).with_name("_anchor.py")
     (site / f"{_ANCHOR}.py").write_bytes(anchor.read_bytes())
     (site / f"{_ANCHOR}.pth").write_text(_ANCHOR_LINE, encoding="ascii")
-    if link:
+    if link and os.pathsep not in str(link):  # `PATH` could not hold it.
         _lead_shells(environment, link)
     (environment / "gpuenv-site").symlink_to(site.relative_to(environment))
     write_whole(_mark(environment), json.dumps(dict(facts), indent=1) + "\n")

@@ -225,7 +225,7 @@ class Uv:
                 message,
                 causes=_words(found.stderr),
                 hint=f"`uv python install {request or ''}".rstrip() + "`"
-                if "No interpreter found" in found.stderr
+                if "No interpreter found" in found.stderr and "/" not in (request or "")
                 else None,
                 code="python-missing",
             )

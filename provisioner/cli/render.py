@@ -346,7 +346,7 @@ def render_status(result: StatusResult, *, history: bool = False) -> str:
     lines = [f"{result.active}{whose} is active (generation {result.generation}, {how})"]
     for name, path, condition in result.prepared:
         lines.append(f"  {name}: {condition}, {path}")
-        if condition in {"changed", "outdated", "damaged"}:
+        if condition in {"changed", "outdated", "damaged", "broken"}:
             lines.append(f"    hint: {hint_for(name, condition)}")
     if history:
         lines += _history(result)

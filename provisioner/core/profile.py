@@ -26,7 +26,7 @@ CONTROL: Final = re.compile(
 )
 """The directives of a `Cache-Control` (RFC 9111, section 5.2)."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _PATTERN = re.compile(r"[A-Za-z0-9._*-]+")
 
 
@@ -217,8 +217,8 @@ def _shown(value: object) -> str:
 
 
 def _checked_name(text: str) -> str:
-    if not _NAME.fullmatch(text):
-        message = f"`{text}` does not match `{_NAME.pattern}`"
+    if not NAME.fullmatch(text):
+        message = f"`{text}` does not match `{NAME.pattern}`"
         raise ValueError(message)
     return text
 

@@ -179,6 +179,7 @@ def make(world: World, workshop: Workshop, uv: Uv, order: Order) -> Prepared:
                 "made": int(world.now()),
                 "site": site_of(Path(recipe.folder)).to_json(),
                 "links": workshop.link_mode,
+                "python": environment.python_stamp(path),
                 "otherwise": otherwise,
                 "blobs": sorted(digest.hex for digest in needed),
                 "built": [wheel.to_json() for wheel in built],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.adapters.environment import note_use
 from provisioner.errors import NotPreparedError, UsageError, said
 from provisioner.workflow.place import folder_of, state_of
-from provisioner.workflow.switch import find_prepared
+from provisioner.workflow.switch import find_prepared, refuse_broken
 
 if TYPE_CHECKING:
     from provisioner.core.history import Prepared
@@ -53,8 +53,11 @@ def command_environment(world: World, options: Options) -> dict[str, str]:
 
     Raises:
         NotPreparedError: nothing is prepared, or not that profile.
+        ToolError: its Python is gone, or another one now.
     """
-    environment = Path(prepared_environment(world, options).environment)
+    prepared = prepared_environment(world, options)
+    refuse_broken(prepared)
+    environment = Path(prepared.environment)
     note_use(environment)
     variables = {name: value for name, value in world.variables.items() if name not in _FOREIGN}
     path = world.variables.get("PATH", os.defpath)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from provisioner.adapters.environment import is_intact, is_ours, is_outdated
+from provisioner.adapters.environment import is_intact, is_ours, is_outdated, python_fault
 from provisioner.core.history import of_folder
 from provisioner.core.installed_files import told
 from provisioner.errors import IntegrityError
 from provisioner.workflow.place import folder_of, state_of, store_of
+from provisioner.workflow.switch import MENDS_PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from provisioner.core.installed_files import FileDamage
     from provisioner.workflow.world import Options, World
 
-Condition = Literal["intact", "outdated", "changed", "damaged", "gone"]
+Condition = Literal["intact", "outdated", "changed", "damaged", "broken", "gone"]
 
 MENDS: Final = "`gpuenv store verify --repair` mends it, and uv's cache"
 
@@ -30,7 +31,8 @@ class StatusResult:
 
     `member` is the folder of another member of the workspace, where `.venv` is its own.
     `damaged` are files of environments, by their paths, that are not as they were installed,
-    as far as a stat shows that.
+    as far as a stat shows that. `broken` says why those do not start whose Python is not what it
+    was.
     """
 
     active: str | None
@@ -43,6 +45,7 @@ class StatusResult:
     member: str | None
     prepared: tuple[tuple[str, str, Condition], ...]
     damaged: Mapping[str, tuple[FileDamage, ...]]
+    broken: Mapping[str, str]
     generations: tuple[Generation, ...]
     target: dict[str, Any] | None
 
@@ -57,10 +60,15 @@ class StatusResult:
         for path, files in self.damaged.items():
             of = f"of `{names[path]}`" if path in names else f"`{path}`"
             causes += [f"the environment {of} is damaged: {cause}" for cause in told(files)]
+        for path, fault in self.broken.items():
+            of = f"of `{names[path]}`" if path in names else f"`{path}`"
+            causes.append(f"the environment {of} does not start: {fault}")
         if not causes:
             return None
         if self.foreign:
             hint = "`gpuenv prepare --adopt` moves what is there aside"
+        elif self.broken:
+            hint = MENDS_PYTHON
         elif gone or astray:
             hint = f"`gpuenv switch {gone[0] if gone else self.active}` mends it"
         else:
@@ -127,6 +135,8 @@ def status(world: World, options: Options) -> StatusResult:
     paths = {item.environment for item in prepared.values()}
     every = {*paths, current.prepared.environment} if current else paths
     damaged = _damaged(every, store_of(world, options).lower)
+    faults = ((path, python_fault(Path(path))) for path in sorted(every) if Path(path).is_dir())
+    broken = {path: fault for path, fault in faults if fault}
     return StatusResult(
         active=current.prepared.profile if current else None,
         generation=current.number if current else None,
@@ -142,11 +152,16 @@ def status(world: World, options: Options) -> StatusResult:
             (
                 name,
                 item.environment,
-                "damaged" if item.environment in damaged else condition_of(item),
+                "broken"
+                if item.environment in broken
+                else "damaged"
+                if item.environment in damaged
+                else condition_of(item),
             )
             for name, item in prepared.items()
         ),
         damaged=damaged,
+        broken=broken,
         target=state.target,
         generations=state.history.generations,
     )
@@ -170,6 +185,8 @@ def hint_for(profile: str, condition: Condition) -> str:
     """What to do about an environment that is not intact."""
     if condition == "damaged":
         return MENDS
+    if condition == "broken":
+        return MENDS_PYTHON
     if condition == "outdated":
         return "it was made from an older lock; `gpuenv prepare` makes a new one"
     return f"`gpuenv switch {profile}` makes it again"

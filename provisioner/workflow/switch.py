@@ -7,9 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.adapters.environment import is_intact, is_ours, is_outdated, note_use
+from provisioner.adapters.environment import (
+    is_intact,
+    is_ours,
+    is_outdated,
+    note_use,
+    python_fault,
+)
 from provisioner.core.history import of_folder, with_prepared
-from provisioner.errors import IntegrityError, NotPreparedError
+from provisioner.errors import IntegrityError, NotPreparedError, ProfileError, ToolError
 from provisioner.workflow.place import folder_of, state_of, store_of
 
 if TYPE_CHECKING:
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
     from provisioner.workflow.world import Options, World
 
 _WAIT_SECONDS: Final = 10.0
+MENDS_PYTHON: Final = "`gpuenv prepare` makes it anew, with the Python that is there"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +65,7 @@ def switch(world: World, options: Options, profile: str, *, keep: bool = False) 
         states.check_link(is_ours, state.history)
         prepared = find_prepared(world, options, state, profile)
         ready = prepared
+        refuse_broken(prepared)
         if not (is_intact(prepared) or _kept(prepared, keep=keep)):
             ready = _renew(world, options, prepared, renewing, same=False)
         history = state.history.activate(ready, automatic=False, now=int(world.now()))
@@ -79,6 +87,7 @@ def rollback(
         states.check_link(is_ours, state.history)
         generation = state.history.find(number)
         ready = generation.prepared
+        refuse_broken(ready)
         if not (is_intact(ready) or _kept(ready, keep=keep)):
             ready = _renew(world, options, ready, renewing, same=True)
         history = state.history.go_back(generation, ready)
@@ -90,6 +99,7 @@ def find_prepared(world: World, options: Options, state: State, profile: str) ->
 
     Raises:
         NotPreparedError: it is not prepared.
+        ProfileError: no profile can have that name.
     """
     folder, _ = folder_of(world, options)
     prepared = of_folder(state.prepared, str(folder))
@@ -97,6 +107,12 @@ def find_prepared(world: World, options: Options, state: State, profile: str) ->
         return prepared[profile]
     names = ", ".join(f"`{name}`" for name in prepared) or "none"
     like = [name for name in prepared if profile.lower() in {name, name.removeprefix("cu")}]
+    from provisioner.core.profile import NAME
+
+    if not (like or NAME.fullmatch(profile)):
+        message = f"`{profile}` is no profile"
+        causes = (f"names match `{NAME.pattern}`", f"prepared are {names}")
+        raise ProfileError(message, causes=causes)
     message = f"profile `{profile}` is not prepared here"
     raise NotPreparedError(
         message,
@@ -105,6 +121,18 @@ def find_prepared(world: World, options: Options, state: State, profile: str) ->
         if like
         else f"`gpuenv prepare --profile {profile}` prepares it, where the host can run it",
     )
+
+
+def refuse_broken(prepared: Prepared) -> None:
+    """Refuse an environment whose Python was removed, or became another one.
+
+    Raises:
+        ToolError: it was.
+    """
+    environment = Path(prepared.environment)
+    if environment.is_dir() and (fault := python_fault(environment)):
+        message = f"the environment of `{prepared.profile}` does not start"
+        raise ToolError(message, causes=(fault,), hint=MENDS_PYTHON, code="environment-broken")
 
 
 def _kept(prepared: Prepared, *, keep: bool) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +22,8 @@ from provisioner.adapters.environment import (
     is_outdated,
     lock_stamp,
     note_use,
+    python_fault,
+    python_stamp,
     stamp,
 )
 from provisioner.core.history import Prepared
@@ -237,6 +240,81 @@ def made_from(lock: Path) -> Prepared:
         inputs="i",
         recipe={"lock": str(lock), "lock_stamp": lock_stamp(lock), "lock_hash": file_hash(lock)},
     )
+
+
+@pytest.mark.parametrize("name", ["plain", "it's $a `b`", "größe 日本"])
+def test_the_scripts_of_every_shell_name_the_link_and_not_the_environment(
+    tmp_path: Path, name: str
+) -> None:
+    link = tmp_path / name / ".venv"
+    path = real_environment(tmp_path / "envs" / "demo")
+    finish(path, {}, link)
+    link.parent.mkdir()
+    link.symlink_to(path)
+
+    quoted = str(link).replace("'", "'\"'\"'")
+    for script in ("activate", "activate.csh", "activate.fish", "activate.nu"):
+        text = (path / "bin" / script).read_text(encoding="utf-8")
+        assert f"'{quoted}'" in text, script
+        assert str(path) not in text, script
+    for shell, script in (
+        ("bash", "activate"),
+        ("fish", "activate.fish"),
+        ("tcsh", "activate.csh"),
+    ):
+        if program := shutil.which(shell):
+            words = [program, "-c", f'source bin/{script}; echo "$VIRTUAL_ENV"']
+            done = subprocess.run(words, cwd=path, capture_output=True, text=True, check=True)
+            assert done.stdout == f"{link}\n"
+
+
+def with_program(tmp_path: Path, text: str) -> Path:
+    """A finished environment whose Python is a program of the machine that has `text` now."""
+    path = real_environment(tmp_path / "envs" / "demo")
+    program = tmp_path / "python"
+    program.symlink_to((path / "bin" / "python").resolve())
+    (path / "bin" / "python").unlink()
+    (path / "bin" / "python").symlink_to(program)
+    finish(path, {"python": python_stamp(path)})
+    assert python_fault(path) is None
+    program.unlink()
+    if text:
+        program.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+        program.chmod(0o755)
+    return path
+
+
+def test_a_python_that_was_removed_is_told(tmp_path: Path) -> None:
+    path = with_program(tmp_path, "")
+    assert python_fault(path) == f"its Python, `{tmp_path / 'python'}`, is gone"
+
+
+def test_a_python_that_became_another_minor_version_is_told(tmp_path: Path) -> None:
+    lib = tmp_path / "envs" / "demo" / "lib"
+    path = with_program(tmp_path, f"echo 3.99.1; echo {lib}/python3.99/site-packages")
+    minor = site_of(path).parent.name
+    assert python_fault(path) == (
+        f"`{tmp_path / 'python'}` is Python 3.99.1 now: it looks in "
+        f"`lib/python3.99/site-packages`, not in `lib/{minor}/site-packages`"
+    )
+
+
+def test_a_python_that_got_a_new_patch_release_is_as_good(tmp_path: Path) -> None:
+    path = real_environment(tmp_path / "envs" / "demo")
+    finish(path, {"python": [1, 2]})  # Those of the release before.
+    assert python_fault(path) is None
+
+
+@pytest.mark.parametrize("text", ["exit 1", "echo nonsense", "kill -9 $$"])
+def test_a_python_that_does_not_start_is_told(tmp_path: Path, text: str) -> None:
+    path = with_program(tmp_path, text)
+    assert python_fault(path) == f"its Python, `{tmp_path / 'python'}`, does not start"
+
+
+def test_an_environment_of_before_its_python_was_noted_has_no_fault(tmp_path: Path) -> None:
+    path = real_environment(tmp_path / "envs" / "demo")
+    finish(path, {})
+    assert python_fault(path) is None
 
 
 def test_an_environment_whose_lock_is_as_it_was_is_not_outdated(lock: Path) -> None:
