@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from provisioner.errors import GpuenvError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from provisioner.core.project import Manifest
 
 
 _MOST_FOLDERS: Final = 1000
+_BESIDE: Final = ("setup.cfg", "setup.py", "uv.toml")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +45,13 @@ def find_folder(start: Path, *, named: bool) -> tuple[Path, bool]:
     Raises:
         UsageError: `start` was named by the user and is no folder.
     """
+    if named and start.suffix == ".py" and start.is_file():
+        message = f"`{start}` is a script, and gpuenv provisions projects"
+        raise UsageError(
+            message,
+            causes=("inline metadata of scripts (PEP 723) is not read",),
+            hint=f"`uv run {start}` runs it",
+        )
     if named and not start.is_dir():
         message = f"`{start}` is not a folder"
         raise UsageError(message)
@@ -78,6 +86,14 @@ def read_place(folder: Path, *, is_project: bool) -> Place:
     if not is_project:
         return Place(folder=folder, home=folder, manifest=None)
     manifest = load_manifest(folder)
+    if fault := manifest.elsewhere.fault:
+        message = f"`{folder / 'pyproject.toml'}` cannot be read in full"
+        raise GpuenvError(
+            message,
+            causes=(fault,),
+            hint="a `[project]` table with `dependencies` is read by every tool",
+            code="project-unsupported",
+        )
     if not (manifest.is_project or (folder / "setup.py").exists()):
         path = folder / "pyproject.toml"
         message = f"`{path}` describes no project"
@@ -86,6 +102,8 @@ def read_place(folder: Path, *, is_project: bool) -> Place:
             causes=("it has no `[project]` table, no `[dependency-groups]` and no workspace",),
             code="project-invalid",
         )
+    if manifest.is_virtual_root:
+        manifest = _read_manifest(folder, _members(folder, manifest))
     return Place(folder=folder, home=_workspace(folder, manifest), manifest=manifest)
 
 
@@ -95,9 +113,37 @@ def load_manifest(folder: Path) -> Manifest:
     Raises:
         GpuenvError: it is not valid.
     """
+    return _read_manifest(folder)
+
+
+def _read_manifest(folder: Path, members: Iterable[Manifest] = ()) -> Manifest:
     from provisioner.core.project import read_manifest
 
-    return read_manifest(_read(folder), str(folder / "pyproject.toml"))
+    beside = {}
+    for name in _BESIDE:
+        # What cannot be read says nothing here; whoever needs it says why.
+        with suppress(OSError):
+            beside[name] = (folder / name).read_text(encoding="utf-8", errors="replace")
+    return read_manifest(_read(folder), str(folder / "pyproject.toml"), beside, members)
+
+
+def _members(root: Path, manifest: Manifest) -> Iterator[Manifest]:
+    """The members of a workspace; what is wrong with one, uv says."""
+    for pattern in manifest.workspace_members or ():
+        with suppress(ValueError, NotImplementedError):
+            for folder in sorted(root.glob(pattern)):
+                inside = folder.relative_to(root).parts
+                if any(_matches(inside, excluded) for excluded in manifest.workspace_exclude):
+                    continue
+                if (folder / "pyproject.toml").is_file():
+                    yield load_manifest(folder)
+
+
+def names_in(folder: Path) -> frozenset[str]:
+    """The names of the files in a folder; none where it cannot be read."""
+    with suppress(OSError):
+        return frozenset(path.name for path in folder.iterdir() if path.is_file())
+    return frozenset()
 
 
 def uv_tables(place: Place) -> tuple[Mapping[str, Any], ...]:

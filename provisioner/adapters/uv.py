@@ -219,6 +219,9 @@ class Uv:
         """
         words = ["python", "find", "--system", "--no-python-downloads"]
         found = self._run([*words, *([request] if request else [])])
+        if found.returncode and "Failed to parse" in found.stderr:
+            # Of a `uv.toml` or `pyproject.toml`, which uv reads for whatever it does.
+            self._expect(found, "uv cannot read its settings")
         if found.returncode:
             message = "uv finds no Python for the project"
             raise ToolError(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.core.other_tools import Elsewhere, read_elsewhere
 from provisioner.errors import GpuenvError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +26,11 @@ class Defined:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """The parts of `pyproject.toml` that decide how a project is locked and installed."""
+    """The parts of `pyproject.toml` that decide how a project is locked and installed.
+
+    `is_managed` is whether uv may keep the lock of the project at all, `uses_uv` whether it is
+    set up for that. `requires_python` is the bound on Python versions, as it is written.
+    """
 
     name: str | None
     extras: frozenset[str]
@@ -37,6 +45,20 @@ class Manifest:
     dependencies: tuple[str, ...] = ()
     of_extras: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     of_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    is_managed: bool = True
+    requires_python: str | None = None
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
+
+    @property
+    def package_name(self) -> str | None:
+        """What the package of the project is called."""
+        named = self.elsewhere.name
+        return self.name or (normalise(named) if named else None)
+
+    @property
+    def is_virtual_root(self) -> bool:
+        """Whether it is the root of a workspace and no project itself."""
+        return self.name is None and self.workspace_members is not None
 
     @property
     def defined(self) -> Defined:
@@ -61,8 +83,17 @@ def normalise(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def read_manifest(data: Mapping[str, Any], origin: str) -> Manifest:
+def read_manifest(
+    data: Mapping[str, Any],
+    origin: str,
+    beside: Mapping[str, str] = _NOTHING,
+    members: Iterable[Manifest] = (),
+) -> Manifest:
     """Read `pyproject.toml`.
+
+    `beside` are the texts of files in its folder that say more: `setup.cfg`, `setup.py`,
+    `uv.toml`. `members` are those of the workspace of which it is a virtual root: uv turns on
+    their extras and groups there.
 
     Raises:
         GpuenvError: a table is something else.
@@ -83,7 +114,11 @@ def read_manifest(data: Mapping[str, Any], origin: str) -> Manifest:
 
     uv = table("tool", "uv")
     workspace = table("tool", "uv", "workspace")
-    groups = frozenset(map(normalise, table("dependency-groups")))
+    elsewhere = read_elsewhere(data, beside.get("setup.cfg"), beside.get("setup.py"))
+    members = tuple(members)
+    groups = frozenset(map(normalise, table("dependency-groups"))).union(
+        *(member.groups for member in members)
+    )
     default = uv.get("default-groups", ["dev"])
 
     def texts(value: object, path: str) -> tuple[str, ...]:
@@ -96,17 +131,23 @@ def read_manifest(data: Mapping[str, Any], origin: str) -> Manifest:
 
     name = table("project").get("name")
     package = uv.get("package")
+    is_managed = uv.get("managed", True) is not False
+    uses_uv = is_managed and ("uv" in table("tool") or "uv.toml" in beside)
+    is_built = "build-system" in data or ("setup.py" in beside and not uses_uv)
+    requires_python = table("project").get("requires-python")
     return Manifest(
         name=normalise(name) if isinstance(name, str) else None,
-        extras=frozenset(map(normalise, table("project", "optional-dependencies"))),
+        extras=frozenset(map(normalise, table("project", "optional-dependencies"))).union(
+            map(normalise, elsewhere.extras), *(member.extras for member in members)
+        ),
         groups=groups,
         default_groups=groups
         if default == "all"
         else groups & frozenset(map(normalise, texts(default, "tool.uv.default-groups"))),
         is_project=bool(table("project") or groups or workspace or "build-system" in data),
-        uses_uv="uv" in table("tool") and uv.get("managed", True) is not False,
+        uses_uv=uses_uv,
         has_conflicts="conflicts" in uv,
-        is_package=package if isinstance(package, bool) else "build-system" in data,
+        is_package=package if isinstance(package, bool) else is_built,
         workspace_members=texts(workspace.get("members", []), "tool.uv.workspace.members")
         if "workspace" in uv
         else None,
@@ -120,6 +161,9 @@ def read_manifest(data: Mapping[str, Any], origin: str) -> Manifest:
             normalise(name): _group(name, table("dependency-groups"))
             for name in table("dependency-groups")
         },
+        is_managed=is_managed,
+        requires_python=requires_python if isinstance(requires_python, str) else None,
+        elsewhere=elsewhere,
     )
 
 

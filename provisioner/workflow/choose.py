@@ -59,6 +59,7 @@ class Judged:
     locks: Mapping[str, str] = field(default_factory=dict)
     python: tuple[Interpreter, str | None] | None = None
     remedy: str | None = None
+    place: Place | None = None
 
     def select(self, options: Options) -> Selection:
         """Choose one.
@@ -66,7 +67,10 @@ class Judged:
         Raises:
             ProfileError: the named profile is not known.
             SelectionError: nothing fits, or the named profile does not.
+            GpuenvError: the project has its CUDA lines where they cannot be read.
         """
+        if options.profile is None:
+            self._refuse_unread()
         try:
             return select(
                 self.candidates,
@@ -80,6 +84,20 @@ class Judged:
             if self.remedy and not self.target.host.broken:
                 error.hint = "; ".join(filter(None, (self.remedy, error.hint)))
             raise
+
+    def _refuse_unread(self) -> None:
+        from provisioner.core.other_tools import refuse_unread
+
+        if self.place is None or self.place.manifest is None:
+            return
+        manifest = self.place.manifest
+        lines = [item.profile for item in self.candidates if item.profile.cuda is not None]
+        refuse_unread(
+            manifest.elsewhere,
+            manifest.extras | manifest.groups,
+            (name for profile in lines for name in profile.extras),
+            str(self.place.folder / "pyproject.toml"),
+        )
 
 
 def judge_profiles(
@@ -112,7 +130,7 @@ def judge_profiles(
         cuda = _newest_line(candidates, judged, options)
     if lines and (cuda is not None or lines[0].profile.cuda is not None):
         judged = _Artefacts(world, place, judged, options, anew=anew).judge(lines, cuda)
-    return replace(judged, remedy=_remedy(place, judged, options))
+    return replace(judged, remedy=_remedy(place, judged, options), place=place)
 
 
 def _remedy(place: Place, judged: Judged, options: Options) -> str | None:

@@ -57,7 +57,10 @@ def plan_job(world: World, options: Options, place: Place, target: Target, wishe
         ProfileError: a profile is not valid, or the named one is not known.
         SelectionError: nothing fits, or the named profile does not.
         ToolError: there is no Python for the project, or uv is too old.
+        GpuenvError: the folder has a project of a kind that is not supported.
     """
+    if place.manifest is None and options.profile is None:
+        _refuse_other_project(place)
     program = find_uv(world.variables)
     Uv(program, place.folder, world.variables).usable_version()
     judged = judge_profiles(world, place, target, options, anew=wishes.upgrade)
@@ -82,6 +85,16 @@ def plan_job(world: World, options: Options, place: Place, target: Target, wishe
 def again(job: Job) -> Job:
     """The same job, planned from the locks as they are now."""
     return plan_job(job.world, job.options, job.place, job.target, job.wishes)
+
+
+def _refuse_other_project(place: Place) -> None:
+    """Refuse a folder with another tool's project, unless it was locked for a profile."""
+    from provisioner.adapters.projects import names_in
+    from provisioner.core.other_tools import refuse_other_project
+
+    names = names_in(place.folder)
+    if not any(name.startswith("pylock.") for name in names):
+        refuse_other_project(str(place.folder), names)
 
 
 def _wanted(selection: Selection, wishes: Wishes, *, in_project: bool) -> tuple[Candidate, ...]:

@@ -91,8 +91,8 @@ def _text(
     from provisioner.core.local_lock import local_lock
 
     manifest, project = job.place.manifest, None
-    if not locked.by_uv and manifest and manifest.is_package and manifest.name:
-        project = (manifest.name, ".")
+    if not locked.by_uv and manifest and manifest.is_package and manifest.package_name:
+        project = (manifest.package_name, ".")
     made = local_lock(
         locked.text,
         (job.interpreter, job.target.host.platform),

@@ -64,7 +64,11 @@ def turned(candidate: Candidate) -> Turned:
 
 def locked_by_uv(place: Place) -> bool:
     """Whether uv keeps the lock of the project: it has one, or is set up for uv."""
-    return place.manifest is not None and (place.uv_lock.exists() or place.manifest.uses_uv)
+    manifest = place.manifest
+    if manifest is None or not manifest.is_managed:
+        return False
+    is_member = place.home != place.folder
+    return is_member or manifest.uses_uv or place.uv_lock.exists()
 
 
 def lock_text(

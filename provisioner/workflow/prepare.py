@@ -248,7 +248,9 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
     )
     moved = _flip(job, states, history)
     result = replace(
-        result, notes=(*written, *local.notes, *moved, *upkeep.notes), proof=upkeep.proofs
+        result,
+        notes=(*written, *_unread(job), *local.notes, *moved, *upkeep.notes),
+        proof=upkeep.proofs,
     )
     if job.wishes.proof:
         _refuse_unproved(result)
@@ -285,6 +287,11 @@ def _fetch_only(
     if job.not_here:
         return (job.not_here,)  # The local locks are this machine's.
     return write_local_locks(job, workshop, locks, ready).notes
+
+
+def _unread(job: Job) -> tuple[str, ...]:
+    """What a project has for other tools alone, which one could miss in its environment."""
+    return job.place.manifest.elsewhere.notes if job.place.manifest else ()
 
 
 def _flip(job: Job, states: StateFolder, history: History) -> tuple[str, ...]:

@@ -33,6 +33,8 @@ def find_interpreter(
     here = _runs_here(target.host.platform, this_platform())
     try:
         found = uv.describe_python(uv.find_python(target.python))
+        if target.python is None:
+            _refuse_unfit(place, found)
     except ToolError:
         if asked is None:
             raise
@@ -42,6 +44,25 @@ def find_interpreter(
         return found, None
     other = f"an environment for {target.host.platform.machine} cannot be made here"
     return asked or replace(found, path=None), other
+
+
+def _refuse_unfit(place: Place, found: Interpreter) -> None:
+    """Refuse the Python that the project's files name where the project itself forbids it."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    bound = place.manifest.requires_python if place.manifest else None
+    try:
+        fits = bound is None or SpecifierSet(bound).contains(found.version, prereleases=True)
+    except InvalidSpecifier:
+        return  # uv says what is wrong with it.
+    if not fits:
+        message = f"the project forbids Python `{found.version}`"
+        raise ToolError(
+            message,
+            causes=(f"`requires-python` is `{bound}`, and uv finds `{found.path}` for it",),
+            hint="`.python-version` may name another one; so does `--python`",
+            code="python-unfit",
+        )
 
 
 def _runs_here(target: Platform, here: Platform) -> bool:
