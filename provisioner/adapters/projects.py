@@ -103,7 +103,8 @@ def read_place(folder: Path, *, is_project: bool) -> Place:
             code="project-invalid",
         )
     if manifest.is_virtual_root:
-        manifest = _read_manifest(folder, _members(folder, manifest))
+        members = map(load_manifest, _member_folders(folder, manifest))
+        manifest = _read_manifest(folder, members)
     return Place(folder=folder, home=_workspace(folder, manifest), manifest=manifest)
 
 
@@ -127,16 +128,35 @@ def _read_manifest(folder: Path, members: Iterable[Manifest] = ()) -> Manifest:
     return read_manifest(_read(folder), str(folder / "pyproject.toml"), beside, members)
 
 
-def _members(root: Path, manifest: Manifest) -> Iterator[Manifest]:
-    """The members of a workspace; what is wrong with one, uv says."""
+def _member_folders(root: Path, manifest: Manifest) -> Iterator[Path]:
+    """The folders of a workspace's members; what is wrong with one, uv says."""
     for pattern in manifest.workspace_members or ():
         with suppress(ValueError, NotImplementedError):
             for folder in sorted(root.glob(pattern)):
                 inside = folder.relative_to(root).parts
-                if any(_matches(inside, excluded) for excluded in manifest.workspace_exclude):
-                    continue
-                if (folder / "pyproject.toml").is_file():
-                    yield load_manifest(folder)
+                excluded = any(_matches(inside, other) for other in manifest.workspace_exclude)
+                if not excluded and (folder / "pyproject.toml").is_file():
+                    yield folder
+
+
+def workspace_files(place: Place) -> Iterator[Path]:
+    """What tells that a workspace got, or lost, a member, or that one needs something else.
+
+    The folder of the root itself changes with every switch, so that members right in it are
+    not noticed when they come.
+    """
+    if place.manifest is None:
+        return
+    root = place.home
+    manifest = place.manifest if root == place.folder else load_manifest(root)
+    for folder in _member_folders(root, manifest):
+        yield folder / "pyproject.toml"
+    for pattern in manifest.workspace_members or ():
+        above = Path(pattern).parts[:-1]
+        plain = (*above, "**").index("**")  # What lies at any depth would be too much to watch.
+        for depth in range(1, plain + 1):
+            with suppress(ValueError, NotImplementedError):
+                yield from (path for path in root.glob("/".join(above[:depth])) if path != root)
 
 
 def names_in(folder: Path) -> frozenset[str]:

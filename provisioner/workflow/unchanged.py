@@ -101,6 +101,7 @@ def input_files(
     """Every file that could change what `prepare` does; `more` are filled uvs and links."""
     from provisioner.adapters import pip, uv_settings
     from provisioner.adapters.profiles import profile_files, profile_folders
+    from provisioner.adapters.projects import workspace_files
     from provisioner.core.requirements import lock_name
     from provisioner.workflow.environments import BUILD_FILES, local_folders
     from provisioner.workflow.local_locks import local_lock_path
@@ -115,6 +116,7 @@ def input_files(
     names = (lock_name(candidate.profile.name) for candidate in job.selection.candidates)
     yield from (place.folder / name for name in names)
     yield place.uv_lock
+    yield from workspace_files(place)
     for folder in {place.folder, place.home, *place.folder.parents}:
         yield folder / ".python-version"
     for recipe, locked in recipes:

@@ -192,6 +192,19 @@ def test_uv_keeps_the_lock_of_a_member_that_says_nothing_of_uv(
     assert not list(beta.glob("pylock.*"))
 
 
+def test_a_new_member_of_a_workspace_is_noticed(warm: Machine, virtual: Path) -> None:
+    first = warm.gpuenv(virtual, "prepare", "--only", "--target", TARGET, "--json")
+    assert warm.gpuenv(virtual, "prepare", "--only", "--json").data["nothing_to_do"] is True
+    member(virtual / "packages" / "gamma")
+    stale = warm.gpuenv(virtual, "prepare", "--only")
+    assert stale.code == 1
+    assert stale.message.error == "`uv.lock` does not fit `pyproject.toml`"
+    assert warm.uv(virtual, "lock").code == 0
+    done = warm.gpuenv(virtual, "prepare", "--only", "--json")
+    assert done.data["environment"] != first.data["environment"]
+    assert "gamma 0.1.0" in distributions(virtual / ".venv")
+
+
 def git(folder: Path, *words: str | Path) -> None:
     name = ("-c", "user.name=Some One", "-c", "user.email=one@example.test")
     subprocess.run(["git", *name, *words], cwd=folder, check=True, capture_output=True)

@@ -153,3 +153,35 @@ def test_a_file_of_settings_alone_describes_no_project(
     data: dict[str, Any], *, is_project: bool
 ) -> None:
     assert read_manifest(data, "pyproject.toml").is_project is is_project
+
+
+def test_a_root_that_is_no_project_defines_what_its_members_do() -> None:
+    one = {"project": {"name": "one", "optional-dependencies": {"cu13": []}}}
+    two = {"project": {"name": "two"}, "dependency-groups": {"dev": [], "cu12": []}}
+    members = [read_manifest(data, "pyproject.toml") for data in (one, two)]
+    root = read_manifest(
+        {"tool": {"uv": {"workspace": {"members": ["*"]}}}}, "pyproject.toml", members=members
+    )
+    assert root.is_virtual_root
+    assert root.extras == {"cu13"}
+    assert root.groups == {"dev", "cu12"}
+    assert root.default_groups == {"dev"}
+
+
+@pytest.mark.parametrize(
+    ("uv", "uses_uv", "is_managed"), [({}, True, True), ({"managed": False}, False, False)]
+)
+def test_a_uv_toml_beside_it_says_that_uv_is_used_unless_it_must_not(
+    uv: dict[str, Any], *, uses_uv: bool, is_managed: bool
+) -> None:
+    data = {"project": {"name": "app"}, "tool": {"uv": uv} if uv else {}}
+    manifest = read_manifest(data, "pyproject.toml", {"uv.toml": ""})
+    assert (manifest.uses_uv, manifest.is_managed) == (uses_uv, is_managed)
+
+
+@pytest.mark.parametrize(("tool", "is_package"), [({}, True), ({"uv": {}}, False)])
+def test_a_setup_script_makes_a_package_where_uv_has_no_say(
+    tool: dict[str, Any], *, is_package: bool
+) -> None:
+    beside = {"setup.py": "from setuptools import setup\nsetup()\n"}
+    assert read_manifest({"tool": tool}, "pyproject.toml", beside).is_package is is_package
