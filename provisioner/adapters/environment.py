@@ -195,8 +195,9 @@ def discard(environment: Path) -> None:
 
     if environment.parent.name != _FOLDER:
         return
-    shutil.rmtree(environment, ignore_errors=True)
+    # First of all, since what has a mark counts as whole.
     _mark(environment).unlink(missing_ok=True)
+    shutil.rmtree(environment, ignore_errors=True)
 
 
 def _mark(environment: Path) -> Path:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _STAGED: Final = re.compile(r"\..+\.[0-9a-f]{12,16}")
 """A file that is about to get its name: a dot, the name, and a random number."""
 
+_MARK: Final = ".json"
 _HOLE_BYTES: Final = 1 << 20
 _NOWHERE: Final = Site()
 _BODY: Final = re.compile(r"[0-9a-f]+")
@@ -117,6 +118,16 @@ class Inventory:
                 if changed is not None:
                     found.append(Environment(path=path, changed=changed, mark=read_mark(path)))
         return tuple(found)
+
+    def unfinished(self) -> Iterator[tuple[Path, float]]:
+        """Environments without a mark, and folders that were to be none, with their times."""
+        names = names_in(str(self.environments_folder))
+        marked = {name.removesuffix(_MARK) for name in names if name.endswith(_MARK)}
+        for name in sorted({*names} - marked):
+            path = self.environments_folder / name
+            changed = _modified(path)
+            if changed is not None and path.is_dir() and not path.is_symlink():
+                yield path, changed
 
     def lost_marks(self) -> Iterator[Path]:
         """Marks of environments that are gone."""

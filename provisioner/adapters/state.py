@@ -13,7 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.adapters._files import locked, no_space, read_json, sync_folder, write_whole
+from provisioner.adapters._files import (
+    locked,
+    names_in,
+    no_space,
+    read_json,
+    sync_folder,
+    write_whole,
+)
 from provisioner.core.history import History, Prepared, from_json, to_json
 from provisioner.errors import GpuenvError, PolicyError, said
 
@@ -24,6 +31,8 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = 1
 POINTER: Final = "home"
+_STAGED: Final = (".state.json.", ".pylock.")
+"""How the files begin that are about to get their name while a project is held."""
 _LAST: Final = frozenset({"request", "inputs", "blobs", "result"})
 
 
@@ -52,6 +61,8 @@ class StateFolder:
         self.link = home / ".venv"
         self._folder = home / ".gpuenv"
         self._file = self._folder / "state.json"
+        # Always of this name, so that whoever comes next finds what a kill has left.
+        self._staged = home / ".venv.gpuenv"
 
     @contextmanager
     def hold(
@@ -69,7 +80,19 @@ class StateFolder:
             message = f"cannot write to `{self.home}`"
             raise GpuenvError(message, causes=(said(error),)) from error
         with locked(self._folder / "lock", wait_seconds=wait_seconds, waiting=waiting):
+            self._clear()
             yield
+
+    def _clear(self) -> None:
+        """Remove what those who held the project before have left half done, being killed."""
+        self._clear_link()
+        for name in names_in(str(self._folder)):
+            if name.startswith(_STAGED):
+                (self._folder / name).unlink()
+
+    def _clear_link(self) -> None:
+        if self._staged.is_symlink():
+            self._staged.unlink()
 
     def lead_from(self, member: Path) -> None:
         """Let a member of the workspace find this state without reading the workspace."""
@@ -179,13 +202,12 @@ class StateFolder:
         """Point `.venv` at an environment with one rename; False where it does already."""
         if self.linked() == environment:
             return False
-        staged = self.link.with_name(f".venv.{os.urandom(6).hex()}")
         first = not os.path.lexists(self.link)
         try:
-            staged.symlink_to(environment, target_is_directory=True)
-            staged.replace(self.link)
+            self._staged.symlink_to(environment, target_is_directory=True)
+            self._staged.replace(self.link)
         except OSError as error:
-            staged.unlink(missing_ok=True)
+            self._clear_link()
             raise no_space(error, self.link) from error
         sync_folder(self.home)
         if first:

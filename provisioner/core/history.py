@@ -88,14 +88,24 @@ class History:
         return History(generations=(*known.generations, added), active=number)
 
     def find(self, number: int | None) -> Generation:
-        """The generation of a number; without one, the one before the active one.
+        """The generation of a number; without one, the last earlier one of another environment.
+
+        Two in turn have the same where users go back and forth, and where a switch that was
+        killed before its flip is made again.
 
         Raises:
             NotPreparedError: there is none.
         """
         known = tuple(str(item.number) for item in self.generations)
         if number is None:
-            earlier = [item for item in self.generations if item.number < (self.active or 0)]
+            current = self.current
+            earlier = [
+                item
+                for item in self.generations
+                if current
+                and item.number < current.number
+                and not item.prepared.is_like(current.prepared)
+            ]
             if earlier:
                 return earlier[-1]
             message = "there is no earlier generation"

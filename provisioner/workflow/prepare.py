@@ -88,6 +88,7 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
     if not (wishes.adopt or wishes.fetch_only or wishes.dry_run):
         states.check_link(is_ours, state.history)
     from provisioner.workflow.job import plan_job
+    from provisioner.workflow.leftovers import remove_leftovers
 
     _load_ahead()
     job = plan_job(world, options, place, target, wishes)
@@ -105,6 +106,7 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
         store.open()
         tell_of_locks(world, place.home / ".gpuenv", store.root)
         with Leases(store.root).working():
+            remove_leftovers(world, store)
             return replace(_run(job, store, states, request), target=shown)
 
 

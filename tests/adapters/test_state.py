@@ -117,6 +117,38 @@ def test_a_reader_never_finds_the_link_missing(
     assert seen
 
 
+def test_what_a_kill_has_left_goes_when_the_project_is_held_next(
+    state: StateFolder, home: Path, tmp_path: Path
+) -> None:
+    with state.hold(wait_seconds=0):
+        state.write(State(target={"python": "3.12"}))
+    (home / ".venv.gpuenv").symlink_to(environment(tmp_path, "one"))
+    for name in (".state.json.0123456789ab", ".pylock.cu12.toml.0123456789ab"):
+        (home / ".gpuenv" / name).write_text("{", encoding="utf-8")
+
+    with state.hold(wait_seconds=0):
+        state.flip(environment(tmp_path, "two"))
+
+    assert {path.name for path in home.iterdir()} == {".gpuenv", ".venv"}
+    assert {path.name for path in (home / ".gpuenv").iterdir()} == {
+        ".gitignore",
+        "lock",
+        "state.json",
+    }
+    assert state.read().target == {"python": "3.12"}
+
+
+def test_a_file_of_the_user_in_the_place_of_the_next_link_stays(
+    state: StateFolder, home: Path, tmp_path: Path
+) -> None:
+    (home / ".venv.gpuenv").write_text("mine", encoding="utf-8")
+
+    with state.hold(wait_seconds=0), pytest.raises(OSError, match="exists"):
+        state.flip(environment(tmp_path, "one"))
+
+    assert (home / ".venv.gpuenv").read_text(encoding="utf-8") == "mine"
+
+
 def test_a_folder_without_a_link_may_get_one(state: StateFolder) -> None:
     state.check_link(nothing, History())
 

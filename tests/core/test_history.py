@@ -193,6 +193,32 @@ def test_without_a_number_the_generation_before_the_active_one_is_meant() -> Non
     assert back.find(None).number == 1
 
 
+def test_going_back_without_a_number_leads_to_another_environment() -> None:
+    history = activate(History(), "cu13", "cu12")
+    back = history.go_back(history.find(None), prepared("cu13"))
+    again = activate(back, "cu12")
+    assert numbers(again) == [1, 2, 3]
+    assert again.find(None).number == 1
+
+
+@given(STEPS)
+def test_going_back_always_leads_to_another_environment_of_an_earlier_number(
+    steps: list[Step],
+) -> None:
+    for history in walk(steps):
+        current = history.current
+        others = [
+            item
+            for item in history.generations
+            if current and item.number < current.number and item.prepared != current.prepared
+        ]
+        if others:
+            assert history.find(None) == others[-1]
+        else:
+            with pytest.raises(NotPreparedError):
+                history.find(None)
+
+
 def test_an_environment_made_anew_takes_the_place_of_the_old_one_in_its_generation() -> None:
     history = activate(History(), "cu13", "cu12")
     back = history.go_back(history.find(1), prepared("cu13", stamp=7))
