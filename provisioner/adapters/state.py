@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.adapters._files import (
+    NO_SPACE,
     locked,
     names_in,
-    no_space,
     read_json,
     sync_folder,
     write_whole,
 )
 from provisioner.core.history import History, Prepared, from_json, to_json
-from provisioner.errors import GpuenvError, PolicyError, said
+from provisioner.errors import GpuenvError, PolicyError, SpaceError, said
 
 if TYPE_CHECKING:
     import subprocess
@@ -73,15 +73,33 @@ class StateFolder:
         Raises:
             LockHeldError: another process is still at it after `wait_seconds`.
             GpuenvError: the project cannot be written to.
+            SpaceError: its file system is full.
         """
-        try:
-            _make_folder(self._folder)
-        except OSError as error:
-            message = f"cannot write to `{self.home}`"
-            raise GpuenvError(message, causes=(said(error),)) from error
-        with locked(self._folder / "lock", wait_seconds=wait_seconds, waiting=waiting):
+        with ExitStack() as held:
+            with self._room():
+                try:
+                    _make_folder(self._folder)
+                except OSError as error:
+                    if error.errno in NO_SPACE:
+                        raise
+                    message = f"cannot write to `{self.home}`"
+                    raise GpuenvError(message, causes=(said(error),)) from error
+                lock = self._folder / "lock"
+                held.enter_context(locked(lock, wait_seconds=wait_seconds, waiting=waiting))
             self._clear()
             yield
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Tell that it is the project's file system that is full, and not the store's."""
+        try:
+            yield
+        except (OSError, SpaceError) as error:
+            if isinstance(error, OSError) and error.errno not in NO_SPACE:
+                raise
+            message = f"no space left on the file system of `{self.home}`"
+            hint = "free some space there; what was active is so still"
+            raise SpaceError(message, hint=hint) from error
 
     def _clear(self) -> None:
         """Remove what those who held the project before have left half done, being killed."""
@@ -144,7 +162,11 @@ class StateFolder:
         )
 
     def write(self, state: State) -> None:
-        """Remember a state."""
+        """Remember a state.
+
+        Raises:
+            SpaceError: the file system of the project is full; the old state is as it was.
+        """
         data = {
             "schema": SCHEMA,
             "home": str(self.home),
@@ -154,7 +176,8 @@ class StateFolder:
             "filled": list(state.filled),
             "seed": state.seed,
         }
-        write_whole(self._file, json.dumps(data, indent=1) + "\n")
+        with self._room():
+            write_whole(self._file, json.dumps(data, indent=1) + "\n")
 
     def is_foreign(self, is_ours: Callable[[Path], bool], history: History) -> bool:
         """Whether `.venv` is there and not ours: a folder, a file, a link to somewhere else."""
@@ -203,12 +226,13 @@ class StateFolder:
         if self.linked() == environment:
             return False
         first = not os.path.lexists(self.link)
-        try:
-            self._staged.symlink_to(environment, target_is_directory=True)
-            self._staged.replace(self.link)
-        except OSError as error:
-            self._clear_link()
-            raise no_space(error, self.link) from error
+        with self._room():
+            try:
+                self._staged.symlink_to(environment, target_is_directory=True)
+                self._staged.replace(self.link)
+            except OSError:
+                self._clear_link()
+                raise
         sync_folder(self.home)
         if first:
             self._hide_from_git()

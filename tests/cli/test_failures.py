@@ -609,6 +609,33 @@ def test_a_disk_that_is_full_for_the_environment_is_5_and_leaves_none(
     assert not (folder / ".venv").is_symlink()
 
 
+def test_a_switch_on_a_full_disk_of_the_project_is_5_and_changes_nothing(
+    warm: Machine, app: Path, tmp_path: Path
+) -> None:
+    small = tmp_path / "small"
+    done = on_a_small_disk(
+        warm,
+        FULL,
+        app,
+        f'cp pyproject.toml uv.lock "{small}" && cd "{small}"',
+        f"eval $GPUENV_COMMAND prepare --target {TARGET} -q || exit 99",
+        "readlink .venv; cat /dev/zero > filler 2> /dev/null",
+        # What was a whole block before may be written into again.
+        "eval $GPUENV_COMMAND switch cu12; echo $?; rm .gpuenv/lock",
+        "eval $GPUENV_COMMAND switch cu12; echo $?; readlink .venv; rm filler",
+        "eval $GPUENV_COMMAND switch cu12 -q; echo $?; ls -A . .gpuenv | grep '[.]gpuenv[.]'",
+        where=small,
+    )
+    was, *codes, last = done.out.split()
+    assert codes == ["5", "5", was]
+    assert last == "0"
+    for said in done.err.strip().split("error: ")[1:]:
+        assert said.strip() == (
+            f"no space left on the file system of `{small}`\n\n"
+            "hint: free some space there; what was active is so still"
+        )
+
+
 def test_a_store_that_is_no_folder_is_1(machine: Machine, app: Path) -> None:
     machine.store.write_text("", encoding="utf-8")
     done = machine.gpuenv(app, "prepare", "--target", TARGET)
