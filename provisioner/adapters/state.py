@@ -206,12 +206,20 @@ class StateFolder:
         )
 
     def move_aside(self) -> Path | None:
-        """Rename a `.venv` that is not ours, and say where to."""
+        """Rename a `.venv` that is not ours, and say where to.
+
+        Raises:
+            GpuenvError: it cannot be, such as where something is mounted on it.
+        """
         if not os.path.lexists(self.link):
             return None
         _make_folder(self._folder)
         aside = self._folder / f"venv-before-{os.urandom(3).hex()}"
-        self.link.rename(aside)
+        try:
+            self.link.rename(aside)
+        except OSError as error:
+            message = f"cannot move `{self.link}` to `{aside}`"
+            raise GpuenvError(message, causes=(said(error),)) from error
         return aside
 
     def linked(self) -> Path | None:

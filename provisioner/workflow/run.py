@@ -73,6 +73,10 @@ def replace_process(command: tuple[str, ...], variables: dict[str, str]) -> None
     Raises:
         UsageError: there is no such command.
     """
+    import signal
+
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)  # Python ignores them, which the command would too.
     try:
         os.execvpe(command[0], command, variables)  # noqa: S606 - the user's own command
     except OSError as error:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +20,6 @@ from tests.simulators.environment import clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 FLIPS = 200
 RECIPE = {
@@ -218,6 +219,21 @@ def test_moving_aside_keeps_what_was_there(kind: str, state: StateFolder, tmp_pa
     assert os.path.lexists(aside)
     assert aside.parent == state.home / ".gpuenv"
     assert aside.is_symlink() == (kind == "link")
+
+
+def test_a_folder_that_cannot_be_moved_aside_is_told_and_stays(
+    state: StateFolder, home: Path
+) -> None:
+    (state.link / "lib").mkdir(parents=True)
+    memory = Path("/dev/shm")  # noqa: S108 - for its file system
+    if not memory.is_dir() or memory.stat().st_dev == home.stat().st_dev:
+        pytest.skip("there is no second file system, which a mount would be too")
+    with tempfile.TemporaryDirectory(dir=memory) as elsewhere:
+        (home / ".gpuenv").symlink_to(elsewhere)
+        with pytest.raises(GpuenvError, match="cannot move") as caught:
+            state.move_aside()
+    assert caught.value.causes
+    assert (state.link / "lib").is_dir()
 
 
 def test_where_nothing_is_nothing_is_moved_aside(state: StateFolder) -> None:

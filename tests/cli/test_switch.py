@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.machine import Machine, distributions, line_of
+from tests.cli.machine import GPUENV, Machine, distributions, line_of
 from tests.cli.projects import TARGET, Project, publish_packages
 from tests.simulators.index import IndexSimulator
 
@@ -244,6 +245,42 @@ def test_run_uses_the_active_environment_or_the_one_that_is_named(prepared: Prep
 def test_run_answers_with_the_exit_code_of_the_command(prepared: Prepared) -> None:
     done = prepared.gpuenv("run", "--", "python", "-c", "raise SystemExit(42)")
     assert (done.code, done.out, done.err) == (42, "", "")
+
+
+def test_run_becomes_the_command_which_gets_every_signal_and_all_input(
+    prepared: Prepared,
+) -> None:
+    code = """
+import os, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+print(os.getpid(), sys.stdin.readline().strip(), flush=True)
+while True:
+    signal.pause()
+"""
+    command = [*GPUENV, "run", "--", "python", "-c", code]
+    with subprocess.Popen(
+        command,
+        cwd=prepared.folder,
+        env=prepared.machine.variables(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("hello\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == f"{process.pid} hello\n"
+        process.terminate()
+        assert process.wait(timeout=60) == 7
+
+
+@pytest.mark.parametrize("name", ["PIPE", "XFSZ", "TERM", "INT"])
+def test_a_command_of_run_dies_of_a_signal_as_it_would_without(
+    prepared: Prepared, name: str
+) -> None:
+    done = prepared.gpuenv("run", "--", "sh", "-c", f"kill -{name} $$; echo survived")
+    assert (done.code, done.out) == (-getattr(signal, f"SIG{name}"), "")
 
 
 def test_run_of_a_command_that_does_not_exist_is_a_usage_error(prepared: Prepared) -> None:
