@@ -66,7 +66,7 @@ def _load(path: Path) -> Profile | None:
     text = ""
     try:
         text = path.read_text(encoding="utf-8")
-        data = yaml.safe_load(text)
+        data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         if isinstance(error, yaml.YAMLError) and not _MEANT.search(text):
             return None  # Another tool's, in a dialect of its own.

@@ -59,11 +59,11 @@ SCRUBBED: Final = frozenset(
 """
 
 _FACTS_OF_PYTHON = """
-import json, platform, sys, sysconfig
+import json, platform, sys
 print(json.dumps({
     "version": platform.python_version(),
     "implementation": sys.implementation.name,
-    "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    "free_threaded": "t" in getattr(sys, "abiflags", ""),
     "path": sys.executable,
 }))
 """

@@ -55,7 +55,7 @@ def info(session: Session) -> None:
 )
 @common_of_store()
 def verify(session: Session, *, quick: bool, repair: bool) -> None:
-    """Look for damaged, replaced, writable and missing files, also in environments.
+    """Look for damaged files, also in environments.
 
     Each file is hashed, but for --quick. --repair mends uv's cache too.
     """

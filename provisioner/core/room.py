@@ -27,6 +27,10 @@ COMPRESSING: Final = frozenset({"bcachefs", "btrfs", "erofs", "squashfs", "ubifs
 _RECORD_INODES: Final = 1
 _LEAST_IN_A_WHEEL: Final = (3, 1)
 """Files and folders: METADATA, WHEEL and RECORD in their folder."""
+_MOST_RATIO: Final = 1032
+"""Deflate makes no more of a byte (zlib, "Maximum Compression Factor")."""
+_LEAST_MEMBER_BYTES: Final = 76
+"""The headers of a member of a zip archive, without its name (APPNOTE.TXT, 4.3.7 and 4.3.12)."""
 _ENVIRONMENT_INODES: Final = 22
 """As `uv venv` 0.13.9 makes it; what we add comes on top."""
 
@@ -138,6 +142,16 @@ class FileSystem:
     def label(self) -> str:
         """As people are told of it."""
         return f"`{self.point}`" + (f" (`{self.kind}`)" if self.kind else "")
+
+
+def is_plenty(packed: int, system: FileSystem) -> bool:
+    """Whether a file system has room for wheels of so many bytes, whatever is in them.
+
+    Each file in them counts for a folder too.
+    """
+    files = packed // _LEAST_MEMBER_BYTES
+    has_inodes = system.free_inodes is None or 2 * files <= system.free_inodes
+    return has_inodes and packed * _MOST_RATIO <= system.free_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

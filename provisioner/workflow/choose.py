@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from provisioner.workflow.locks import lock_text, locked_by_uv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from concurrent.futures import Future
 
     from provisioner.adapters.projects import Place
     from provisioner.core.artefact_facts import ArtefactFacts
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from provisioner.core.host import Gpu, Target
     from provisioner.core.interpreter import Interpreter
     from provisioner.core.version import DottedVersion
+    from provisioner.workflow.pythons import Search
     from provisioner.workflow.world import Options, World
 
 _TORCH = re.compile(r"torch(?![A-Za-z0-9._-])", re.IGNORECASE)
@@ -100,10 +103,18 @@ class Judged:
         )
 
 
-def judge_profiles(
-    world: World, place: Place, target: Target, options: Options, *, anew: bool = False
+def judge_profiles(  # noqa: PLR0913 - everything that they are judged by
+    world: World,
+    place: Place,
+    target: Target,
+    options: Options,
+    *,
+    anew: bool = False,
+    search: Search | None = None,
 ) -> Judged:
     """Read the profiles and tables, and judge every profile and what it would install.
+
+    `search` is where the Python is looked for already.
 
     `anew`: not by the locks that gpuenv makes, since they are going to be made again.
 
@@ -129,7 +140,7 @@ def judge_profiles(
         lines = [item for item in candidates if item.accepted]
         cuda = _newest_line(candidates, judged, options)
     if lines and (cuda is not None or lines[0].profile.cuda is not None):
-        judged = _Artefacts(world, place, judged, options, anew=anew).judge(lines, cuda)
+        judged = _Artefacts(world, place, judged, options, search, anew=anew).judge(lines, cuda)
     return replace(judged, remedy=_remedy(place, judged, options), place=place)
 
 
@@ -169,8 +180,15 @@ def _newest_line(
 class _Artefacts:
     """Judges what the accepted CUDA profiles would install."""
 
-    def __init__(
-        self, world: World, place: Place, judged: Judged, options: Options, *, anew: bool
+    def __init__(  # noqa: PLR0913 - as above
+        self,
+        world: World,
+        place: Place,
+        judged: Judged,
+        options: Options,
+        search: Search | None,
+        *,
+        anew: bool,
     ) -> None:
         self._anew = anew and not locked_by_uv(place)
         self._world = world
@@ -179,43 +197,56 @@ class _Artefacts:
         self._options = options
         self._locks: dict[str, str] = {}
         self._cuda: DottedVersion | None = None
-        self._python = self._find_python()
+        self._python = self._find_python(search)
         self._interpreter = self._python[0] if self._python else None
 
     def judge(self, lines: list[Candidate], cuda: DottedVersion | None) -> Judged:
         """Judge some candidates; `cuda` is the line of those that name none."""
         self._cuda = cuda
-        artefact_facts = load_artefact_facts()
-        return replace(
-            self._judged,
-            candidates=tuple(
-                self._judge(candidate, artefact_facts) if candidate in lines else candidate
-                for candidate in self._judged.candidates
-            ),
-            locks=self._locks,
-            python=self._python,
-        )
+        # uv reads the locks beside each other, and beside our tables.
+        with ThreadPoolExecutor(len(lines)) as pool:
+            texts = {
+                item.profile.name: pool.submit(
+                    lock_text, self._world, self._place, item, self._interpreter
+                )
+                for item in lines
+                if not self._anew
+            }
+            artefact_facts = load_artefact_facts()
+            return replace(
+                self._judged,
+                candidates=tuple(
+                    self._judge(candidate, texts.get(candidate.profile.name), artefact_facts)
+                    if candidate in lines
+                    else candidate
+                    for candidate in self._judged.candidates
+                ),
+                locks=self._locks,
+                python=self._python,
+            )
 
-    def _find_python(self) -> tuple[Interpreter, str | None] | None:
+    def _find_python(self, search: Search | None) -> tuple[Interpreter, str | None] | None:
         """The target's Python, as far as it can be told; which one is missing is said later."""
         from provisioner.adapters.uv import find_uv
         from provisioner.workflow.pythons import find_interpreter
 
         try:
+            if search:
+                return search.found.result()
             program = find_uv(self._world.variables)
             return find_interpreter(self._world, self._place, self._judged.target, program)
         except ToolError:
             return None
 
-    def _judge(self, candidate: Candidate, artefact_facts: ArtefactFacts) -> Candidate:
+    def _judge(
+        self, candidate: Candidate, lock: Future[str | None] | None, artefact_facts: ArtefactFacts
+    ) -> Candidate:
         """The candidate with what is found in its lock, or else in its requirements.
 
         A lock that cannot be read does not change the choice: `prepare` will refuse it.
         """
         try:
-            text = None
-            if not self._anew:
-                text = lock_text(self._world, self._place, candidate, self._interpreter)
+            text = lock.result() if lock else None
             judged = self._with_gaps_of(candidate, text, artefact_facts)
         except GpuenvError as error:
             causes = "".join(f": {cause}" for cause in error.causes[:1])

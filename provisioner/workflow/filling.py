@@ -136,7 +136,11 @@ def look_after(
     for path in dict.fromkeys((*named, *remembered)):
         uv = Uv(path, job.place.folder, job.world.variables)
         try:
-            now = replace(_now(uv, path, locks), named=str(path) in stays)
+            if path == job.program:
+                now = _now(path, job.version, workshop.cache_folder, locks)
+            else:
+                now = _now(path, uv.version(), uv.cache_folder(), locks)
+            now = replace(now, named=str(path) in stays)
         except GpuenvError as error:
             if path in named:
                 raise
@@ -219,8 +223,7 @@ def _fill(job: Job, workshop: Workshop, program: Program, locks: tuple[Locked, .
     return None
 
 
-def _now(uv: Uv, path: Path, locks: tuple[Locked, ...]) -> Filled:
-    version = uv.version()
+def _now(path: Path, version: str, cache: Path, locks: tuple[Locked, ...]) -> Filled:
     if is_before(version, OLDEST_FILLED):
         message = f"it is version {version} now, the oldest that can be filled is {OLDEST_FILLED}"
         raise ToolError(message, code="uv-too-old")
@@ -228,7 +231,7 @@ def _now(uv: Uv, path: Path, locks: tuple[Locked, ...]) -> Filled:
         program=str(path),
         version=version,
         signature=signature_of(path),
-        cache=str(uv.cache_folder()),
+        cache=str(cache),
         profiles=tuple(locked.profile.name for locked in locks),
     )
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from provisioner.adapters.uv import Uv, find_uv
+from provisioner.adapters.uv import find_uv
 from provisioner.workflow.choose import judge_profiles
-from provisioner.workflow.pythons import find_interpreter
+from provisioner.workflow.pythons import begin_search
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from provisioner.core.interpreter import Interpreter
     from provisioner.core.profile import Index
     from provisioner.core.select import Candidate, Selection
+    from provisioner.workflow.pythons import Search
     from provisioner.workflow.world import Options, Wishes, World
 
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 class Job:
     """The selection for a target and project, the profiles to prepare, and their Python.
 
-    `not_here` says why no environment for the target can be made on this machine, if so.
+    `program` is the uv that does the work, of some `version`. `not_here` says why no environment
+    for the target can be made on this machine, if so.
     `read` are the texts of locks that were read already, by profile.
     """
 
@@ -36,6 +38,8 @@ class Job:
     place: Place
     target: Target
     program: Path
+    version: str
+    search: Search
     facts: Facts
     selection: Selection
     candidates: tuple[Candidate, ...]
@@ -50,8 +54,15 @@ class Job:
         return tuple(index for one in every for index in one.profile.indexes)
 
 
-def plan_job(world: World, options: Options, place: Place, target: Target, wishes: Wishes) -> Job:
-    """Choose the profiles and the Python.
+def plan_job(  # noqa: PLR0913, PLR0917 - everything that it is planned from
+    world: World,
+    options: Options,
+    place: Place,
+    target: Target,
+    wishes: Wishes,
+    search: Search | None = None,
+) -> Job:
+    """Choose the profiles and the Python, which may be looked for already.
 
     Raises:
         ProfileError: a profile is not valid, or the named one is not known.
@@ -62,10 +73,11 @@ def plan_job(world: World, options: Options, place: Place, target: Target, wishe
     if place.manifest is None and options.profile is None:
         _refuse_other_project(place)
     program = find_uv(world.variables)
-    Uv(program, place.folder, world.variables).usable_version()
-    judged = judge_profiles(world, place, target, options, anew=wishes.upgrade)
+    search = search or begin_search(world, place, target, program)
+    version = search.version.result()
+    judged = judge_profiles(world, place, target, options, anew=wishes.upgrade, search=search)
     selection = judged.select(options)
-    interpreter, not_here = judged.python or find_interpreter(world, place, target, program)
+    interpreter, not_here = search.found.result()
     return Job(
         world=world,
         options=options,
@@ -73,6 +85,8 @@ def plan_job(world: World, options: Options, place: Place, target: Target, wishe
         place=place,
         target=target,
         program=program,
+        version=version,
+        search=search,
         facts=judged.facts,
         selection=selection,
         candidates=_wanted(selection, wishes, in_project=place.manifest is not None),
@@ -84,7 +98,7 @@ def plan_job(world: World, options: Options, place: Place, target: Target, wishe
 
 def again(job: Job) -> Job:
     """The same job, planned from the locks as they are now."""
-    return plan_job(job.world, job.options, job.place, job.target, job.wishes)
+    return plan_job(job.world, job.options, job.place, job.target, job.wishes, job.search)
 
 
 def _refuse_other_project(place: Place) -> None:

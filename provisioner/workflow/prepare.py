@@ -80,9 +80,13 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
         done = nothing_to_do(states, store, state, request, forced=options.profile is not None)
         if done:
             return replace(done, target=shown)
-    from provisioner.workflow.own_server import past_own_server
+    from provisioner.workflow.pythons import begin_search
 
     place = place_of(world, options)
+    search = begin_search(world, place, target, find_uv(world.variables))
+    _load_ahead()
+    from provisioner.workflow.own_server import past_own_server
+
     world = past_own_server(world, store, place, offline=options.offline)
     states = StateFolder(place.home)
     if not (wishes.adopt or wishes.fetch_only or wishes.dry_run):
@@ -90,8 +94,7 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
     from provisioner.workflow.job import plan_job
     from provisioner.workflow.leftovers import remove_leftovers
 
-    _load_ahead()
-    job = plan_job(world, options, place, target, wishes)
+    job = plan_job(world, options, place, target, wishes, search)
     if wishes.dry_run:
         return replace(_run(job, store, states, request), target=shown)
     with states.hold(
@@ -181,7 +184,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         files = (*(file for one in locks for file in one.contents.files), *seeds.files)
         plan = plan_fetch(files, store if job.wishes.dry_run else workshop.pull.ledger)
         ready, orders = _orders(job, store, state, locks, seeds)
-        room = look_for_room(job.world, job.place.folder, workshop, plan, orders)
+        room = look_for_room(job, workshop, plan, orders, exactly=job.wishes.dry_run)
         if job.wishes.dry_run:
             told = _with_room(_result(job, workshop, plan, stubs, seeds), store, plan, room)
             try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from provisioner.adapters.machine import this_platform
@@ -18,6 +19,29 @@ if TYPE_CHECKING:
     from provisioner.core.host import Platform, Target
     from provisioner.core.interpreter import Interpreter
     from provisioner.workflow.world import World
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Search:
+    """The version of uv, and what `find_interpreter` gives, which may still be looked for."""
+
+    version: Future[str]
+    found: Future[tuple[Interpreter, str | None]]
+
+
+def begin_search(world: World, place: Place, target: Target, program: Path) -> Search:
+    """Ask a uv for its version, and for the Python, beside whatever else there is to do.
+
+    `usable_version` and `find_interpreter` say what the futures raise.
+    """
+    pool = ThreadPoolExecutor(2)
+    uv = Uv(program, place.folder, world.variables)
+    search = Search(
+        version=pool.submit(uv.usable_version),
+        found=pool.submit(find_interpreter, world, place, target, program),
+    )
+    pool.shutdown(wait=False)
+    return search
 
 
 def find_interpreter(

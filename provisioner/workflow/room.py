@@ -8,29 +8,29 @@ from provisioner.adapters import uv_settings
 from provisioner.adapters.file_systems import file_system_of, is_empty
 from provisioner.adapters.inventory import Inventory
 from provisioner.adapters.wheels import unpacked
-from provisioner.core.room import Parcel, Room, rooms, to_fetch, to_link, to_unpack
+from provisioner.core.room import Parcel, Room, is_plenty, rooms, to_fetch, to_link, to_unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from provisioner.adapters.store import Store
     from provisioner.core.digest import Digest
     from provisioner.core.plan import FetchPlan, LockedFile
     from provisioner.workflow.environments import Order
+    from provisioner.workflow.job import Job
     from provisioner.workflow.workshop import Workshop
-    from provisioner.workflow.world import World
 
 _COPIES = "copy"
 
 
 def look_for_room(
-    world: World, folder: Path, workshop: Workshop, plan: FetchPlan, orders: Sequence[Order]
+    job: Job, workshop: Workshop, plan: FetchPlan, orders: Sequence[Order], *, exactly: bool
 ) -> tuple[Room, ...]:
     """What is needed and free, by file system, for the files of a plan and for environments.
 
     A wheel that some environment of the store was made from counts as unpacked in uv's cache
-    already. What else is in that cache only uv knows.
+    already. What else is in that cache only uv knows. Unless it has to be known `exactly`, no
+    wheel is looked into where there is room for whatever may be in it.
     """
     store = workshop.store
     if not (plan.missing or orders):
@@ -38,13 +38,17 @@ def look_for_room(
     fetch = to_fetch(str(store.root), [_parcel(store, file) for file in plan.missing])
     if not orders:
         return rooms([fetch], {fetch.place: file_system_of(store.root)})
-    cache, environments = workshop.offline.cache_folder(), store.root / "envs"
+    cache, environments = workshop.cache_folder, store.root / "envs"
     systems = {str(path): file_system_of(path) for path in (store.root, cache, environments)}
-    known = {file.digest: _parcel(store, file) for order in orders for file in order.files}
+    packed = sum(store.size(file.digest) for order in orders for file in order.files)
+    looks = exactly or not all(is_plenty(packed, system) for system in systems.values())
+    known = {
+        file.digest: _parcel(store, file, looks=looks) for order in orders for file in order.files
+    }
     before = _used(store)
     new = [parcel for digest, parcel in known.items() if digest not in before]
     source, target = systems[str(cache)], systems[str(environments)]
-    mode = uv_settings.link_mode(world.variables, world.home, folder)
+    mode = uv_settings.link_mode(job.world.variables, job.world.home, job.place.folder)
     needs = [
         fetch,
         to_unpack(str(cache), new, is_empty=is_empty(cache), compressing=source.compresses),
@@ -69,7 +73,7 @@ def sizes_to_fetch(store: Store, plan: FetchPlan) -> tuple[tuple[str, int | None
     return tuple((file.name, parcel.size, parcel.arrived) for file, parcel in parcels)
 
 
-def _parcel(store: Store, file: LockedFile) -> Parcel:
+def _parcel(store: Store, file: LockedFile, *, looks: bool = False) -> Parcel:
     is_wheel = file.name.endswith(".whl")
     if file.digest in store:
         blob = store.blob(file.digest)
@@ -77,7 +81,7 @@ def _parcel(store: Store, file: LockedFile) -> Parcel:
             size=store.size(file.digest),
             is_held=True,
             is_wheel=is_wheel,
-            unpacked=unpacked(blob) if is_wheel else None,
+            unpacked=unpacked(blob) if is_wheel and looks else None,
         )
     arrived, size = store.arrived(file.digest.hex)
     likely = file.likely_size

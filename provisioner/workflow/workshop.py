@@ -193,7 +193,16 @@ class Workshop:
         from provisioner.workflow.links import choose_link_mode
 
         environments = self.store.root / "envs"
-        return choose_link_mode(self._world, self._folder, environments, self.offline.cache_folder)
+        return choose_link_mode(self._world, self._folder, environments, lambda: self.cache_folder)
+
+    @cached_property
+    def cache_folder(self) -> Path:
+        """Where uv keeps what it has unpacked.
+
+        Raises:
+            ToolError: uv does not tell.
+        """
+        return self.offline.cache_folder()
 
     def export(self, turned: Turned, lock: Path) -> str:
         """The project's lock as PEP 751, without a network unless it has to be built first.

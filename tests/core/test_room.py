@@ -12,6 +12,7 @@ from provisioner.core.room import (
     Need,
     Parcel,
     Unpacked,
+    is_plenty,
     refuse_shortage,
     rooms,
     to_fetch,
@@ -162,3 +163,17 @@ def test_where_only_uvs_cache_is_full_the_hint_is_about_it() -> None:
     with pytest.raises(SpaceError) as caught:
         refuse_shortage(rooms(needs, systems), "/store")
     assert "UV_CACHE_DIR" in (caught.value.hint or "")
+
+
+@given(packed=st.integers(0, 1 << 40), free=st.integers(0, 1 << 50), inodes=st.integers(0, 1 << 30))
+def test_what_is_plenty_is_room_for_whatever_wheels_of_that_size_hold(
+    packed: int, free: int, inodes: int
+) -> None:
+    system = FileSystem(device=1, point="/", kind="ext4", free_bytes=free, free_inodes=inodes)
+    if is_plenty(packed, system):
+        files = packed // 76
+        most = Unpacked(bytes=1032 * packed, files=files, folders=files)
+        parcel = Parcel(size=packed, is_held=True, unpacked=most)
+        need = to_unpack("/", [parcel], is_empty=True, compressing=False)
+        assert need.least.bytes <= free
+        assert files * 2 <= inodes
