@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import sys
 import tempfile
@@ -18,13 +19,15 @@ LinkMode = Literal["clone", "hardlink", "copy"]
 
 _FICLONE: Final = 0x40049409
 """ioctl_ficlone(2)."""
+_NOT_TRIED: Final = frozenset({errno.EROFS, errno.EACCES})
 
 
 def link_mode(source: Path, target: Path) -> LinkMode:
     """The safest way that shares bytes: a reflink, else a hard link, else a copy.
 
     It is tried in `target`, a folder that is ours; nothing is written in `source`. Neither need
-    be there yet. What lies on one mount counts as one place: no link leads out of it.
+    be there yet, and what cannot be written to is not tried. What lies on one mount counts as one
+    place: no link leads out of it.
     """
     places = [_nearest(source), _nearest(target)]
     if len({_point(mount_of(place)) for place in places}) > 1:
@@ -42,8 +45,9 @@ def link_mode(source: Path, target: Path) -> LinkMode:
             first.with_name("link").hardlink_to(first)
     except FileNotFoundError:
         return linked
-    except OSError:
-        return "copy"
+    except OSError as error:
+        # A link is refused with another number than a folder that is not ours to write to.
+        return linked if error.errno in _NOT_TRIED else "copy"
     return linked
 
 

@@ -33,6 +33,8 @@ def make_all(world: World, workshop: Workshop, orders: Sequence[Order]) -> tuple
     """
     if not orders:
         return ()
+    if workshop.link_mode == "copy":
+        world.note_once("uv copies from its cache into environments, which takes room for each")
     running: dict[Future[Prepared], int] = {}
     made: dict[int, Prepared] = {}
     # Two in any case: one may wait for its files while the other one unpacks.

@@ -184,7 +184,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         files = (*(file for one in locks for file in one.contents.files), *seeds.files)
         plan = plan_fetch(files, store if job.wishes.dry_run else workshop.pull.ledger)
         ready, orders = _orders(job, store, state, locks, seeds)
-        room = look_for_room(job, workshop, plan, orders, exactly=job.wishes.dry_run)
+        room = look_for_room(workshop, plan, orders, exactly=job.wishes.dry_run)
         if job.wishes.dry_run:
             told = _with_room(_result(job, workshop, plan, stubs, seeds), store, plan, room)
             try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from provisioner.adapters import environment
-from provisioner.adapters.file_systems import file_system_of
+from provisioner.adapters.links import link_mode
 from provisioner.adapters.uv import SCRUBBED, Turned, Uv
 from provisioner.core.proofs import Proof
 from provisioner.core.requirements import lock_name
@@ -51,8 +51,8 @@ def prove_uv(job: Job, workshop: Workshop, program: Program, locks: tuple[Locked
     proof = program.proof(toggles)
     with scratch(workshop.store) as folder, workshop.cut_off() as apart:
         # Without room on whatever file systems both lie. Symbolic links take ten times as long.
-        near = file_system_of(program.cache).device == file_system_of(folder).device
-        variables = {**apart.variables, "UV_LINK_MODE": "hardlink" if near else "symlink"}
+        mode = link_mode(program.cache, folder.parent)
+        variables = {**apart.variables, "UV_LINK_MODE": "symlink" if mode == "copy" else mode}
         uv = replace(apart, variables=variables).uv(program.path)
         return tried(
             proof, apart.origin.asked, lambda: sync_each(job, uv, toggles, folder, as_users=True)

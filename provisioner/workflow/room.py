@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provisioner.adapters import uv_settings
 from provisioner.adapters.file_systems import file_system_of, is_empty
 from provisioner.adapters.inventory import Inventory
 from provisioner.adapters.wheels import unpacked
@@ -17,14 +16,14 @@ if TYPE_CHECKING:
     from provisioner.core.digest import Digest
     from provisioner.core.plan import FetchPlan, LockedFile
     from provisioner.workflow.environments import Order
-    from provisioner.workflow.job import Job
     from provisioner.workflow.workshop import Workshop
 
 _COPIES = "copy"
+_LINKS = "hardlink"
 
 
 def look_for_room(
-    job: Job, workshop: Workshop, plan: FetchPlan, orders: Sequence[Order], *, exactly: bool
+    workshop: Workshop, plan: FetchPlan, orders: Sequence[Order], *, exactly: bool
 ) -> tuple[Room, ...]:
     """What is needed and free, by file system, for the files of a plan and for environments.
 
@@ -48,14 +47,15 @@ def look_for_room(
     before = _used(store)
     new = [parcel for digest, parcel in known.items() if digest not in before]
     source, target = systems[str(cache)], systems[str(environments)]
-    mode = uv_settings.link_mode(job.world.variables, job.world.home, job.place.folder)
+    mode = workshop.link_mode
     needs = [
         fetch,
         to_unpack(str(cache), new, is_empty=is_empty(cache), compressing=source.compresses),
         to_link(
             str(environments),
             [[known[file.digest] for file in order.files] for order in orders],
-            copies=mode == _COPIES or source.device != target.device,
+            # Without a reflink or a hard link, also where the user has set one, uv copies.
+            copies=mode == _COPIES or (mode == _LINKS and source.device != target.device),
             compressing=target.compresses,
         ),
     ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -68,3 +70,26 @@ def test_a_folder_that_is_not_there_yet_can_link_as_far_as_its_device_tells(
 ) -> None:
     assert link_mode(tmp_path, tmp_path / "envs") == "hardlink"
     assert not (tmp_path / "envs").exists()
+
+
+def test_what_cannot_be_written_to_can_link_as_far_as_its_device_tells(tmp_path: Path) -> None:
+    (tmp_path / "envs").mkdir()
+    root = shlex.quote(str(tmp_path))
+    code = (
+        "import sys; from pathlib import Path; from provisioner.adapters.links import link_mode; "
+        "print(link_mode(Path(sys.argv[1]), Path(sys.argv[1], 'envs')))"
+    )
+    script = (
+        f"mount --bind {root} {root} && mount -o remount,ro,bind {root} || exit 77\n"
+        + shlex.join([sys.executable, "-c", code, str(tmp_path)])
+    )
+    program = shutil.which("unshare")
+    if program is None or subprocess.run([program, "-m", "true"], check=False).returncode:
+        pytest.skip("this user may not mount a read-only file system")
+    done = subprocess.run(
+        [program, "-m", "sh", "-c", script], capture_output=True, text=True, check=False
+    )
+    if done.returncode == 77:
+        pytest.skip("this user may not mount a read-only file system")
+
+    assert (done.returncode, done.stdout) == (0, "hardlink\n"), done.stderr
