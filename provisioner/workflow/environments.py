@@ -243,7 +243,8 @@ def renew(world: World, workshop: Workshop, prepared: Prepared, *, same: bool) -
     )
     order = order_from(prepared.profile, recipe, text, contents, interpreter)
     if same and order.inputs != prepared.inputs:
-        message = f"the environment of `{prepared.profile}` was changed and cannot be renewed"
+        what = "was changed" if Path(prepared.environment).is_dir() else "is gone"
+        message = f"the environment of `{prepared.profile}` {what} and cannot be renewed"
         raise LockError(
             message,
             causes=(f"it was made from another `{lock.name}`, Python or project",),

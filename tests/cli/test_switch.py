@@ -126,6 +126,25 @@ def test_rollback_with_nothing_before_it_fails(
     assert done.message.error == "there is no earlier generation"
 
 
+def test_rollback_to_what_is_gone_and_cannot_be_made_again_says_so(
+    warm: Machine, new_project: Callable[[Project], Path]
+) -> None:
+    app = new_project(Project(lines=("cu13",)))
+    first = warm.gpuenv(app, "prepare", "--only", "--target", TARGET, "--json")
+    with (app / "pyproject.toml").open("a", encoding="utf-8") as file:
+        file.write("# another input\n")
+    assert warm.gpuenv(app, "prepare", "--only").code == 0
+    active = (app / ".venv").readlink()
+    shutil.rmtree(first.data["environment"])
+
+    done = warm.gpuenv(app, "rollback")
+
+    assert done.code == 1
+    assert done.message.error == "the environment of `cu13` is gone and cannot be renewed"
+    assert done.message.hint == "`gpuenv prepare` makes a new one"
+    assert (app / ".venv").readlink() == active
+
+
 def test_switch_to_a_profile_that_is_not_prepared_fails_with_a_hint(prepared: Prepared) -> None:
     before = prepared.machine.snapshot(prepared.folder)
     done = prepared.gpuenv("switch", "cu11")

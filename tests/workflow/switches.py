@@ -39,13 +39,16 @@ def prepared_project(root: Path) -> tuple[World, Options]:
     ready = []
     for name in PROFILES:
         path = store / "envs" / f"app-{name}"
-        (path / "lib" / "python3.12" / "site-packages").mkdir(parents=True)
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        (path / "lib" / f"python{version}" / "site-packages").mkdir(parents=True)
+        (path / "bin").mkdir()
+        (path / "bin" / "python").symlink_to(sys.executable)
         recipe = {
             "folder": str(folder),
             "lock": str(folder / "uv.lock"),
             "lock_hash": "",
             "lock_stamp": [],
-            "python": "",
+            "python": sys.executable,
         }
         ready.append(
             Prepared(
