@@ -14,9 +14,11 @@ from provisioner.errors import GpuenvError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from provisioner.core.drift import Difference
     from provisioner.core.history import Prepared
 
 _FOLDER: Final = "envs"
+_INFO: Final = ".dist-info"
 _ANCHOR: Final = "_gpuenv"
 _ABOUT_PYTHON: Final = """
 import os, platform, sysconfig
@@ -155,11 +157,49 @@ def finish(
     if link and os.pathsep not in str(link):  # `PATH` could not hold it.
         _lead_shells(environment, link)
     (environment / "gpuenv-site").symlink_to(site.relative_to(environment))
-    write_whole(_mark(environment), json.dumps(dict(facts), indent=1) + "\n")
+    told = {**facts, "packages": packages_of(environment)}
+    write_whole(_mark(environment), json.dumps(told, indent=1) + "\n")
     made = stamp(environment)
     if made is None:
         raise AssertionError
     return made
+
+
+def packages_of(environment: Path) -> dict[str, str]:
+    """The version of each package that is installed, by the names of `.dist-info` folders."""
+    from provisioner.core.project import normalise
+
+    try:
+        names = os.listdir(environment / "gpuenv-site")  # noqa: PTH208 - names are enough
+    except OSError:
+        return {}
+    told = (name.removesuffix(_INFO).rpartition("-") for name in names if name.endswith(_INFO))
+    return {normalise(name): version for name, _, version in told if name}
+
+
+def changes_of(environment: Path) -> tuple[Difference, ...]:
+    """Which packages came, went or changed since an environment was made.
+
+    Nothing where that is not known, and where one was installed again in the same version.
+    """
+    from provisioner.core.drift import differences
+
+    try:
+        known = read_json(_mark(environment))["packages"]
+    except DAMAGED:
+        return ()
+    return differences(known, packages_of(environment)) if isinstance(known, dict) else ()
+
+
+def drift_of(prepared: Prepared) -> str:
+    """What is wrong with an environment that is not intact, in words."""
+    from provisioner.core.drift import drift_text
+
+    environment = Path(prepared.environment)
+    if not environment.is_dir():
+        return "is gone"
+    found = drift_text(changes_of(environment))
+    return "was changed" + (f": {found}" if found else "")
 
 
 def _lead_shells(environment: Path, link: Path) -> None:

@@ -65,6 +65,7 @@ print(json.dumps({
     "implementation": sys.implementation.name,
     "free_threaded": "t" in getattr(sys, "abiflags", ""),
     "path": sys.executable,
+    "build": sys.version,
 }))
 """
 

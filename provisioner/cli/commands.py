@@ -323,6 +323,7 @@ def lock(session: Session, *, upgrade: bool) -> None:
 @click.option("--fetch-only", is_flag=True, help="Fetch, and make no environment.")
 @click.option("--dry-run", is_flag=True, help="Show what would be fetched.")
 @click.option("--adopt", is_flag=True, help="Move a `.venv` that is not ours aside.")
+@click.option("--keep", is_flag=True, help="Take environments that were changed as they are.")
 @click.option(
     "--seed/--no-seed",
     default=None,

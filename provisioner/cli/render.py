@@ -337,6 +337,7 @@ def render_switch(result: SwitchResult) -> str:
 
 def render_status(result: StatusResult, *, history: bool = False) -> str:
     """`status`, on request with all that is known of each generation."""
+    from provisioner.core.drift import drift_text
     from provisioner.workflow.status import hint_for
 
     if result.active is None:
@@ -346,6 +347,8 @@ def render_status(result: StatusResult, *, history: bool = False) -> str:
     lines = [f"{result.active}{whose} is active (generation {result.generation}, {how})"]
     for name, path, condition in result.prepared:
         lines.append(f"  {name}: {condition}, {path}")
+        if changes := drift_text(result.changes.get(path, ())):
+            lines.append(f"    {changes}")
         if condition in {"changed", "outdated", "damaged", "broken"}:
             lines.append(f"    hint: {hint_for(name, condition)}")
     if history:

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 class Interpreter:
     """The Python that files are chosen for.
 
-    `version` is `major.minor` or longer; `path` is None where it is not on this machine.
+    `version` is `major.minor` or longer; `path` is None where it is not on this machine. `build`
+    is what tells builds of one version apart (`sys.version`), where it is known.
     """
 
     version: str
     implementation: str = "cpython"
     free_threaded: bool = False
     path: str | None = None
+    build: str = ""
 
     @property
     def minor(self) -> tuple[int, int]:

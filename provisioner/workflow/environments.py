@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.adapters import environment
+from provisioner.adapters.build_inputs import BUILD_FILES, build_inputs
 from provisioner.core.history import Prepared
 from provisioner.errors import LockError
 from provisioner.workflow.built_wheels import keep_built, sources_of
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 
 _LISTS: Final = ("lock_stamp", "extras", "groups", "without")
-BUILD_FILES: Final = ("pyproject.toml", "setup.py", "setup.cfg")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,23 +65,34 @@ class Recipe:
         return cls(**{**data, **lists, "seed": seed})
 
 
-def order_from(
-    profile: str, recipe: Recipe, text: str, contents: LockedSet, interpreter: Interpreter
+def order_from(  # noqa: PLR0913 - everything that goes into an environment
+    profile: str,
+    recipe: Recipe,
+    text: str,
+    contents: LockedSet,
+    interpreter: Interpreter,
+    *,
+    variables: Mapping[str, str],
 ) -> Order:
     """What is to be made from a lock, with a digest of everything that goes into it.
 
     Of `uv.lock` only what concerns the profile counts; of folders that are installed as they
-    are, the files that say how.
+    are, the files that say how, and what uv looks at to tell that they changed.
     """
     import hashlib
     import json
 
     facts = recipe.to_json() | {"text": text, "version": interpreter.version}
+    facts["build"] = interpreter.build
     del facts["lock_hash"], facts["lock_stamp"]
     if not recipe.seed:
         del facts["seed"]  # As it was before there were any.
     facts["folders"] = [
-        [str(folder), *(environment.file_hash(folder / name) for name in BUILD_FILES)]
+        [
+            str(folder),
+            *(environment.file_hash(folder / name) for name in BUILD_FILES),
+            *build_inputs(folder, variables),
+        ]
         for folder in local_folders(recipe, contents)
     ]
     inputs = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -241,7 +252,9 @@ def renew(world: World, workshop: Workshop, prepared: Prepared, *, same: bool) -
         lock_hash=environment.file_hash(lock),
         lock_stamp=tuple(environment.lock_stamp(lock)),
     )
-    order = order_from(prepared.profile, recipe, text, contents, interpreter)
+    order = order_from(
+        prepared.profile, recipe, text, contents, interpreter, variables=world.variables
+    )
     if same and order.inputs != prepared.inputs:
         what = "was changed" if Path(prepared.environment).is_dir() else "is gone"
         message = f"the environment of `{prepared.profile}` {what} and cannot be renewed"

@@ -7,7 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.adapters.environment import discard, file_hash, is_intact, is_ours, lock_stamp
+from provisioner.adapters.environment import (
+    discard,
+    drift_of,
+    file_hash,
+    is_intact,
+    is_ours,
+    lock_stamp,
+    python_fault,
+)
 from provisioner.adapters.leases import Leases
 from provisioner.adapters.roots import Roots
 from provisioner.adapters.state import State, StateFolder
@@ -26,7 +34,14 @@ from provisioner.workflow.place import (
     tell_of_locks,
 )
 from provisioner.workflow.prepared import Count, PreparedTargets, PrepareResult
-from provisioner.workflow.unchanged import input_files, nothing_to_do, request_of, signatures
+from provisioner.workflow.unchanged import (
+    input_files,
+    named_in_builds,
+    nothing_to_do,
+    request_of,
+    signatures,
+    values_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -77,7 +92,14 @@ def prepare(world: World, options: Options, wishes: Wishes) -> PrepareResult:
         wishes = replace(wishes, uvs=tuple(uvs))
     is_same = _remembered(world, options, target, state, wishes) == state.target
     if is_same and not wishes.proof and _are_filled(state, uvs):
-        done = nothing_to_do(states, store, state, request, forced=options.profile is not None)
+        done = nothing_to_do(
+            states,
+            store,
+            state,
+            request,
+            forced=options.profile is not None,
+            variables=world.variables,
+        )
         if done:
             return replace(done, target=shown)
     from provisioner.workflow.pythons import begin_search
@@ -183,7 +205,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         seeds, state = _seeds(job, workshop, states, state)
         files = (*(file for one in locks for file in one.contents.files), *seeds.files)
         plan = plan_fetch(files, store if job.wishes.dry_run else workshop.pull.ledger)
-        ready, orders = _orders(job, store, state, locks, seeds)
+        ready, orders, drifted = _orders(job, store, state, locks, seeds)
         room = look_for_room(workshop, plan, orders, exactly=job.wishes.dry_run)
         if job.wishes.dry_run:
             told = _with_room(_result(job, workshop, plan, stubs, seeds), store, plan, room)
@@ -230,12 +252,10 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
             last={
                 # What is not known yet, or was not filled for once, is tried again.
                 "request": request if is_known and upkeep.is_settled else "",
-                "inputs": signatures(
-                    input_files(
-                        job,
-                        [(_recipe(job, locked, seeds), locked) for locked in locks],
-                        [*(Path(one.program) for one in upkeep.filled), *local.links],
-                    )
+                **_seen(
+                    job,
+                    [(_recipe(job, locked, seeds), locked) for locked in locks],
+                    [*(Path(one.program) for one in upkeep.filled), *local.links],
                 ),
                 "caches": marks_of(
                     dict.fromkeys(one.cache for one in upkeep.filled if one.ok),
@@ -254,7 +274,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
     moved = _flip(job, states, history)
     result = replace(
         result,
-        notes=(*written, *_unread(job), *local.notes, *moved, *upkeep.notes),
+        notes=(*written, *_unread(job), *drifted, *local.notes, *moved, *upkeep.notes),
         proof=upkeep.proofs,
     )
     if job.wishes.proof:
@@ -276,6 +296,16 @@ def _seeds(job: Job, workshop: Workshop, states: StateFolder, state: State) -> t
     if not job.wishes.dry_run:
         fetch_seeds(workshop, seeds)
     return seeds, remembered
+
+
+def _seen(
+    job: Job, recipes: list[tuple[Recipe, Locked]], more: Iterable[Path]
+) -> dict[str, dict[str, Any]]:
+    """What tells that files and variables that were read have changed."""
+    return {
+        "inputs": signatures(input_files(job, recipes, more)),
+        "variables": values_of(named_in_builds(recipes), job.world.variables),
+    }
 
 
 def _fetch_only(
@@ -410,27 +440,41 @@ def _elsewhere(job: Job, store: Store, state: State) -> list[Path]:
 
 def _orders(
     job: Job, store: Store, state: State, locks: tuple[Locked, ...], seeds: Seeds
-) -> tuple[dict[str, Prepared], list[Order]]:
-    """The environments that are there in the store, and those that are to be made."""
+) -> tuple[dict[str, Prepared], list[Order], tuple[str, ...]]:
+    """The environments that are there in the store, those that are to be made, and what is said.
+
+    One that was changed is made anew, unless the user keeps it.
+    """
     from provisioner.workflow.environments import order_from
 
     if job.not_here:
-        return {}, []
+        return {}, [], ()
     known = [*state.prepared, *(item.prepared for item in state.history.generations)]
     known = [i for i in known if store.has_environment(job.place.home / i.environment)]
     ready: dict[str, Prepared] = {}
     orders = []
+    notes = []
     for locked in locks:
         name, recipe = locked.profile.name, _recipe(job, locked, seeds)
-        order = order_from(name, recipe, locked.text, locked.contents, job.interpreter)
-        same = (i for i in known if (i.profile, i.inputs) == (name, order.inputs))
+        order = order_from(
+            *(name, recipe, locked.text, locked.contents, job.interpreter),
+            variables=job.world.variables,
+        )
+        same = [i for i in known if (i.profile, i.inputs) == (name, order.inputs)]
         found = next((item for item in same if is_intact(item)), None)
+        if same and not found:
+            drift = f"the environment of `{name}` {drift_of(same[0])}"
+            if job.wishes.keep and not python_fault(Path(same[0].environment)):
+                found = same[0]
+                notes.append(f"{drift}; it is taken as it is")
+            elif not job.wishes.fetch_only:
+                notes.append(f"{drift}; it is made again")
         if found:
             # The same inputs may come from another state of the whole lock.
             ready[name] = replace(found, recipe=recipe.to_json())
         else:
             orders.append(order)
-    return ready, [] if job.wishes.fetch_only else orders
+    return ready, [] if job.wishes.fetch_only else orders, tuple(notes)
 
 
 def _purpose(job: Job) -> str:

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from provisioner.adapters.environment import is_intact, is_ours, is_outdated, python_fault
+from provisioner.adapters.environment import (
+    changes_of,
+    is_intact,
+    is_ours,
+    is_outdated,
+    python_fault,
+)
 from provisioner.core.history import of_folder
 from provisioner.core.installed_files import told
 from provisioner.errors import IntegrityError
@@ -16,6 +22,7 @@ from provisioner.workflow.switch import MENDS_PYTHON
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from provisioner.core.drift import Difference
     from provisioner.core.history import Generation, Prepared
     from provisioner.core.installed_files import FileDamage
     from provisioner.workflow.world import Options, World
@@ -31,7 +38,8 @@ class StatusResult:
 
     `member` is the folder of another member of the workspace, where `.venv` is its own.
     `damaged` are files of environments, by their paths, that are not as they were installed,
-    as far as a stat shows that. `broken` says why those do not start whose Python is not what it
+    as far as a stat shows that. `changes` are packages that are not those that an environment
+    was made with. `broken` says why those do not start whose Python is not what it
     was.
     """
 
@@ -46,6 +54,7 @@ class StatusResult:
     prepared: tuple[tuple[str, str, Condition], ...]
     damaged: Mapping[str, tuple[FileDamage, ...]]
     broken: Mapping[str, str]
+    changes: Mapping[str, tuple[Difference, ...]]
     generations: tuple[Generation, ...]
     target: dict[str, Any] | None
 
@@ -95,6 +104,7 @@ class StatusResult:
                     "profile": name,
                     "environment": path,
                     "condition": condition,
+                    "changes": [item.to_json() for item in self.changes.get(path, ())],
                     "damaged": [item.to_json() for item in self.damaged.get(path, ())],
                 }
                 for name, path, condition in self.prepared
@@ -162,6 +172,11 @@ def status(world: World, options: Options) -> StatusResult:
         ),
         damaged=damaged,
         broken=broken,
+        changes={
+            item.environment: changes_of(Path(item.environment))
+            for item in prepared.values()
+            if not is_intact(item)
+        },
         target=state.target,
         generations=state.history.generations,
     )

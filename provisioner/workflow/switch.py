@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.adapters.environment import (
+    drift_of,
     is_intact,
     is_ours,
     is_outdated,
@@ -161,7 +162,7 @@ def _renew(
     store = store_of(world, options)
     store.open()
     renewing.enter_context(Leases(store.root).working())
-    what = "was changed" if Path(prepared.environment).is_dir() else "is gone"
+    what = drift_of(prepared)
     world.progress.note(f"the environment of `{prepared.profile}` {what}; making it again")
     folder, python = Path(prepared.folder), prepared.recipe["python"]
     place = read_place(folder, is_project=(folder / "pyproject.toml").is_file())

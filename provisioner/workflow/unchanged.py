@@ -17,7 +17,7 @@ from provisioner.workflow.marks import caches_are_sound, signature_of
 from provisioner.workflow.prepared import Count, PrepareResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from provisioner.adapters.state import State, StateFolder
     from provisioner.adapters.store import Store
@@ -56,8 +56,14 @@ def request_of(
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def nothing_to_do(
-    states: StateFolder, store: Store, state: State, request: str, *, forced: bool
+def nothing_to_do(  # noqa: PLR0913 - all that it may depend on
+    states: StateFolder,
+    store: Store,
+    state: State,
+    request: str,
+    *,
+    forced: bool,
+    variables: Mapping[str, str],
 ) -> PrepareResult | None:
     """The answer of the last `prepare`, where nothing that it depends on has changed.
 
@@ -71,15 +77,17 @@ def nothing_to_do(
     stays = active.profile == result.profile or not (current.automatic or forced)
     if not stays or str(states.linked()) != active.environment:
         return None
-    known = of_folder(state.prepared, active.folder)
-    environments = [known.get(name) for name in (active.profile, *result.prepared)]
+    ours = of_folder(state.prepared, active.folder)
+    environments = [ours.get(name) for name in (active.profile, *result.prepared)]
     if environments[0] != active or not all(item and is_intact(item) for item in environments):
         return None
-    made = (Path(item.environment) for name in result.prepared if (item := known.get(name)))
+    made = (Path(item.environment) for name in result.prepared if (item := ours.get(name)))
     held = (Digest(name) in store for name in last["blobs"])
     if not (all(map(store.has_environment, made)) and all(held)):
         return None
-    if signatures(last["inputs"]) != last["inputs"] or not caches_are_sound(last):
+    known = last.get("variables", {})
+    same = signatures(last["inputs"]) == last["inputs"] and values_of(known, variables) == known
+    if not (same and caches_are_sound(last)):
         return None
     note_use(Path(active.environment))
     return replace(
@@ -100,10 +108,11 @@ def input_files(
 ) -> Iterable[Path]:
     """Every file that could change what `prepare` does; `more` are filled uvs and links."""
     from provisioner.adapters import pip, uv_settings
+    from provisioner.adapters.build_inputs import watched
     from provisioner.adapters.profiles import profile_files, profile_folders
     from provisioner.adapters.projects import workspace_files
     from provisioner.core.requirements import lock_name
-    from provisioner.workflow.environments import BUILD_FILES, local_folders
+    from provisioner.workflow.environments import local_folders
     from provisioner.workflow.local_locks import local_lock_path
 
     world, place = job.world, job.place
@@ -122,11 +131,31 @@ def input_files(
     for recipe, locked in recipes:
         yield local_lock_path(place.folder, locked.profile.name)
         for folder in (place.home, *local_folders(recipe, locked.contents)):
-            yield from (folder / name for name in BUILD_FILES)
+            yield from watched(folder)
     yield job.program
     yield from more
     if job.interpreter.path:
         yield place.home / job.interpreter.path
+
+
+def named_in_builds(recipes: Iterable[tuple[Recipe, Locked]]) -> frozenset[str]:
+    """The variables that go into builds of local folders."""
+    from provisioner.adapters.build_inputs import named_variables
+    from provisioner.workflow.environments import local_folders
+
+    folders = {
+        folder for recipe, locked in recipes for folder in local_folders(recipe, locked.contents)
+    }
+    return frozenset().union(*map(named_variables, folders))
+
+
+def values_of(names: Iterable[str], variables: Mapping[str, str]) -> dict[str, str | None]:
+    """What tells that variables were changed: of their values nothing but a hash is kept."""
+    values = ((name, variables.get(name)) for name in sorted(names))
+    return {
+        name: None if value is None else hashlib.sha256(value.encode()).hexdigest()
+        for name, value in values
+    }
 
 
 def signatures(paths: Iterable[Path | str]) -> dict[str, list[int] | None]:

@@ -78,6 +78,42 @@ def test_a_project_with_a_build_system_is_installed_editable(
     assert checked.code == 0, checked.err
 
 
+def test_what_cache_keys_name_makes_a_new_environment(
+    warm: Machine, tmp_path: Path, index: IndexSimulator, locker: Locker
+) -> None:
+    keys = '\n[tool.uv]\ncache-keys = [{ file = "src/**/*.c" }, { env = "WITH_CUDA" }]\n'
+    more = BUILD_SYSTEM + keys
+    app = Project(lines=("cu13",), more=more).write(tmp_path / "app", index.index_url)
+    write_module(app, "app", "VALUE = 1\n")
+    locker.lock(app)
+    words = ["prepare", "--only", "--json"]
+    first = warm.gpuenv(app, *words, "--target", TARGET, network=False)
+    assert first.code == 0, first.err
+    seen = [first.data["environment"]]
+    (app / "src" / "app" / "kernel.c").write_text("new")
+    for given in ({}, {"WITH_CUDA": "1"}, {"WITH_CUDA": "0"}):
+        done = warm.gpuenv(app, *words, network=False, given=given)
+        assert done.code == 0, done.err
+        assert done.data["environment"] not in seen
+        seen.append(done.data["environment"])
+        again = warm.gpuenv(app, *words, network=False, given=given)
+        assert again.data["environment"] == seen[-1]
+
+
+def test_a_project_has_one_name_by_whatever_path_it_is_called(
+    warm: Machine, new_project: Callable[[Project], Path], tmp_path: Path
+) -> None:
+    app = new_project(Project())
+    other = tmp_path / "link"
+    other.symlink_to(app, target_is_directory=True)
+    called = ["prepare", "--only", "--json", "--project"]
+    first = warm.gpuenv(tmp_path, *called, other, "--target", TARGET)
+    again = warm.gpuenv(tmp_path, *called, app)
+    assert again.data["environment"] == first.data["environment"]
+    switched = warm.gpuenv(app, "switch", "cu13", "--json")
+    assert switched.data["environment"] == first.data["environment"]
+
+
 def test_a_new_entry_point_makes_a_new_environment(
     warm: Machine, tmp_path: Path, index: IndexSimulator, locker: Locker
 ) -> None:

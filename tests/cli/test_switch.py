@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,10 +16,10 @@ import pytest
 from tests.cli.machine import GPUENV, Machine, distributions, line_of
 from tests.cli.projects import TARGET, Project, publish_packages
 from tests.simulators.index import IndexSimulator
+from tests.simulators.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.cli.conftest import Prepared
 
@@ -201,12 +202,102 @@ def test_keep_takes_a_changed_environment_as_it_is(prepared: Prepared) -> None:
     assert line_of(prepared.link) == "cu12"
 
 
-def test_prepare_makes_a_changed_environment_again(prepared: Prepared) -> None:
+DRIFT = (
+    "`lean-cu12` 1.0 was added, `lean-cu13` 1.0 was removed, "
+    "`stub-cu12` 1.0 was added, `stub-cu13` 1.0 was removed"
+)
+"""What a plain `uv sync --extra cu12` makes of the environment of cu13."""
+
+
+def test_prepare_makes_a_changed_environment_again_and_says_so(prepared: Prepared) -> None:
     synced = prepared.uv("sync", "--extra", "cu12")
     assert synced.code == 0, synced.err
     done = prepared.gpuenv("prepare", "--profile", "cu13", "--json", network=False)
     assert done.data["fetched"] == {"files": 0, "bytes": 0}
+    assert done.data["notes"][0] == (
+        f"the environment of `cu13` was changed: {DRIFT}; it is made again"
+    )
     assert line_of(prepared.link) == "cu13"
+
+
+def test_prepare_keeps_a_changed_environment_where_it_is_told_to(prepared: Prepared) -> None:
+    synced = prepared.uv("sync", "--extra", "cu12")
+    assert synced.code == 0, synced.err
+    environment = prepared.link.readlink()
+    done = prepared.gpuenv("prepare", "--profile", "cu13", "--keep", "--json", network=False)
+    assert done.data["environment"] == str(environment)
+    assert done.data["notes"][0] == (
+        f"the environment of `cu13` was changed: {DRIFT}; it is taken as it is"
+    )
+    assert line_of(prepared.link) == "cu12"
+
+
+def test_what_a_sync_left_behind_is_active_under_no_other_name(prepared: Prepared) -> None:
+    synced = prepared.uv("sync", "--extra", "cu12")
+    assert synced.code == 0, synced.err
+    changed = prepared.link.readlink()
+    done = prepared.gpuenv("switch", "cu12", "--json")
+    assert done.data["renewed"] is False
+    assert prepared.link.readlink() != changed
+    assert line_of(prepared.link) == "cu12"
+    back = prepared.gpuenv("switch", "cu13", "--json")
+    assert back.data["renewed"] is True
+    assert prepared.link.readlink() != changed
+    assert line_of(prepared.link) == "cu13"
+
+
+def test_status_names_the_packages_that_differ(prepared: Prepared) -> None:
+    synced = prepared.uv("sync", "--extra", "cu12")
+    assert synced.code == 0, synced.err
+    shown = prepared.gpuenv("status")
+    assert shown.code == 0, shown.err
+    assert f"    {DRIFT}\n" in shown.out
+    told = prepared.gpuenv("status", "--json").data["prepared"][0]
+    assert (told["profile"], told["condition"]) == ("cu13", "changed")
+    assert told["changes"][0] == {
+        "package": "lean-cu12",
+        "was": None,
+        "now": "1.0",
+        "message": "`lean-cu12` 1.0 was added",
+    }
+
+
+def test_a_package_of_the_users_own_is_named_and_changes_that_environment_alone(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    wheel = make_wheel(tmp_path, "mine", "2.0")
+    others = {name: distributions(prepared.environment(name)) for name in ("cu12", "cpu")}
+    added = prepared.uv("pip", "install", "--no-deps", wheel)
+    assert added.code == 0, added.err
+    (first, *rest) = prepared.gpuenv("status", "--json").data["prepared"]
+    assert [item["message"] for item in first["changes"]] == ["`mine` 2.0 was added"]
+    assert [item["condition"] for item in rest] == ["intact"] * len(rest)
+    assert {item["profile"]: distributions(Path(item["environment"])) for item in rest} == others
+
+
+def test_a_copied_or_moved_project_gets_environments_of_its_own(prepared: Prepared) -> None:
+    machine, original = prepared.machine, prepared.link.readlink()
+    before = distributions(original)
+    copied = prepared.folder.with_name("copied")
+    moved = prepared.folder.with_name("moved")
+    shutil.copytree(prepared.folder, copied, symlinks=True)
+
+    def prepared_anew(folder: Path) -> Path:
+        done = machine.gpuenv(folder, "prepare", "--target", TARGET, "--json", network=False)
+        assert done.code == 0, done.err
+        assert done.data["fetched"] == {"files": 0, "bytes": 0}
+        return (folder / ".venv").readlink()
+
+    assert (copied / ".venv").readlink() == original
+    of_copy = prepared_anew(copied)
+    of_moved = prepared_anew(copied.rename(moved))
+    assert len({original, of_copy, of_moved}) == 3
+    synced = machine.uv(moved, "sync", "--extra", "cu12")
+    assert synced.code == 0, synced.err
+    assert [distributions(path) for path in (original, of_copy)] == [before, before]
+    assert prepared.link.readlink() == original
+    told = prepared.gpuenv("status", "--json").data["prepared"]
+    assert {item["condition"] for item in told} == {"intact"}
 
 
 def test_plain_sync_there_and_back_needs_no_index(machine: Machine, tmp_path: Path) -> None:

@@ -48,6 +48,33 @@ def test_other_seeds_are_other_inputs() -> None:
     seeds = [(), (("pip-1.0-py3-none-any.whl", "ab" * 32),), (("pip-1.0-py3-none-any.whl", "cd"),)]
     contents, python = LockedSet(files=()), Interpreter(version="3.12.1")
     orders = [
-        order_from("cu12", replace(RECIPE, seed=seed), "", contents, python) for seed in seeds
+        order_from("cu12", replace(RECIPE, seed=seed), "", contents, python, variables={})
+        for seed in seeds
     ]
     assert len({order.inputs for order in orders}) == len(seeds)
+
+
+def test_another_build_of_the_same_python_is_another_input() -> None:
+    builds = ["3.12.1 (Oct 1)", "3.12.1 (Oct 2)"]
+    orders = [
+        order_from(
+            *("cu12", RECIPE, "", LockedSet(files=())),
+            Interpreter(version="3.12.1", build=build),
+            variables={},
+        )
+        for build in builds
+    ]
+    assert orders[0].inputs != orders[1].inputs
+
+
+def test_what_uv_builds_a_folder_anew_for_is_another_input(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, folder=str(tmp_path))
+
+    def inputs(**variables: str) -> str:
+        python = Interpreter(version="3.12.1")
+        contents = LockedSet(files=())
+        return order_from("cu12", recipe, "", contents, python, variables=variables).inputs
+
+    (tmp_path / "pyproject.toml").write_text('[tool.uv]\ncache-keys = [{ env = "WITH" }]\n')
+    assert inputs() != inputs(WITH="cuda")
+    assert inputs(WITH="cuda") == inputs(WITH="cuda", OTHER="1")
