@@ -1,9 +1,10 @@
 """Who uses the store now, so that a collection leaves to them what they count on.
 
-A process that works with the store holds a lease from its first look to its last write. What
-it finds held it takes under a shared lock; a collection looks and removes under the same lock
-alone. So either the collection sees that a blob was used since the oldest lease began, and
-leaves it, or whoever looks sees that it is gone, and fetches it.
+A process that works with the store holds a lease from its first look to its last write, and
+begins when no collection looks that has not seen it. What it finds held it takes under a shared
+lock; a collection looks and removes under the same lock alone. So either the collection sees
+that a blob came or was used since the oldest lease began, and leaves it, or whoever looks sees
+that it is gone, and fetches it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from provisioner.adapters._files import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from provisioner.adapters._files import Flock
@@ -57,6 +59,9 @@ class Leases:
         path = self._folder / f"{os.urandom(8).hex()}.lock"
         # A collection that looks whether it is held holds it itself for an instant.
         with where_possible(locked(path, wait_seconds=SHORT_WAIT_SECONDS, flock=self._flock)):
+            # A collection that has not seen this lease may remove what comes as long as it looks.
+            with where_possible(self._shared()):
+                pass
             try:
                 yield
             finally:
@@ -69,16 +74,18 @@ class Leases:
 
         `waiting` is told who removes something meanwhile.
         """
-        lock = locked(
+        with where_possible(self._shared(waiting)):
+            self._follow_the_clock()
+            yield
+
+    def _shared(self, waiting: Callable[[str], None] | None = None) -> AbstractContextManager[None]:
+        return locked(
             self._lock,
             wait_seconds=SHORT_WAIT_SECONDS,
             waiting=waiting,
             shared=True,
             flock=self._flock,
         )
-        with where_possible(lock):
-            self._follow_the_clock()
-            yield
 
     @contextmanager
     def removing(self) -> Iterator[None]:

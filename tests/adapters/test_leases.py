@@ -202,3 +202,27 @@ def test_who_shares_a_lock_is_not_taken_for_whoever_had_it_alone_before(tmp_path
     ):
         pass
     assert caught.value.causes == ("held by another process",)
+
+
+@pytest.mark.parametrize("flock", FLOCKS.values(), ids=FLOCKS)
+def test_nobody_begins_while_a_collection_that_has_not_seen_it_looks(
+    tmp_path: Path, flock: Flock
+) -> None:
+    leases = Leases(tmp_path, flock)
+    steps: list[str] = []
+    begun = threading.Event()
+
+    def work() -> None:
+        begun.set()
+        with leases.working():
+            steps.append("works")
+
+    worker = threading.Thread(target=work)
+    with leases.removing():
+        worker.start()
+        assert begun.wait(10)
+        worker.join(0.3)
+        steps.append("looked")
+    worker.join()
+
+    assert steps == ["looked", "works"]
