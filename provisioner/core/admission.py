@@ -78,13 +78,15 @@ def as_asked(url: str) -> str:
     """A URL that somebody wrote, without secrets, as clients ask for it (WHATWG's URL standard).
 
     Host in small letters and ASCII, without the scheme's own port; the path without dot
-    segments, and encoded where it has to be.
+    segments, and encoded where it has to be. What has no host nobody asks for, and stays.
     """
     shown = without_secrets(url)
     try:
         parts = urlsplit(shown)
         port = parts.port
     except ValueError:
+        return shown
+    if not parts.hostname:
         return shown
     host = ".".join(map(_ascii, _DOT.split(unicodedata.normalize("NFKC", parts.hostname or ""))))
     host = with_port(host, parts.scheme, port)

@@ -89,7 +89,8 @@ class Spoiled:
     def name(self) -> str:
         """As people know it."""
         if self.profile and self.project:
-            return f"the environment of `{self.profile}` of `{self.project}`"
+            which = self.environment.rpartition("/")[2]  # A project may have several of a profile.
+            return f"the environment of `{self.profile}` of `{self.project}` (`{which}`)"
         return f"the environment `{self.environment}`"
 
     @property

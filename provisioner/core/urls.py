@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -21,8 +22,11 @@ def without_secrets(url: str) -> str:
     except ValueError:
         # Not a URL at all, but what stands before the host may be a secret even so.
         return url.rpartition("@")[2]
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
+    host, path = parts.netloc.rpartition("@")[2], parts.path
+    if not host and parts.scheme != "file":
+        # Or else what is no host now would be one for whoever reads the answer.
+        path = re.sub(r"^/{2,}", "/", path)
+    return urlunsplit((parts.scheme, host, path, parts.query, ""))
 
 
 def without_query(url: str) -> str:

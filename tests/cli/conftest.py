@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,17 +72,6 @@ class Prepared:
         done = self.gpuenv("status", "--json")
         found = {item["profile"]: item for item in done.envelope["data"]["prepared"]}
         return Path(found[profile]["environment"])
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _interruptible() -> Iterator[None]:
-    """Let children end on Ctrl-C, also where these tests run in the background of a script.
-
-    A signal that is ignored stays so in a child, one that is handled does not.
-    """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

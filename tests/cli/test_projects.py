@@ -83,14 +83,16 @@ def test_what_cache_keys_name_makes_a_new_environment(
 ) -> None:
     keys = '\n[tool.uv]\ncache-keys = [{ file = "src/**/*.c" }, { env = "WITH_CUDA" }]\n'
     more = BUILD_SYSTEM + keys
-    app = Project(lines=("cu13",), more=more).write(tmp_path / "app", index.index_url)
-    write_module(app, "app", "VALUE = 1\n")
+    app = Project(name="kernels", lines=("cu13",), more=more).write(
+        tmp_path / "app", index.index_url
+    )
+    write_module(app, "kernels", "VALUE = 1\n")
     locker.lock(app)
     words = ["prepare", "--only", "--json"]
     first = warm.gpuenv(app, *words, "--target", TARGET, network=False)
     assert first.code == 0, first.err
     seen = [first.data["environment"]]
-    (app / "src" / "app" / "kernel.c").write_text("new")
+    (app / "src" / "kernels" / "a.c").write_text("new")
     for given in ({}, {"WITH_CUDA": "1"}, {"WITH_CUDA": "0"}):
         done = warm.gpuenv(app, *words, network=False, given=given)
         assert done.code == 0, done.err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from provisioner.core.admission import Admission, as_asked, direct_urls, is_clean, lies_below
@@ -170,6 +170,8 @@ def test_what_is_asked_for_is_taken_as_it_is() -> None:
 
 
 @given(TAILS)
+@example("/\\/")
+@example("///")
 def test_a_spelling_stays_once_it_is_that_of_clients(tail: str) -> None:
     for place in (f"https://index.test/{tail}", f"https://{tail}/simple"):
         once = as_asked(place)
