@@ -31,6 +31,35 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.fixture
+def reflinks(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system that has reflinks."""
+    image, point = tmp_path / "image", tmp_path / "mounted"
+    if os.getuid() or not (shutil.which("mkfs.xfs") and shutil.which("mount")):
+        pytest.skip("making a file system takes root and `mkfs.xfs` (xfsprogs)")
+    with image.open("wb") as file:
+        file.truncate(320 << 20)  # The least that XFS takes; nothing is written to most of it.
+    point.mkdir()
+    subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", image], check=True)
+    mounted = subprocess.run(
+        ["mount", "-o", "loop", image, point], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted: {mounted.stderr.strip()}")
+    try:
+        yield point
+    finally:
+        subprocess.run(["umount", point], check=True)
+
+
+def test_where_there_are_reflinks_nothing_that_is_written_is_shared(reflinks: Path) -> None:
+    (reflinks / "envs").mkdir()
+    mode = link_mode(reflinks / "cache", reflinks / "envs")
+    assert mode == "clone"
+    found = installed(reflinks / "cache", reflinks / "envs", mode)
+    assert found.st_nlink == 1
+
+
 def installed(cache: Path, environments: Path, mode: str) -> os.stat_result:
     """A file that uv brought from a cache into an environment."""
     wheel = make_wheel(environments.parent / "wheels", "demo", "1.0")
