@@ -229,6 +229,15 @@ def is_ours(environment: Path) -> bool:
     return environment.parent.name == _FOLDER and _mark(environment).is_file()
 
 
+def made_for(environment: Path) -> Path | None:
+    """The folder of the project that an environment was made for; None where it is not ours."""
+    try:
+        told = read_json(_mark(environment))["project"]
+    except DAMAGED:
+        return None
+    return Path(told) if environment.parent.name == _FOLDER and isinstance(told, str) else None
+
+
 def discard(environment: Path) -> None:
     """Remove an environment of a store that never became active, and its mark."""
     import shutil

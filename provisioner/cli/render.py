@@ -338,10 +338,12 @@ def render_switch(result: SwitchResult) -> str:
 def render_status(result: StatusResult, *, history: bool = False) -> str:
     """`status`, on request with all that is known of each generation."""
     from provisioner.core.drift import drift_text
-    from provisioner.workflow.status import hint_for
+    from provisioner.workflow.status import MAKES_OWN, hint_for
 
+    warning = f"warning: {result.warning}\n" if result.warning else ""
     if result.active is None:
-        return "nothing is prepared here\n\nhint: `gpuenv prepare` comes first"
+        hint = MAKES_OWN if warning else "`gpuenv prepare` comes first"
+        return f"nothing is prepared here\n{warning}\nhint: {hint}"
     how = "chosen automatically" if result.automatic else "chosen by hand"
     whose = f" of `{result.member}`" if result.member else ""
     lines = [f"{result.active}{whose} is active (generation {result.generation}, {how})"]

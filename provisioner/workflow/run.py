@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from provisioner.adapters.environment import note_use
+from provisioner.adapters.environment import changes_of, drift_of, is_intact, note_use
 from provisioner.errors import NotPreparedError, UsageError, said
 from provisioner.workflow.place import folder_of, state_of
 from provisioner.workflow.switch import find_prepared, refuse_broken
@@ -58,6 +58,10 @@ def command_environment(world: World, options: Options) -> dict[str, str]:
     prepared = prepared_environment(world, options)
     refuse_broken(prepared)
     environment = Path(prepared.environment)
+    # Who names no profile wants what is active, with what they have put there.
+    if options.profile is not None and not is_intact(prepared) and changes_of(environment):
+        note = f"the environment of `{prepared.profile}` {drift_of(prepared)}"
+        world.progress.note(f"{note}; `gpuenv switch {prepared.profile}` makes it again")
     note_use(environment)
     variables = {name: value for name, value in world.variables.items() if name not in _FOREIGN}
     path = world.variables.get("PATH", os.defpath)

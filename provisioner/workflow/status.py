@@ -11,6 +11,7 @@ from provisioner.adapters.environment import (
     is_intact,
     is_ours,
     is_outdated,
+    made_for,
     python_fault,
 )
 from provisioner.core.history import of_folder
@@ -22,13 +23,15 @@ from provisioner.workflow.switch import MENDS_PYTHON
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from provisioner.adapters.state import StateFolder
     from provisioner.core.drift import Difference
-    from provisioner.core.history import Generation, Prepared
+    from provisioner.core.history import Generation, History, Prepared
     from provisioner.core.installed_files import FileDamage
     from provisioner.workflow.world import Options, World
 
 Condition = Literal["intact", "outdated", "changed", "damaged", "broken", "gone"]
 
+MAKES_OWN: Final = "`gpuenv prepare` makes one of this project's own"
 MENDS: Final = "`gpuenv store verify --repair` mends it, and uv's cache"
 
 
@@ -36,7 +39,8 @@ MENDS: Final = "`gpuenv store verify --repair` mends it, and uv's cache"
 class StatusResult:
     """The active profile and generation, and the condition of every prepared environment.
 
-    `member` is the folder of another member of the workspace, where `.venv` is its own.
+    `member` is the folder of another member of the workspace, where `.venv` is its own; `other`
+    that of another project, or of this one before it was moved, where `.venv` is its still.
     `damaged` are files of environments, by their paths, that are not as they were installed,
     as far as a stat shows that. `changes` are packages that are not those that an environment
     was made with. `broken` says why those do not start whose Python is not what it
@@ -51,6 +55,7 @@ class StatusResult:
     linked: bool
     foreign: bool
     member: str | None
+    other: str | None
     prepared: tuple[tuple[str, str, Condition], ...]
     damaged: Mapping[str, tuple[FileDamage, ...]]
     broken: Mapping[str, str]
@@ -90,8 +95,20 @@ class StatusResult:
             data=self.to_json(),
         )
 
+    @property
+    def warning(self) -> str:
+        """That what is installed here goes to another project, in words; empty if not."""
+        if not self.other:
+            return ""
+        return f"`{self.link}` leads to an environment of `{self.other}`"
+
     def to_json(self) -> dict[str, Any]:
         """The fields of `status --json`."""
+        another = {
+            "code": "environment-of-another",
+            "message": self.warning,
+            "hint": MAKES_OWN,
+        }
         return {
             "active": self.active,
             "generation": self.generation,
@@ -123,13 +140,16 @@ class StatusResult:
             "target": self.target,
             "member": self.member,
             "findings": [
-                {
-                    "code": f"environment-{condition}",
-                    "message": f"the environment of `{name}` is {condition}",
-                    "hint": hint_for(name, condition),
-                }
-                for name, _, condition in self.prepared
-                if condition != "intact"
+                *(
+                    {
+                        "code": f"environment-{condition}",
+                        "message": f"the environment of `{name}` is {condition}",
+                        "hint": hint_for(name, condition),
+                    }
+                    for name, _, condition in self.prepared
+                    if condition != "intact"
+                ),
+                *([another] if self.warning else []),
             ],
         }
 
@@ -157,6 +177,7 @@ def status(world: World, options: Options) -> StatusResult:
         member=current.prepared.folder
         if current and current.prepared.folder != str(folder)
         else None,
+        other=_other(states, state.history, linked),
         foreign=states.is_foreign(is_ours, state.history),
         prepared=tuple(
             (
@@ -180,6 +201,14 @@ def status(world: World, options: Options) -> StatusResult:
         target=state.target,
         generations=state.history.generations,
     )
+
+
+def _other(states: StateFolder, history: History, linked: Path | None) -> str | None:
+    """The project whose environment `.venv` leads to, if that is another one's."""
+    if linked is None or str(linked) in {i.prepared.environment for i in history.generations}:
+        return None
+    project = made_for(linked)
+    return str(project) if project and not project.is_relative_to(states.home) else None
 
 
 def _damaged(paths: Iterable[str], lower: tuple[Path, ...]) -> dict[str, tuple[FileDamage, ...]]:

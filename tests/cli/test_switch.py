@@ -275,6 +275,16 @@ def test_a_package_of_the_users_own_is_named_and_changes_that_environment_alone(
     assert {item["profile"]: distributions(Path(item["environment"])) for item in rest} == others
 
 
+def test_run_says_that_a_named_profile_has_other_packages(prepared: Prepared) -> None:
+    synced = prepared.uv("sync", "--extra", "cu12")
+    assert synced.code == 0, synced.err
+    note = f"the environment of `cu13` was changed: {DRIFT}; `gpuenv switch cu13` makes it again\n"
+    assert prepared.gpuenv("run", "--profile", "cu13", "--", "true").err == note
+    # What is active the users changed themselves.
+    for words in ((), ("--profile", "cu12"), ("--profile", "cu13", "--quiet")):
+        assert prepared.gpuenv("run", *words, "--", "true").err == ""
+
+
 def test_a_copied_or_moved_project_gets_environments_of_its_own(prepared: Prepared) -> None:
     machine, original = prepared.machine, prepared.link.readlink()
     before = distributions(original)
@@ -289,7 +299,14 @@ def test_a_copied_or_moved_project_gets_environments_of_its_own(prepared: Prepar
         return (folder / ".venv").readlink()
 
     assert (copied / ".venv").readlink() == original
+    warning = f"`{copied}/.venv` leads to an environment of `{prepared.folder}`"
+    assert warning in machine.gpuenv(copied, "status").out
+    told = machine.gpuenv(copied, "status", "--json").data["findings"]
+    assert [(item["code"], item["message"]) for item in told] == [
+        ("environment-of-another", warning)
+    ]
     of_copy = prepared_anew(copied)
+    assert machine.gpuenv(copied, "status", "--json").data["findings"] == []
     of_moved = prepared_anew(copied.rename(moved))
     assert len({original, of_copy, of_moved}) == 3
     synced = machine.uv(moved, "sync", "--extra", "cu12")
