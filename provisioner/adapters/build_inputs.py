@@ -21,7 +21,11 @@ _GIT: Final = {
     "commit": ("rev-parse", "HEAD"),
     "tags": ("for-each-ref", "--format=%(objectname) %(refname)", "refs/tags"),
 }
-_GIT_FILES: Final = ("HEAD", "logs/HEAD", "packed-refs", "refs/tags")
+_GIT_FILES: Final = ("HEAD", "packed-refs", "refs/tags")
+_ELSEWHERE: Final = frozenset(
+    {"GIT_COMMON_DIR", "GIT_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_WORK_TREE"}
+)
+"""Variables that name a repository (git(1)); git gives them to its hooks."""
 
 
 def build_inputs(folder: Path, variables: Mapping[str, str]) -> list[list[Any]]:
@@ -32,7 +36,7 @@ def build_inputs(folder: Path, variables: Mapping[str, str]) -> list[list[Any]]:
     return [[*_told(folder, key, variables)] for key in _keys(folder)]
 
 
-def watched(folder: Path) -> Iterator[Path]:
+def watched(folder: Path, variables: Mapping[str, str]) -> Iterator[Path]:
     """The files and folders of which at least one changes wherever `build_inputs` do.
 
     Variables are told by `named_variables`.
@@ -42,7 +46,7 @@ def watched(folder: Path) -> Iterator[Path]:
         if key.is_pattern:
             yield from _walked(folder, key)
         elif key.kind == "git":
-            yield from _git_files(folder)
+            yield from _git_files(folder, variables)
         elif key.kind != "env":
             yield folder / key.name
 
@@ -67,7 +71,7 @@ def _told(folder: Path, key: CacheKey, variables: Mapping[str, str]) -> Iterator
     elif key.kind == "dir":
         yield (folder / key.name).is_dir()
     elif key.kind == "git":
-        yield _git(folder, *_GIT[key.name])
+        yield _git(folder, variables, *_GIT[key.name])
     elif key.is_pattern:
         for path in _matches(folder, key):
             yield [str(path.relative_to(folder)), stamp_of(path)]
@@ -95,20 +99,22 @@ def _walked(folder: Path, key: CacheKey) -> Iterator[Path]:
     yield from _matches(folder, key)
 
 
-def _git(folder: Path, *words: str) -> str | None:
+def _git(folder: Path, variables: Mapping[str, str], *words: str) -> str | None:
     import subprocess
 
+    given = {name: value for name, value in variables.items() if name not in _ELSEWHERE}
     try:
         found = subprocess.run(
-            ["git", *words], cwd=folder, capture_output=True, text=True, check=False
+            ["git", *words], cwd=folder, env=given, capture_output=True, text=True, check=False
         )
     except OSError:
         return None
     return found.stdout if found.returncode == 0 else None
 
 
-def _git_files(folder: Path) -> Iterator[Path]:
-    for name in _GIT_FILES:
-        told = _git(folder, "rev-parse", "--git-path", name)
+def _git_files(folder: Path, variables: Mapping[str, str]) -> Iterator[Path]:
+    branch = (_git(folder, variables, "symbolic-ref", "-q", "HEAD") or "").strip()
+    for name in (*_GIT_FILES, branch):
+        told = _git(folder, variables, "rev-parse", "--git-path", name) if name else None
         if told:
             yield Path(os.path.normpath(folder / told.rstrip("\n")))

@@ -131,7 +131,7 @@ def input_files(
     for recipe, locked in recipes:
         yield local_lock_path(place.folder, locked.profile.name)
         for folder in (place.home, *local_folders(recipe, locked.contents)):
-            yield from watched(folder)
+            yield from watched(folder, world.variables)
     yield job.program
     yield from more
     if job.interpreter.path:

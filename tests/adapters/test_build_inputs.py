@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def signatures(folder: Path) -> dict[Path, list[int] | None]:
-    return {path: signature_of(path) for path in watched(folder)}
+    return {path: signature_of(path) for path in watched(folder, os.environ)}
 
 
 @pytest.mark.parametrize(
@@ -96,4 +99,38 @@ def test_without_the_setting_a_new_folder_of_sources_counts(tmp_path: Path) -> N
 def test_a_pattern_that_nobody_can_walk_means_nothing(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[tool.uv]\ncache-keys = ["/etc/*", "**x/*"]\n')
     assert build_inputs(tmp_path, {}) == [["file", "/etc/*"], ["file", "**x/*"]]
-    assert tmp_path / "pyproject.toml" in set(watched(tmp_path))
+    assert tmp_path / "pyproject.toml" in set(watched(tmp_path, {}))
+
+
+TELL = """
+import os, sys
+from pathlib import Path
+from provisioner.adapters.build_inputs import build_inputs, watched
+folder = Path(sys.argv[1])
+print(build_inputs(folder, os.environ), *watched(folder, os.environ))
+"""
+
+
+def test_variables_of_git_lead_to_no_other_repository(folder: Path, tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q", "other")
+    hooked = {"GIT_DIR": str(tmp_path / "other" / ".git"), "GIT_WORK_TREE": str(tmp_path)}
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", TELL, folder],
+            env={**os.environ, **given},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for given in ({}, hooked)
+    ]
+    assert told[0] == told[1]
+
+
+def test_a_commit_is_seen_by_stats_where_git_keeps_no_log(folder: Path) -> None:
+    git(folder, "config", "core.logAllRefUpdates", "false")
+    git(folder, "checkout", "-q", "-b", "feature/deep")
+    shutil.rmtree(folder / ".git" / "logs")
+    seen = signatures(folder)
+    commit(folder)
+    assert {path: signature_of(path) for path in seen} != seen
