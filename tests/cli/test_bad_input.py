@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import shutil
 import sys
 from pathlib import Path
@@ -114,6 +115,30 @@ def test_a_python_that_was_removed_is_told_by_every_command_and_prepare_mends_it
     assert warm.gpuenv(app, *words).code == 0
     assert line_of(app / ".venv") == "cu13"
     assert warm.gpuenv(app, "status").code == 0
+
+
+def test_a_python_that_was_built_anew_gets_a_new_environment_and_a_touched_one_none(
+    warm: Machine, app: Path, base: Path
+) -> None:
+    python = base / "bin" / MINOR
+    words = ("prepare", "--only", "--no-proof", "--target", TARGET, "--python", python, "--json")
+    loaded = {"LD_LIBRARY_PATH": str(base / "lib")}
+    first = warm.gpuenv(app, *words, given=loaded)
+    assert first.code == 0, first.err
+    assert warm.gpuenv(app, *words, given=loaded).data["nothing_to_do"] is True
+
+    python.touch()
+    touched = warm.gpuenv(app, *words, given=loaded)
+    assert touched.data["environment"] == first.data["environment"]
+
+    # Of the same version, on another day: the day is in the program or in its library.
+    day = platform.python_build()[1][: len("Jan  1 2000")].encode()
+    libraries = (file for file in (base / "lib").glob("libpython*") if not file.is_symlink())
+    for file in (python, *libraries):
+        file.write_bytes(file.read_bytes().replace(day, b"Jan  1 2000"))
+    rebuilt = warm.gpuenv(app, *words, given=loaded)
+    assert rebuilt.code == 0, rebuilt.err
+    assert rebuilt.data["environment"] != first.data["environment"]
 
 
 @pytest.mark.parametrize("name", ['it\'s "b" $x `y`\\', "größe 日本\nline", "-col:on"])
