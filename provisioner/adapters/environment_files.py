@@ -15,7 +15,7 @@ from provisioner.core.project import normalise
 from provisioner.errors import said
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from provisioner.core.installed_files import Row
@@ -70,19 +70,57 @@ def look(environments: Iterable[Path], *, deep: bool = False, protecting: bool =
     """Look for damage, by a stat a file; `deep` hashes every file.
 
     A stat tells a wrong size, and that a file was written to after it was installed, which is
-    no damage where its hash is the one in the `RECORD`. Links are never followed, and what
-    no `RECORD` names is left alone.
+    no damage where its hash is the one in the `RECORD`. Nor is it damage where two packages have
+    a file of one path, and it is that of either. Links are never followed, and what no `RECORD`
+    names is left alone.
     """
     looked = Looked()
     doubts: list[_Doubt] = []
     for environment in environments:
         looked.damage[environment] = []
-        for site in sorted(environment.glob("lib/python*/site-packages")):
-            for info in sorted(site.glob(f"*{_INFO}")):
-                if (info / "METADATA").exists():  # Not what an installer could not remove.
-                    doubts += _look(environment, info, looked, deep=deep, protecting=protecting)
+        for info in _packages(environment):
+            doubts += _look(environment, info, looked, deep=deep, protecting=protecting)
     _hash(looked, doubts)
+    for environment, damage in looked.damage.items():
+        looked.damage[environment] = _without_overwritten(environment, damage)
     return looked
+
+
+def _packages(environment: Path) -> Iterator[Path]:
+    for site in sorted(environment.glob("lib/python*/site-packages")):
+        for info in sorted(site.glob(f"*{_INFO}")):
+            if (info / "METADATA").exists():  # Not what an installer could not remove.
+                yield info
+
+
+def _without_overwritten(environment: Path, damage: list[FileDamage]) -> list[FileDamage]:
+    """Damage without the files that another package has as well, which was installed later."""
+    paths = {item.path for item in damage if item.fault in {"wrong-size", "wrong-hash"}}
+    if not paths:
+        return damage
+    named: dict[str, list[tuple[Path, Row]]] = {path: [] for path in paths}
+    for info in _packages(environment):
+        with suppress(OSError, ValueError):
+            for row in rows_of((info / "RECORD").read_bytes().decode(), _ABOVE_SITE):
+                if row.path in paths:
+                    named[row.path].append((info.parent / row.path, row))
+    right = {
+        path
+        for path, rows in named.items()
+        if len(rows) > 1 and any(_is_as_told(*row) for row in rows)
+    }
+    return [item for item in damage if item.path not in right]
+
+
+def _is_as_told(path: Path, row: Row) -> bool:
+    expected = told_hash(row.hash)
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return False
+    if expected is None or row.size not in {None, size}:
+        return False
+    return _hash_by(expected[0], path, size) == expected[1]
 
 
 def _look(
@@ -176,7 +214,8 @@ def _hash(looked: Looked, doubts: list[_Doubt]) -> None:
     )
     for item in order:
         if item.inode not in hashes:
-            hashes[item.inode] = _hash_by(told[item.inode][0], item)
+            algorithm = told[item.inode][0]
+            hashes[item.inode] = _hash_by(algorithm, item.path, item.found.st_size)
     looked.hashed += len(hashes)
     looked.hashed_bytes += sum(files[inode].found.st_size for inode in hashes)
     for doubt in doubts:
@@ -202,12 +241,12 @@ def _judge(
     )
 
 
-def _hash_by(algorithm: str, item: _Doubt) -> str | OSError | None:
+def _hash_by(algorithm: str, path: Path, size: int) -> str | OSError | None:
     """The hash of a file; None where Python knows no such hash."""
     try:
-        if item.found.st_size <= _SMALL_BYTES:
-            return hashlib.new(algorithm, item.path.read_bytes()).hexdigest()
-        with item.path.open("rb") as file:
+        if size <= _SMALL_BYTES:
+            return hashlib.new(algorithm, path.read_bytes()).hexdigest()
+        with path.open("rb") as file:
             return hashlib.file_digest(file, algorithm).hexdigest()
     except OSError as error:
         return error

@@ -252,6 +252,21 @@ def test_what_was_touched_and_is_right_is_no_damage(uv: Uv) -> None:
     assert found.hashed == 1
 
 
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_file_that_two_packages_have_is_right_as_either_has_it(
+    uv: Uv, tmp_path: Path, *, deep: bool
+) -> None:
+    for name, content in (("one", b"ONE = 1\n"), ("two", b"TWO = 22\n")):
+        make_wheel(tmp_path / "wheels", name, "1.0", files={"tests/__init__.py": content})
+    environment = uv.environment("env")
+    path = site_of(environment) / "tests" / "__init__.py"
+    assert path.read_bytes() in {b"ONE = 1\n", b"TWO = 22\n"}
+    assert faults(environment, deep=deep) == []
+    path.unlink()
+    path.write_bytes(b"NEITHER = 3\n")
+    assert [name for name, _, _ in faults(environment)] == ["tests/__init__.py"] * 2
+
+
 def test_what_environments_share_is_hashed_once(uv: Uv) -> None:
     both = [uv.environment("first"), uv.environment("second")]
     alone = look(both[:1], deep=True)
