@@ -60,6 +60,35 @@ def member_hash(wheel: Path, name: str) -> str | None:
         return None
 
 
+def take_out(wheel: Path, name: str, target: Path) -> bool:
+    """Put a file of a wheel in the place of `target`, as a new file; whether the wheel has it.
+
+    Who has the old one open keeps that.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    import os
+    import shutil
+    import zipfile
+
+    staged = target.with_name(f".{target.name}.gpuenv")
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            info = archive.getinfo(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(info) as source, staged.open("wb") as file:
+                shutil.copyfileobj(source, file)
+                if info.external_attr >> 16 & 0o111:
+                    os.fchmod(file.fileno(), 0o755)
+        staged.replace(target)
+    except (ValueError, KeyError, RuntimeError, zipfile.BadZipFile):
+        return False
+    finally:
+        staged.unlink(missing_ok=True)
+    return True
+
+
 def has_member(wheel: Path, name: str) -> bool | None:
     """Whether a wheel has a file of some name; None where it cannot be read."""
     import zipfile

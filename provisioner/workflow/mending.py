@@ -6,15 +6,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from provisioner.adapters.environment import is_intact
+from provisioner.adapters.environment import stamp as environment_stamp
 from provisioner.adapters.projects import read_place
 from provisioner.adapters.state import StateFolder
 from provisioner.adapters.uv import Uv, find_uv
 from provisioner.core.history import with_prepared
-from provisioner.errors import GpuenvError, LockHeldError, SpaceError
+from provisioner.errors import GpuenvError, LockError, SpaceError
 from provisioner.workflow.environments import Recipe, install, renew
 from provisioner.workflow.filling import Filled
 from provisioner.workflow.own_server import past_own_server
 from provisioner.workflow.proof import scratch
+from provisioner.workflow.soundness import put_back
 from provisioner.workflow.workshop import open_workshop
 
 if TYPE_CHECKING:
@@ -47,7 +50,8 @@ def mend(
 
     What uv has of a package whose files are shared is damaged as well, so that uv forgets it
     first, and takes it from the store again. The old environment stays for those who run in
-    it, until `store gc`.
+    it, until `store gc`. One that uv cannot make again, as its lock is another one now, gets
+    the damaged files anew.
 
     Raises:
         SpaceError: the store is full.
@@ -70,8 +74,13 @@ def _mend_of(case: _Case, project: Project, own: list[Spoiled]) -> list[Spoiled]
     states = StateFolder(Path(project.home))
     try:
         with states.hold(wait_seconds=_WAIT_SECONDS):
+            # First those that uv can make again, which fills its cache anew.
+            prepared = {one.environment for one in states.read().prepared}
+            own.sort(key=lambda item: item.environment not in prepared)
             return [_tried(case, states, item) for item in own]
-    except LockHeldError as error:
+    except SpaceError:
+        raise
+    except GpuenvError as error:
         return [replace(item, lost=error.line) for item in own]
 
 
@@ -89,9 +98,13 @@ def _mend_one(case: _Case, states: StateFolder, item: Spoiled) -> None:
     store, offline = case.store, case.options.offline
     state = states.read()
     known = [*state.prepared, *(one.prepared for one in state.history.generations)]
-    prepared = next(one for one in known if one.environment == item.environment)
+    prepared = next((one for one in known if one.environment == item.environment), None)
+    if prepared is None:  # `.venv` leads to it, and the state was deleted, or is a copy.
+        message = "its project does not know how it was made"
+        raise GpuenvError(message)
     folder, python = Path(prepared.folder), prepared.recipe["python"]
     place = read_place(folder, is_project=(folder / "pyproject.toml").is_file())
+    was_intact = is_intact(prepared)
     world = past_own_server(case.world, store, place, offline=offline)
     packages = sorted({file.package for file in item.files if file.shared})
     main = find_uv(world.variables)
@@ -99,12 +112,27 @@ def _mend_one(case: _Case, states: StateFolder, item: Spoiled) -> None:
     with open_workshop(world, store, place, python=python, offline=offline) as workshop:
         emptied = [path for path in (main, *others) if _forget(case, path, folder, packages)]
         world.progress.note(f"making {item.name} again")
-        ready = renew(world, workshop, prepared, same=True)
+        try:
+            ready = renew(world, workshop, prepared, same=True)
+        except LockError:
+            # An earlier generation, whose lock is no more: uv could make it only from that.
+            if not _put_back(store, item):
+                raise
+            stamp = environment_stamp(Path(prepared.environment))
+            ready = replace(prepared, stamp=stamp) if stamp and was_intact else prepared
+            emptied = []
         for path in emptied:
             if path != main:
                 with scratch(store) as environment, workshop.filling(path) as uv:
                     install(uv, Recipe.from_json(ready.recipe), environment)
     _take(states, state, prepared, ready)
+
+
+def _put_back(store: Store, item: Spoiled) -> bool:
+    try:
+        return put_back(store, Path(item.environment), item.files)
+    except (OSError, ValueError):
+        return False
 
 
 def _forget(case: _Case, program: Path, folder: Path, packages: list[str]) -> bool:

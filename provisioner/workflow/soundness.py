@@ -10,13 +10,14 @@ from provisioner.adapters._hashing import hash_of
 from provisioner.adapters.environment_files import look
 from provisioner.adapters.inventory import read_mark
 from provisioner.adapters.records import Records
-from provisioner.adapters.wheels import has_member, member_hash
+from provisioner.adapters.wheels import has_member, member_hash, take_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from provisioner.adapters.environment_files import Looked
+    from provisioner.adapters.inventory import Mark
     from provisioner.adapters.store import Store
     from provisioner.core.digest import Digest
     from provisioner.core.installed_files import FileDamage
@@ -30,10 +31,33 @@ def look_at(
     for environment, damage in looked.damage.items():
         if damage:
             mark = read_mark(environment)
-            wheels = by_package(_wheels_of(store, (mark and mark.blobs) or ()))
+            wheels = _made_from(store, mark)
             unknown = [item for item in damage if not (mark and item.path in mark.otherwise)]
             looked.damage[environment] = real_damage(environment, unknown, wheels)
     return looked
+
+
+def put_back(store: Store, environment: Path, damage: Iterable[FileDamage]) -> bool:
+    """Put files in the place of damaged ones, out of the wheels that an environment is made from.
+
+    Whether all is right then. What an installer writes itself is in no wheel, and folders that
+    are links may lead out of the environment.
+
+    Raises:
+        OSError: it cannot be written to.
+    """
+    wheels = _made_from(store, read_mark(environment))
+    (site,) = environment.glob("lib/python*/site-packages")
+    whole = environment.resolve()
+    for item in damage:
+        path = site / item.path
+        if (
+            item.path.endswith(".dist-info/RECORD")
+            or not path.parent.resolve().is_relative_to(whole)
+            or not any(take_out(wheel, item.path, path) for wheel in wheels.get(item.package, ()))
+        ):
+            return False
+    return not look_at(store, [environment]).damage[environment]
 
 
 def real_damage(
@@ -71,6 +95,10 @@ def _is_as_in(wheel: Path, path: Path, item: FileDamage) -> bool:
         return False
     told = member_hash(wheel, item.path)
     return told is not None and hash_of(path) == told
+
+
+def _made_from(store: Store, mark: Mark | None) -> dict[str, list[Path]]:
+    return by_package(_wheels_of(store, (mark and mark.blobs) or ()))
 
 
 def _wheels_of(store: Store, blobs: Iterable[Digest]) -> Iterator[tuple[str, Path]]:

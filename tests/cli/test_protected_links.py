@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,9 +15,9 @@ from tests.cli.projects import TARGET, Project
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.cli.conftest import Prepared
+    from tests.cli.machine import Machine
     from tests.simulators.index import IndexSimulator
 
 SHARED = "common/__init__.py"
@@ -182,11 +183,58 @@ def test_a_process_that_runs_keeps_its_environment_while_that_is_mended(
 def test_what_cannot_be_made_again_is_told(prepared: Prepared) -> None:
     lock = prepared.folder / "uv.lock"
     text = lock.read_text(encoding="utf-8")
-    file_of(prepared.environment("cpu")).unlink()
+    record = "common-1.0.dist-info/RECORD"  # uv's own, which no wheel has like that.
+    file_of(prepared.environment("cpu"), record).unlink()
     lock.write_text(f"{text}# another one\n[broken", encoding="utf-8")
     failed = prepared.gpuenv("store", "verify", "--quick", "--repair", network=False)
     lock.write_text(text, encoding="utf-8")
     assert failed.code == 4
     (cause,) = failed.message.causes
-    assert f"`{SHARED}` of `common` is gone; not made again: `uv.lock` is malformed" in cause
+    assert f"`{record}` of `common` is gone; not made again: `uv.lock` is malformed" in cause
     assert failed.message.hint is not None
+
+
+def test_what_a_project_no_longer_knows_is_told_until_it_is_prepared(prepared: Prepared) -> None:
+    state = prepared.folder / ".gpuenv" / "state.json"
+    text = state.read_bytes()
+    state.unlink()
+    file_of(prepared.link).unlink()
+
+    failed = prepared.gpuenv("store", "verify", "--quick", "--repair", network=False)
+
+    assert failed.code == 4
+    assert "not made again: its project does not know how it was made" in failed.err
+    again = prepared.gpuenv("prepare", "--target", TARGET, network=False)
+    assert again.code == 0, again.err
+    assert file_of(prepared.link).is_file()
+    verified = prepared.gpuenv("store", "verify", "--quick")
+    assert verified.code == 0, verified.err
+    state.write_bytes(text)
+
+
+def test_an_earlier_generation_whose_lock_is_no_more_is_mended_too(
+    warm: Machine, new_project: Callable[[Project], Path]
+) -> None:
+    app = new_project(Project(name="locked-anew", lines=("cu13",)))
+    words = ("prepare", "--only", "--no-proof", "--target", TARGET)
+    first = warm.gpuenv(app, *words, "--json")
+    assert first.code == 0, first.err
+    manifest = app / "pyproject.toml"
+    text = manifest.read_text(encoding="utf-8")
+    manifest.write_text(text.replace('["common"]', '["common", "helper"]'), encoding="utf-8")
+    assert warm.uv(app, "lock").code == 0
+    assert warm.gpuenv(app, *words).code == 0
+    old = Path(first.data["environment"])
+    assert (app / ".venv").readlink() != old
+    spoil(file_of(app / ".venv"))
+    file_of(old).unlink()
+    file_of(old, "common-1.0.dist-info/METADATA").write_bytes(b"")
+
+    mended = warm.gpuenv(app, "store", "verify", "--quick", "--repair", network=False)
+
+    assert mended.code == 0, mended.err
+    assert file_of(old).read_text(encoding="utf-8") == '__version__ = "1.0"\n'
+    assert not list(old.rglob(".*.gpuenv"))
+    assert warm.gpuenv(app, "store", "verify").code == 0
+    back = warm.gpuenv(app, "rollback", "--json", network=False)
+    assert (back.data["environment"], back.data["drifted"]) == (str(old), False)
