@@ -371,10 +371,17 @@ class Uv:
     def forget_packages(self, packages: Iterable[str]) -> None:
         """Remove from uv's cache all that it has of some packages.
 
+        `uv run` and `uvx` keep it as long as their command runs, which may be ours, so that
+        they are waited for only as long as a uv may take that installs something.
+
         Raises:
             ToolError: uv fails.
         """
-        found = self._run(["cache", "clean", "-q", *packages], {"UV_NO_CACHE": "0"})
+        words = ["cache", "clean", "-q", *packages]
+        more = {"UV_NO_CACHE": "0", _LOCK_TIMEOUT: str(_INSTALLING_SECONDS)}
+        found = self._run(words, more)
+        if found.returncode and _LOCK_TIMEOUT in found.stderr:
+            found = self._run([*words, "--force"], more)
         self._expect(found, "uv could not clean its cache")
 
     def build_alone(
@@ -495,6 +502,8 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 # Full, and over quota.
+_LOCK_TIMEOUT: Final = "UV_LOCK_TIMEOUT"
+_INSTALLING_SECONDS: Final = 10
 _FULL: Final = ("No space left on device", "(os error 28)", "(os error 122)")
 _NOISE: Final = ("warning:", "hint:")
 _CAUSES: Final = ("error:", "cause:", "caused by:")

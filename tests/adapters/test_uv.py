@@ -498,3 +498,24 @@ def test_a_full_disk_or_a_used_up_quota_is_no_fault_of_uv(
         Uv(stand_in, project, {}).sync_project(Turned(), tmp_path / "env", Path("python"))
     assert caught.value.causes == (said,)
     assert "what was fetched is kept" in (caught.value.hint or "")
+
+
+def test_a_package_is_forgotten_while_a_command_of_uv_run_keeps_the_cache(
+    locked: Uv, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("provisioner.adapters.uv._INSTALLING_SECONDS", 1)
+    locked.sync_project(Turned((), (), ()), project / ".venv", Path(sys.executable))
+    (kept,) = locked.cache_folder().glob("archive-v*/*/base")
+    words = ("run", "--no-sync", "--offline", "sh", "-c", "echo; read line")
+    with subprocess.Popen(
+        [uv_binary(), *words],
+        cwd=project,
+        env=clean_environment(project.parent),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        locked.forget_packages(["base"])
+        assert running.poll() is None
+    assert not kept.exists()
