@@ -124,7 +124,9 @@ def told(damage: Sequence[FileDamage]) -> tuple[str, ...]:
 
 
 def rows_of(record: str, up: int) -> Iterator[Row]:
-    """The rows of a `RECORD`, without byte code, which Python itself writes anew.
+    """The rows of a `RECORD`, without the byte code that Python itself writes anew.
+
+    Byte code that stands in the place of a source is a file like others.
 
     Rows that lead out of the environment, `up` folders above `site-packages`, are left out.
 
@@ -140,7 +142,7 @@ def rows_of(record: str, up: int) -> Iterator[Row]:
                 continue
             count += 1
             path, told, size = row if len(row) == _COLUMNS else (*row, "", "")[:_COLUMNS]
-            if path.endswith(".pyc"):
+            if path.endswith(".pyc") and "__pycache__/" in path:
                 continue
             if "./" in path or "//" in path or path.startswith("/"):
                 path = posixpath.normpath(path)

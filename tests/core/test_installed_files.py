@@ -41,6 +41,7 @@ def test_a_name_may_have_a_line_end() -> None:
 
 def test_byte_code_does_not_count() -> None:
     assert rows("a/__pycache__/b.cpython-311.pyc,,\na/b.py,,\n") == [Row("a/b.py", "", None)]
+    assert rows("a/b.pyc,,7\n") == [Row("a/b.pyc", "", 7)]
 
 
 @pytest.mark.parametrize(
