@@ -58,6 +58,18 @@ def test_one_that_a_process_still_writes_to_stays(filled: FilledStore) -> None:
     assert not half.exists()
 
 
+def test_one_that_a_project_uses_and_that_has_lost_its_mark_stays(filled: FilledStore) -> None:
+    half = filled.store.root / "envs" / "half"
+    folder = filled.project("other", [half])
+
+    remove_leftovers(filled.world, filled.store)
+    assert half.is_dir()
+
+    shutil.rmtree(folder)
+    remove_leftovers(filled.world, filled.store)
+    assert not half.exists()
+
+
 def test_a_mark_whose_environment_is_gone_is_left_to_a_collection(filled: FilledStore) -> None:
     mark = filled.store.root / "envs" / "gone.json"
     mark.write_text("{}", encoding="utf-8")
