@@ -91,6 +91,8 @@ def python_fault(environment: Path) -> str | None:
     now = python_stamp(environment)
     if now is None:
         return f"its Python, `{program}`, is gone"
+    if stamp(environment) is None:
+        return None  # Something made it anew, for a Python of its own: it was changed.
     try:
         known = (read_json(_mark(environment)) or {}).get("python")
     except DAMAGED:
@@ -166,15 +168,32 @@ def finish(
 
 
 def packages_of(environment: Path) -> dict[str, str]:
-    """The version of each package that is installed, by the names of `.dist-info` folders."""
+    """The version of each package that is installed, by the names of `.dist-info` folders.
+
+    `python` is among them, as the environment was made for it.
+    """
     from provisioner.core.project import normalise
 
-    try:
-        names = os.listdir(environment / "gpuenv-site")  # noqa: PTH208 - names are enough
-    except OSError:
-        return {}
+    # What another tool has made anew has no link.
+    sites = [environment / "gpuenv-site", *environment.glob("lib/python*/site-packages")]
+    site = next((path for path in sites if path.is_dir()), None)
+    names = os.listdir(site) if site else []  # noqa: PTH208 - names are enough
     told = (name.removesuffix(_INFO).rpartition("-") for name in names if name.endswith(_INFO))
-    return {normalise(name): version for name, _, version in told if name}
+    return _python_of(environment) | {normalise(name): version for name, _, version in told if name}
+
+
+def _python_of(environment: Path) -> dict[str, str]:
+    """The version of Python that an environment was made for, as its `pyvenv.cfg` tells it.
+
+    uv writes `version_info`, and `venv` of the standard library `version`.
+    """
+    try:
+        lines = (environment / "pyvenv.cfg").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    told = {name.strip(): value.strip() for name, _, value in (one.partition("=") for one in lines)}
+    version = told.get("version_info") or told.get("version")
+    return {"python": version} if version else {}
 
 
 def changes_of(environment: Path) -> tuple[Difference, ...]:

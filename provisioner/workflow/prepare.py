@@ -461,7 +461,8 @@ def _orders(
             variables=job.world.variables,
         )
         same = [i for i in known if (i.profile, i.inputs) == (name, order.inputs)]
-        found = next((item for item in same if is_intact(item)), None)
+        fine = (i for i in same if is_intact(i) and not python_fault(Path(i.environment)))
+        found = next(fine, None)
         if same and not found:
             drift = f"the environment of `{name}` {drift_of(same[0])}"
             if job.wishes.keep and not python_fault(Path(same[0].environment)):

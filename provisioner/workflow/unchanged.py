@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provisioner import __version__
-from provisioner.adapters.environment import is_intact, note_use
+from provisioner.adapters.environment import is_intact, note_use, python_fault
 from provisioner.core.digest import Digest
 from provisioner.core.history import of_folder
 from provisioner.core.target_json import target_to_json
@@ -81,9 +81,10 @@ def nothing_to_do(  # noqa: PLR0913 - all that it may depend on
     environments = [ours.get(name) for name in (active.profile, *result.prepared)]
     if environments[0] != active or not all(item and is_intact(item) for item in environments):
         return None
-    made = (Path(item.environment) for name in result.prepared if (item := ours.get(name)))
+    made = [Path(item.environment) for name in result.prepared if (item := ours.get(name))]
     held = (Digest(name) in store for name in last["blobs"])
-    if not (all(map(store.has_environment, made)) and all(held)):
+    there = (store.has_environment(path) and not python_fault(path) for path in made)
+    if not (all(there) and all(held)):
         return None
     known = last.get("variables", {})
     same = signatures(last["inputs"]) == last["inputs"] and values_of(known, variables) == known

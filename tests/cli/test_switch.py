@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,19 @@ def prepared(first_prepare: Prepared, index: IndexSimulator) -> Prepared:
     assert done.code == 0, done.err
     index.reset_log()
     return first_prepare
+
+
+@pytest.fixture(scope="module")
+def other_python() -> Path:
+    """A newer Python that is on this machine, most likely beside the one that runs the tests."""
+    minors = [f"python3.{sys.version_info.minor + more}" for more in (1, 2, 3)]
+    beside = Path(sys.base_prefix).parent
+    every = [path for minor in minors for path in beside.glob(f"*/bin/{minor}")]
+    every += [Path(found) for minor in minors if (found := shutil.which(minor))]
+    for path in every:
+        if subprocess.run([path, "-c", ""], check=False, capture_output=True).returncode == 0:
+            return path
+    pytest.skip("needs another Python")
 
 
 def generation(prepared: Prepared) -> int:
@@ -243,6 +257,42 @@ def test_what_a_sync_left_behind_is_active_under_no_other_name(prepared: Prepare
     back = prepared.gpuenv("switch", "cu13", "--json")
     assert back.data["renewed"] is True
     assert prepared.link.readlink() != changed
+    assert line_of(prepared.link) == "cu13"
+
+
+@pytest.mark.parametrize(
+    "words", [("sync", "--extra", "cu12"), ("venv", "--clear")], ids=lambda words: words[0]
+)
+def test_an_environment_that_uv_made_anew_for_another_python_was_changed(
+    prepared: Prepared, other_python: Path, words: tuple[str, ...]
+) -> None:
+    said = ("run", "--", "python", "-c", "import platform; print(platform.python_version())")
+    was = prepared.gpuenv(*said).out.strip()
+    done = prepared.uv(*words, "--python", other_python)
+    assert done.code == 0, done.err
+    now = prepared.gpuenv(*said).out.strip()
+
+    looked = prepared.gpuenv("status", "--json").data["prepared"][0]
+    assert (looked["profile"], looked["condition"]) == ("cu13", "changed")
+    changes = {item["package"]: (item["was"], item["now"]) for item in looked["changes"]}
+    assert changes["python"] == (was, now)
+    assert changes["lean-cu13"] == ("1.0", None)
+    assert changes.get("lean-cu12") == ((None, "1.0") if words[0] == "sync" else None)
+
+    switched = prepared.gpuenv("switch", "cu13", "--json")
+    assert switched.data["renewed"] is True
+    assert line_of(prepared.link) == "cu13"
+
+
+def test_prepare_mends_an_environment_that_leads_to_another_python(
+    prepared: Prepared, other_python: Path
+) -> None:
+    done = prepared.uv("venv", "--allow-existing", "--python", other_python)
+    assert done.code == 0, done.err
+    assert prepared.gpuenv("switch", "cu13").code == 1
+    mended = prepared.gpuenv("prepare", "--json", network=False)
+    assert mended.code == 0, mended.err
+    assert prepared.gpuenv("status").code == 0
     assert line_of(prepared.link) == "cu13"
 
 
