@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import stat
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
@@ -213,6 +214,20 @@ def usage(paths: Iterable[Path]) -> Usage:
         bytes=sum(item.size for item in links.values()),
         shared=sum(item.size for item in links.values() if item.links > item.seen),
     )
+
+
+def usage_without(root: Path, gone: Iterable[Path]) -> int:
+    """The bytes that a folder would take without some of what is in it.
+
+    A file goes with the last of its names in the folder.
+    """
+    sizes: dict[tuple[int, int], int] = {}
+    names: Counter[tuple[int, int]] = Counter()
+    for found in _files(root):
+        sizes[found.st_dev, found.st_ino] = _taken(found)
+        names[found.st_dev, found.st_ino] += 1
+    names.subtract((found.st_dev, found.st_ino) for path in gone for found in _files(path))
+    return sum(size for inode, size in sizes.items() if names[inode] > 0)
 
 
 class Beside:

@@ -49,7 +49,7 @@ def command_environment(world: World, options: Options) -> dict[str, str]:
     """The environment variables for a command: those of the active or named profile.
 
     The environment is named by its own path, not by `.venv`, so that a switch does not reach
-    the command.
+    the command; for uv too, which would take `.venv` otherwise.
 
     Raises:
         NotPreparedError: nothing is prepared, or not that profile.
@@ -67,6 +67,7 @@ def command_environment(world: World, options: Options) -> dict[str, str]:
     path = world.variables.get("PATH", os.defpath)
     return variables | {
         "VIRTUAL_ENV": str(environment),
+        "UV_PROJECT_ENVIRONMENT": str(environment),
         "PATH": f"{environment / 'bin'}{os.pathsep}{path}",
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from provisioner.adapters.inventory import Beside, Inventory, Usage, usage
+from provisioner.adapters.inventory import Beside, Inventory, Usage, usage, usage_without
 from provisioner.adapters.leases import Leases
 from provisioner.adapters.processes import environments_in_use
 from provisioner.adapters.records import Records
@@ -103,7 +103,7 @@ def store_gc(world: World, options: Options, limits: Limits, *, dry_run: bool) -
         going, notes = _choose(world, store, limits, _beside(inventory, limits))
         removals, freed = _measured(going.chosen)
         gone = [path for _, _, paths in going.chosen for path in paths]
-        kept = usage([store.root]).bytes - usage([*gone, store.root / "trash"]).bytes
+        kept = usage_without(store.root, [*gone, store.root / "trash"])
     else:
         store.open()
         tell_of_locks(world, store.root)

@@ -419,6 +419,17 @@ def test_run_uses_the_active_environment_or_the_one_that_is_named(prepared: Prep
     assert prepared.link.readlink() == cu13
 
 
+def test_uv_works_in_the_environment_that_run_names(prepared: Prepared) -> None:
+    cu13, cu12 = prepared.environment("cu13"), prepared.environment("cu12")
+    code = "import sys; print(sys.prefix)"
+    words = ["run", "--profile", "cu12", "--"]
+    ran = prepared.gpuenv(*words, "uv", "run", "--no-sync", "python", "-c", code)
+    assert (ran.code, ran.out, ran.err) == (0, f"{cu12}\n", "")
+    synced = prepared.gpuenv(*words, "uv", "sync", "--frozen", "--extra", "cu12", "--check")
+    assert synced.code == 0, synced.err
+    assert prepared.link.readlink() == cu13
+
+
 def test_run_answers_with_the_exit_code_of_the_command(prepared: Prepared) -> None:
     done = prepared.gpuenv("run", "--", "python", "-c", "raise SystemExit(42)")
     assert (done.code, done.out, done.err) == (42, "", "")

@@ -307,6 +307,26 @@ def test_what_shares_bytes_with_what_stays_frees_nothing(filled: FilledStore) ->
     assert spare not in filled.held()
 
 
+def test_a_dry_run_tells_what_would_stay_where_environments_share_files(
+    filled: FilledStore,
+) -> None:
+    folder = filled.root / "projects" / "app"
+    kept = filled.environment("app-1", folder, bytes_=100_000)
+    filled.project("app", [kept])
+    dead = filled.environment("dead", None, bytes_=50_000)
+    (dead / "lib" / "shared.so").hardlink_to(kept / "lib" / "module.py")
+    (filled.root / "cached").hardlink_to(dead / "lib" / "module.py")
+    os.utime(dead, (LONG_AGO, LONG_AGO))
+
+    told = filled.gc(dry_run=True)
+    done = filled.gc()
+
+    assert filled.environments() == {"app-1"}
+    locks = done.kept - told.kept  # A collection that does its work makes some small files.
+    assert done.kept > 100_000
+    assert 0 <= locks < 1000
+
+
 def test_a_limit_of_age_keeps_whatever_is_young(filled: FilledStore) -> None:
     part = filled.store.root / "partial" / f"{'ab' * 32}.0011"
     part.mkdir()
