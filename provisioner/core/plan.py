@@ -74,13 +74,15 @@ class LockedSet:
 
     `known` are all files that it names with a SHA-256, for other targets too: an installer's
     settings may make it take another one. `substitutions` are the wheels that stub source
-    distributions among `files` stand for.
+    distributions among `files` stand for. `elsewhere` are packages that are neither: those of
+    repositories, and of files of this machine.
     """
 
     files: tuple[LockedFile, ...]
     folders: tuple[str, ...] = ()
     known: tuple[LockedFile, ...] = ()
     substitutions: tuple[Substitution, ...] = ()
+    elsewhere: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,11 +115,14 @@ def read_lock(text: str, interpreter: Interpreter, platform: Platform, origin: s
         raise LockError(message, causes=_causes(error), code="lock-unsupported") from error
     files = []
     folders = []
+    elsewhere = []
     faults = []
     for package, item in chosen:
         if package.directory is not None:
             folders.append(package.directory.path)
-        elif not isinstance(item, (PackageVcs, PackageDirectory)) and is_remote(item.url):
+        elif isinstance(item, (PackageVcs, PackageDirectory)) or not is_remote(item.url):
+            elsewhere.append(package.name)
+        else:
             try:
                 file = _file(item, item.url or "", package.index)
                 files.append(replace(file, package=package.name))
@@ -126,7 +131,12 @@ def read_lock(text: str, interpreter: Interpreter, platform: Platform, origin: s
     if faults:
         message = f"lock `{origin}` names files that cannot be verified"
         raise LockError(message, causes=tuple(faults))
-    return LockedSet(files=tuple(files), folders=tuple(folders), known=tuple(_known(lock)))
+    return LockedSet(
+        files=tuple(files),
+        folders=tuple(folders),
+        known=tuple(_known(lock)),
+        elsewhere=tuple(elsewhere),
+    )
 
 
 def files_by_url(uv_lock: Mapping[str, Any]) -> tuple[LockedFile, ...]:

@@ -133,7 +133,7 @@ def test_an_archive_by_url_is_a_file() -> None:
 @pytest.mark.parametrize("where", ['url = "file:///srv/{}"', 'path = "wheels/{}"'])
 def test_a_file_of_this_machine_is_not_fetched(where: str) -> None:
     local = f'{{{where.format("x-1-py3-none-any.whl")}, hashes = {{md5 = "00"}}}}'
-    assert read(package("x", local)) == LockedSet(files=())
+    assert read(package("x", local)) == LockedSet(files=(), elsewhere=("x",))
 
 
 def test_a_repository_is_left_to_uv() -> None:
@@ -141,7 +141,7 @@ def test_a_repository_is_left_to_uv() -> None:
         '\n[[packages]]\nname = "x"\n'
         'vcs = {type = "git", url = "https://git.example/x", commit-id = "0123"}\n'
     )
-    assert read(vcs) == LockedSet(files=())
+    assert read(vcs) == LockedSet(files=(), elsewhere=("x",))
 
 
 def test_what_uv_lock_takes_from_a_url_is_known_with_its_hash() -> None:
