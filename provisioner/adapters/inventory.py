@@ -27,7 +27,18 @@ _HOLE_BYTES: Final = 1 << 20
 _NOWHERE: Final = Site()
 _BODY: Final = re.compile(r"[0-9a-f]+")
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
-_FOLDERS: Final = ("blobs", "envs", "first-seen", "pages", "pins", "records", "roots", "simple", "")
+_FOLDERS: Final = (
+    "blobs",
+    "envs",
+    "first-seen",
+    "layers",
+    "pages",
+    "pins",
+    "records",
+    "roots",
+    "simple",
+    "",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

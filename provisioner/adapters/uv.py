@@ -403,6 +403,21 @@ class Uv:
         found = self._run(words, more, f"{source}\n")
         self._expect(found, "uv could not build a source distribution")
 
+    def build_wheel(self, source: Path, python: Path, folder: Path, modified: int) -> None:
+        """Build a wheel of a project's folder, or of a source distribution, into a folder.
+
+        Times in it are `modified`, in seconds since the epoch, where the build backend heeds
+        `SOURCE_DATE_EPOCH` (reproducible-builds.org).
+
+        Raises:
+            ToolError: uv, or the build backend, fails.
+        """
+        words = ["build", "-q", "--wheel", "--python", str(python), "--out-dir", str(folder)]
+        # Hashes of names decide on the order of sets, which some backends write down.
+        more = {"SOURCE_DATE_EPOCH": str(modified), "PYTHONHASHSEED": "0"}
+        found = self._run([*words, str(source)], more)
+        self._expect(found, f"uv could not build a wheel of `{source.name}`")
+
     def _run(
         self,
         words: list[str],

@@ -122,7 +122,7 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
         targets = values.pop("target")
         if len(targets) > 1 and called_with.command not in _TAKE_TARGETS:
             message = f"`gpuenv {called_with.command}` takes one `--target`"
-            raise UsageError(message, hint="`gpuenv select` and `gpuenv prepare` take several")
+            raise UsageError(message, hint="`gpuenv select`, `prepare` and `bake` take several")
         options = Options(
             project=project.resolve() if project else None,
             store=store.absolute() if store else None,
@@ -179,7 +179,7 @@ def without_json(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _NOT_OF_STORES = frozenset({"project", "profile", "force", "target", "gpu_policy", "python"})
-_TAKE_TARGETS = frozenset({"select", "prepare"})
+_TAKE_TARGETS = frozenset({"select", "prepare", "bake image", "bake dockerfile"})
 
 _OPTIONS = (
     click.option(
@@ -204,7 +204,7 @@ _OPTIONS = (
         help="Provision for another machine: a file of `detect --save`, the name of an example "
         "such as v100-h100-r580, or like "
         "driver=580.65.06,cuda=13.0,gpus=9.0+8.0,python=3.12; `here` forgets a remembered "
-        "one; select and prepare take several [variable: GPUENV_TARGET].",
+        "one; select, prepare and bake take several [variable: GPUENV_TARGET].",
     ),
     click.option(
         "--gpu-policy",
@@ -229,7 +229,7 @@ class _Lazy(click.Group):
     As click's documentation has it ("Lazily Loading Subcommands").
     """
 
-    _MODULES: Final = ("check", "configure", "env", "serve", "store")
+    _MODULES: Final = ("bake", "check", "configure", "env", "serve", "store")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every command."""

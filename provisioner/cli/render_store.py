@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _ONE: dict[Kind, str] = {
     "blobs": "file",
     "environments": "environment",
+    "layers": "layer",
     "partial": "partial download",
     "pages": "index page",
     "other": "leftover",

@@ -99,6 +99,26 @@ def _parts(text: str, faults: list[str]) -> dict[str, str]:
     return values
 
 
+def short_text(target: Target, python: tuple[int, int] | None = None) -> str:
+    """The short form of a target: what decides on the choice, and nothing of whose machine it is.
+
+    `python` is the version where the target names none.
+    """
+    host = target.host
+    driver = host.driver
+    facts = {
+        "driver": str(driver.version) if driver and driver.version else "none",
+        "cuda": str(driver.cuda) if driver and driver.cuda else "",
+        "gpus": _capabilities_text(host.gpus),
+        "machine": host.platform.machine,
+    }
+    if host.platform.libc:
+        family, version = host.platform.libc
+        facts[family] = version
+    facts["python"] = target.python or ".".join(map(str, python or ()))
+    return ",".join(f"{name}={value}" for name, value in facts.items() if value)
+
+
 def apply_short(short: ShortTarget, here: Host) -> Target:
     """Fill what a short form leaves out from this machine.
 

@@ -201,7 +201,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
         indexes=job.indexes,
         offline=job.options.offline,
     ) as workshop:
-        job, locks, written, stubs = _locked(job, workshop)
+        job, locks, written, stubs = lock_job(job, workshop)
         seeds, state = _seeds(job, workshop, states, state)
         files = (*(file for one in locks for file in one.contents.files), *seeds.files)
         plan = plan_fetch(files, store if job.wishes.dry_run else workshop.pull.ledger)
@@ -220,7 +220,7 @@ def _run(job: Job, store: Store, states: StateFolder, request: str) -> PrepareRe
 
         def register(tools: tuple[LockedFile, ...] = ()) -> None:
             every = (*files, *tools)
-            Roots(store.root).register(states.home, _purpose(job), every, job.world.now())
+            Roots(store.root).register(states.home, purpose_of(job), every, job.world.now())
 
         # Before anything comes: it is this project's, also where this run breaks off.
         register()
@@ -355,7 +355,7 @@ def _refuse_unproved(result: PrepareResult) -> None:
         )
 
 
-def _locked(
+def lock_job(
     job: Job, workshop: Workshop
 ) -> tuple[Job, tuple[Locked, ...], tuple[str, ...], tuple[Substitution, ...]]:
     """The locks, the job as they decide it, notes on those that were written, and stubs.
@@ -478,7 +478,7 @@ def _orders(
     return ready, [] if job.wishes.fetch_only else orders, tuple(notes)
 
 
-def _purpose(job: Job) -> str:
+def purpose_of(job: Job) -> str:
     """What files are asked for: the environments of a folder, or to be held for a target.
 
     A target is known by its name, so that another driver here, or a file with other facts,

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from provisioner.adapters.inventory import Beside, Inventory, Usage, usage, usage_without
+from provisioner.adapters.layer_cache import FOLDER as LAYERS
+from provisioner.adapters.layer_cache import layers_in, notes_in
 from provisioner.adapters.leases import Leases
 from provisioner.adapters.processes import environments_in_use
 from provisioner.adapters.records import Records
@@ -26,10 +28,12 @@ if TYPE_CHECKING:
     from provisioner.workflow.survey import Survey
     from provisioner.workflow.world import Options, World
 
-Kind = Literal["blobs", "environments", "partial", "pages", "other"]
-KINDS: Final[tuple[Kind, ...]] = ("blobs", "environments", "partial", "pages", "other")
+Kind = Literal["blobs", "environments", "layers", "partial", "pages", "other"]
+KINDS: Final[tuple[Kind, ...]] = ("blobs", "environments", "layers", "partial", "pages", "other")
 
 _WAIT_SECONDS: Final = 60.0
+_LAYERS_SECONDS: Final = 30 * 86_400
+"""How long layers of images stay that are not used: each can be made again from its wheels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,6 +178,7 @@ def _choose(
     _choose_environments(inventory, survey, used, min(before, too_old), going)
     needed = survey.needed
     _choose_parts(inventory, needed - survey.there, min(before, too_old), going)
+    _choose_layers(root, limits, beside, now=now, before=before, going=going)
     gone = {path for _, _, paths in going.chosen for path in paths}
     other = beside.without(gone) if beside else 0
     for blob in to_remove(
@@ -206,6 +211,33 @@ def _choose_environments(
     for mark in inventory.lost_marks():
         if mark.stem not in stay and _is_older(mark, before):
             going.add("other", mark.name, mark)
+
+
+def _choose_layers(  # noqa: PLR0913 - the limits, and the times that they are held against
+    root: Path, limits: Limits, beside: Beside | None, *, now: float, before: float, going: _Going
+) -> None:
+    """Layers of images that were not used for long; all that nobody uses now, for want of room.
+
+    What was learnt of the layers of bases goes with them.
+    """
+    unused = now - (_LAYERS_SECONDS if limits.max_age is None else limits.max_age)
+    if beside is not None and limits.max_size is not None:
+        blobs = usage([root / "blobs"]).bytes
+        if blobs + beside.without(frozenset()) > limits.max_size:
+            unused = before
+    stay: set[Digest] = set()
+    for note, digest in notes_in(root):
+        if _is_older(note, min(before, unused)):
+            layer = root / LAYERS / digest.hex if digest else None
+            paths = [note, *([layer] if layer and layer.exists() else [])]
+            going.add("layers", digest.hex if digest else note.stem, *paths)
+        elif digest:
+            stay.add(digest)
+    chosen = {path for _, _, paths in going.chosen for path in paths}
+    for digest, path in layers_in(root):
+        # Written before its note, by a bake that may go on.
+        if digest not in stay and path not in chosen and _is_older(path, before):
+            going.add("layers", digest.hex, path)
 
 
 def _choose_parts(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from provisioner.adapters.inventory import Inventory, Usage, usage
+from provisioner.adapters.layer_cache import FOLDER as LAYERS
 from provisioner.workflow.place import store_of, tell_of_absence
 from provisioner.workflow.survey import take_survey
 
@@ -184,6 +185,7 @@ def store_info(world: World, options: Options) -> InfoResult:
     parts = {
         "blobs": [store.root / "blobs"],
         "environments": [store.root / "envs"],
+        "layers": [store.root / LAYERS],
         "pages": [store.root / "pages"],
         "partial": arriving,
         "trash": [store.root / "trash"],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from provisioner.adapters._files import stamp_of
 from provisioner.adapters._hashing import hash_all, processors
 from provisioner.adapters.inventory import Inventory
+from provisioner.adapters.layer_cache import layers_in
 from provisioner.adapters.leases import Leases
 from provisioner.adapters.records import FirstSeenNames, Records
 from provisioner.adapters.static_index import StaticIndex
@@ -355,6 +356,16 @@ def _damaged_notes(root: Path, survey: Survey) -> Iterator[tuple[Path, str]]:
         # Its name ends with the beginning of its hash.
         if not found.startswith(path.suffix.removeprefix(".")):
             yield path, f"`{path}` no longer has its hash"
+    yield from _damaged_layers(root)
+
+
+def _damaged_layers(root: Path) -> Iterator[tuple[Path, str]]:
+    """Layers of images, each of which can be made again."""
+    layers = tuple(layers_in(root))
+    hashes = hash_all((path for _, path in layers), threads=processors())
+    for (digest, path), hashed in zip(layers, hashes, strict=True):
+        if isinstance(hashed, str) and hashed != digest.hex:
+            yield path, f"the layer `{path}` no longer has its hash"
 
 
 def _repair(
