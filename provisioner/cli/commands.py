@@ -318,6 +318,14 @@ def lock(session: Session, *, upgrade: bool) -> None:
 
 
 @gpuenv.command()
+@click.option(
+    "--from",
+    "bundle",
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="BUNDLE",
+    help="Take the files, and the locks where the project has none, from a bundle of `gpuenv store "
+    "export`, and use no network; `-` reads stdin.",
+)
 @click.option("--only", is_flag=True, help="Prepare the chosen profile alone.")
 @click.option("--all", "every", is_flag=True, help="Without a project: every profile that fits.")
 @click.option("--fetch-only", is_flag=True, help="Fetch, and make no environment.")
@@ -345,7 +353,7 @@ def lock(session: Session, *, upgrade: bool) -> None:
     "where something was fetched or made].",
 )
 @common
-def prepare(session: Session, **wishes: Any) -> None:  # noqa: ANN401 - flags
+def prepare(session: Session, bundle: Path | None, **wishes: Any) -> None:  # noqa: ANN401 - flags
     """Make the right CUDA environment, and all others that can run."""
     from provisioner.cli.render import render_prepare, render_prepared_targets
     from provisioner.workflow.prepare import prepare as verb
@@ -355,6 +363,9 @@ def prepare(session: Session, **wishes: Any) -> None:  # noqa: ANN401 - flags
     if wishes["only"] and wishes["every"]:
         message = "`--only` and `--all` exclude each other"
         raise UsageError(message)
+    if bundle is not None:
+        _prepare_from(session, bundle, wishes)
+        return
     if session.options.targets:
         several = prepare_for_targets(session.world, session.options, Wishes(**wishes))
         session.show(several.to_json(), render_prepared_targets(several))
@@ -365,6 +376,26 @@ def prepare(session: Session, **wishes: Any) -> None:  # noqa: ANN401 - flags
         if error.data and "proof" in error.data and not (session.as_json or session.quiet):
             click.echo(render_prepare(PrepareResult.from_json(error.data)))
         raise
+    session.show(result.to_json(), render_prepare(result))
+
+
+def _prepare_from(session: Session, bundle: Path, wishes: dict[str, Any]) -> None:
+    """Prepare from a bundle.
+
+    Raises:
+        UsageError: with another option that makes no sense beside it.
+    """
+    from provisioner.cli.render import render_prepare
+    from provisioner.workflow.prepare_from import prepare_from
+
+    if wishes["dry_run"] or session.options.targets:
+        message = "`--from` takes a bundle for this machine, and prepares from it"
+        other = "`--dry-run`" if wishes["dry_run"] else "several `--target`"
+        raise UsageError(
+            message, causes=(f"it does not go with {other}",), hint="`gpuenv store import` takes it"
+        )
+    source = sys.stdin.buffer if str(bundle) == "-" else bundle
+    result = prepare_from(session.world, session.options, Wishes(**wishes), source)
     session.show(result.to_json(), render_prepare(result))
 
 

@@ -238,6 +238,8 @@ def render_prepare(result: PrepareResult) -> str:
     lines.append(
         f"fetched {_fetched(result)}, reused {_count(result.reused)}; store: {result.store}"
     )
+    if result.imported is not None:
+        lines.append(f"took {_count(result.imported)} from the bundle, the rest was held")
     names = [proof.name for proof in result.proof]
     lines += [
         *result.notes,

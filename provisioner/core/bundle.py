@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
+SEED_LOCK: Final = "--seed"
+"""What the lock is called that has pip, which environments get beside their own."""
 
 Kind = Literal["locks", "pages", "blobs"]
 

@@ -289,7 +289,7 @@ def _seeds(job: Job, workshop: Workshop, states: StateFolder, state: State) -> t
     """
     from provisioner.workflow.seeding import choose_seeds, fetch_seeds
 
-    seeds = choose_seeds(job, workshop, state.seed)
+    seeds = choose_seeds(job, workshop, state.seed or job.wishes.seed_lock)
     remembered = replace(state, seed=seeds.lock if job.wishes.remember else state.seed)
     if remembered != state and not job.wishes.dry_run:
         states.write(remembered)

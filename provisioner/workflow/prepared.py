@@ -29,7 +29,8 @@ class PrepareResult:
 
     `substitutions` are the wheels that stub source distributions stand for. `link_mode` is how
     uv was told to bring files from its cache into the chosen environment. `seed` are the wheels
-    that every environment has beside those of its lock.
+    that every environment has beside those of its lock. `imported` came from the bundle that the
+    user named.
     """
 
     profile: str
@@ -59,10 +60,13 @@ class PrepareResult:
     substitutions: tuple[dict[str, Any], ...] = ()
     link_mode: str | None = None
     seed: tuple[str, ...] = ()
+    imported: Count | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields of `prepare --json`."""
         data = {name: getattr(self, name) for name in self.__slots__}
+        if self.imported is not None:
+            data["imported"] = {"files": self.imported.files, "bytes": self.imported.bytes}
         data["fetched"] = {"files": self.fetched.files, "bytes": self.fetched.bytes}
         data["reused"] = {"files": self.reused.files, "bytes": self.reused.bytes}
         data["missing"] = [{"name": name, "bytes": size} for name, size in self.missing]
@@ -79,6 +83,7 @@ class PrepareResult:
                 **{name: tuple(data[name]) for name in lists},
                 "fetched": Count(**data["fetched"]),
                 "reused": Count(**data["reused"]),
+                "imported": Count(**data["imported"]) if data.get("imported") else None,
                 "missing": tuple((item["name"], item["bytes"]) for item in data["missing"]),
                 "proof": tuple(Proof.from_json(item) for item in data.get("proof", ())),
             }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,7 @@ from provisioner.adapters.state import StateFolder
 from provisioner.adapters.store import read_page
 from provisioner.core.bundle import (
     MANIFEST,
+    SEED_LOCK,
     BundledBlob,
     BundledLock,
     BundledPage,
@@ -89,7 +91,7 @@ class _Contents:
     """What goes in, and where each member lies now."""
 
     manifest: Manifest
-    paths: dict[str, Path]
+    paths: dict[str, Path | bytes]
     notes: list[str] = field(default_factory=list)
 
 
@@ -153,7 +155,7 @@ def _write(world: World, contents: _Contents, file: IO[bytes], modified: int) ->
     return writer.written
 
 
-def _verified(path: Path, member: Member) -> Iterator[bytes]:
+def _verified(content: Path | bytes, member: Member) -> Iterator[bytes]:
     """The bytes of a member, of which the last ones come only if all are right.
 
     Raises:
@@ -161,7 +163,7 @@ def _verified(path: Path, member: Member) -> Iterator[bytes]:
     """
     hasher = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
             while block := file.read(_BLOCK_BYTES):
                 hasher.update(block)
                 yield block
@@ -192,11 +194,12 @@ def _contents(world: World, options: Options, store: Store, chosen: Chosen) -> _
         place = place_of(world, options)
         name, starts = _of_project(world, survey, place)
     digests = reachable(starts, survey.needs)
+    digests |= _built_from(survey, digests)
     _refuse_missing(survey, digests)
     blobs = tuple(_blob(world, store, survey, digest) for digest in sorted(digests))
     pages, bodies = _pages(store, blobs, every=chosen.every)
     locks, texts = _locks(name, place)
-    paths = {
+    paths: dict[str, Path | bytes] = {
         **texts,
         **bodies,
         **{f"blobs/{digest}": store.blob(digest) for digest in digests},
@@ -271,6 +274,15 @@ def _refuse_missing(survey: Survey, digests: frozenset[Digest]) -> None:
         )
 
 
+def _built_from(survey: Survey, digests: frozenset[Digest]) -> frozenset[Digest]:
+    """The wheels that were built here of source distributions, which take their places."""
+    return frozenset(
+        digest
+        for digest, record in survey.records.items()
+        if record and record.built and record.built.source in digests and digest in survey.there
+    )
+
+
 def _blob(world: World, store: Store, survey: Survey, digest: Digest) -> BundledBlob:
     record = survey.records.get(digest)
     planned = [
@@ -335,20 +347,25 @@ def _pages(
     return tuple(item for item, _ in found.values()), bodies
 
 
-def _locks(name: str, place: Place | None) -> tuple[tuple[BundledLock, ...], dict[str, Path]]:
-    """Copies of the locks of the project at hand."""
+def _locks(
+    name: str, place: Place | None
+) -> tuple[tuple[BundledLock, ...], dict[str, Path | bytes]]:
+    """Copies of the locks of the project at hand, and of what its environments get beside them."""
     if place is None:
         return (), {}
-    files = [place.uv_lock, *sorted(place.folder.glob(lock_name("*")))]
+    found: list[tuple[str, Path | bytes, bytes]] = [
+        (path.name, path, path.read_bytes())
+        for path in (place.uv_lock, *sorted(place.folder.glob(lock_name("*"))))
+        if path.is_file()
+    ]
+    with suppress(GpuenvError):
+        if seed := StateFolder(place.home).read().seed:
+            found.append((SEED_LOCK, seed.encode(), seed.encode()))
     locks, paths = [], {}
-    for path in files:
-        if path.is_file():
-            content = path.read_bytes()
-            lock = BundledLock(
-                project=name, name=path.name, digest=_hash(content), size=len(content)
-            )
-            locks.append(lock)
-            paths[f"locks/{lock.digest}"] = path
+    for called, source, content in found:
+        lock = BundledLock(project=name, name=called, digest=_hash(content), size=len(content))
+        locks.append(lock)
+        paths[f"locks/{lock.digest}"] = source
     return tuple(locks), paths
 
 

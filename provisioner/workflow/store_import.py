@@ -6,7 +6,7 @@ import hashlib
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -26,10 +26,11 @@ from provisioner.workflow.prepared import Count
 from provisioner.workflow.wanted import Awaited
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from provisioner.adapters.store import Store
     from provisioner.core.bundle import BundledPage, Manifest, Member
+    from provisioner.core.digest import Digest
     from provisioner.workflow.world import Options, World
 
 _MANIFEST_BYTES: Final = 64 << 20
@@ -37,7 +38,10 @@ _MANIFEST_BYTES: Final = 64 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportResult:
-    """What came, what was held already, and the pin that keeps it."""
+    """What came, what was held already, and the pin that keeps it.
+
+    `texts` are the locks in it by their names.
+    """
 
     bundle: str
     name: str
@@ -46,6 +50,7 @@ class ImportResult:
     pages: int
     locks: tuple[str, ...]
     pin: str | None
+    texts: Mapping[str, bytes] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The fields of `store import --json`."""
@@ -61,11 +66,17 @@ class ImportResult:
 
 
 def store_import(
-    world: World, options: Options, source: Path | IO[bytes], *, pin: bool
+    world: World,
+    options: Options,
+    source: Path | IO[bytes],
+    *,
+    pin: bool,
+    accept: Callable[[Manifest], None] = lambda _: None,
 ) -> ImportResult:
     """Take a bundle from a file or stream; what is complete stays where it breaks off.
 
-    What it has is kept under a pin of its name until that is removed.
+    What it has is kept under a pin of its name until that is removed. `accept` may raise what
+    speaks against a bundle, before anything is taken.
 
     Raises:
         GpuenvError: it is no bundle, or of another format.
@@ -79,6 +90,7 @@ def store_import(
         reader = BundleReader(file)
         members = reader.members()
         manifest = _manifest(reader, members)
+        accept(manifest)
         store.open()
         with Leases(store.root).working():
             taking = _Taking(world, store, reader, manifest)
@@ -95,6 +107,7 @@ def store_import(
         pages=taking.pages,
         locks=tuple(item.name for item in manifest.locks),
         pin=label if pin and manifest.blobs else None,
+        texts={item.name: taking.locks[item.digest] for item in manifest.locks},
     )
 
 
@@ -151,6 +164,7 @@ class _Taking:
         self._manifest = manifest
         self._ledger = Ledger(store, world.progress.note)
         self._blobs = {blob.digest: blob for blob in manifest.blobs}
+        self.locks: dict[Digest, bytes] = {}
         self.imported = Count()
         self.held = Count()
         self.pages = 0
@@ -201,7 +215,8 @@ class _Taking:
             elif member.kind == "pages":
                 self._take_page(member)
             else:
-                self._refuse_wrong(member, self._hashed(member)[0])
+                found, self.locks[member.digest] = self._hashed(member)
+                self._refuse_wrong(member, found)
         if expected:
             raise _damaged(*(f"`{member.name}` is not there" for member in expected.values()))
         for page in self._manifest.pages:

@@ -67,7 +67,8 @@ class Wishes:
     from now on. `also` are other targets that a lock which gpuenv makes has to hold for.
     `uvs` are further uvs to fill, as they are named or as paths; `proof`: every client is tried
     at the end, or none; None tries uv where something was fetched or made. `seed`: environments
-    get pip, or none any more; None is as it is remembered. `keep`: an environment that was
+    get pip, or none any more; None is as it is remembered; `seed_lock` is the lock that has pip,
+    where none is remembered. `keep`: an environment that was
     changed is taken as it is.
     """
 
@@ -82,4 +83,5 @@ class Wishes:
     uvs: tuple[str | Path, ...] = ()
     proof: bool | None = None
     seed: bool | None = None
+    seed_lock: str | None = None
     keep: bool = False

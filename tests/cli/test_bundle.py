@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.machine import GPUENV, Machine, distributions, line_of, without_network
-from tests.cli.projects import BUILD_WHEELS, LOCKED, TARGET, WHEELS
+from tests.cli.projects import BUILD_WHEELS, LINES, LOCKED, TARGET, WHEELS
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Prepared
     from tests.simulators.index import IndexSimulator
+
+
+BUILT = {f"stub_{line}-1.0-py3-none-any.whl" for line in LINES}
+"""What was built where the bundle comes from."""
 
 
 @pytest.fixture
@@ -36,7 +40,7 @@ def test_a_project_is_prepared_and_built_offline_from_a_bundle(
 ) -> None:
     bundle = tmp_path / "app.tar"
     exported = first_prepare.gpuenv("store", "export", bundle, "--json").data
-    assert exported["blobs"]["files"] == len(LOCKED) + len(BUILD_WHEELS)
+    assert exported["blobs"]["files"] == len(LOCKED) + len(BUILD_WHEELS) + len(BUILT)
     assert (exported["name"], exported["locks"], exported["notes"]) == ("app", ["uv.lock"], [])
     assert exported["bytes"] == bundle.stat().st_size
     app = copied(first_prepare.folder, tmp_path / "app")
@@ -46,8 +50,7 @@ def test_a_project_is_prepared_and_built_offline_from_a_bundle(
     assert imported["imported"] == exported["blobs"]
     assert imported["held"] == {"files": 0, "bytes": 0}
     assert imported["pin"] == "app.tar"
-    # Wheels that were built here are built there too.
-    assert other.blobs() == first_prepare.machine.fetched_blobs()
+    assert other.blobs() == first_prepare.machine.blobs()
     # Nothing of it is used yet, and a collection leaves it.
     assert other.gpuenv(tmp_path, "store", "gc").code == 0
     done = other.gpuenv(
@@ -76,11 +79,11 @@ def test_a_bundle_comes_and_goes_through_pipes(
     )
 
     assert done.code == 0, done.err
-    assert other.blobs() == first_prepare.machine.fetched_blobs()
+    assert other.blobs() == first_prepare.machine.blobs()
     assert "pinned as app: `store gc` leaves it" in done.out
-    assert "exported 7 files" in done.err
+    assert "exported 9 files" in done.err
     removed = other.gpuenv(tmp_path, "store", "pin", "--remove", "app")
-    assert removed.out == "unpinned bundle app (7 files)\n"
+    assert removed.out == "unpinned bundle app (9 files)\n"
     assert other.gpuenv(tmp_path, "store", "gc").code == 0
     assert other.blobs() == set()
 
@@ -104,8 +107,10 @@ def test_two_bundles_are_equal_and_name_no_place_or_user(
     }
     assert str(first_prepare.machine.root) not in text
     assert str(first_prepare.folder.parent) not in text
-    blobs = {item["origins"][0]["name"]: item for item in json.loads(text)["blobs"]}
+    listed = json.loads(text)["blobs"]
+    blobs = {item["origins"][0]["name"]: item for item in listed if item["origins"]}
     assert set(blobs) == {*LOCKED, *BUILD_WHEELS}
+    assert {item["built"]["name"] for item in listed if not item["origins"]} == BUILT
     assert blobs[WHEELS["cu13"]]["projects"] == ["app"]
     dated = first_prepare.gpuenv(
         "store", "export", one, "--force", given={"SOURCE_DATE_EPOCH": "7"}
@@ -178,7 +183,7 @@ def test_a_bundle_is_whole_where_uv_had_built_everything_before(
     exported = machine.gpuenv(app, "store", "export", bundle, "--json").data
 
     assert exported["notes"] == []
-    assert exported["blobs"]["files"] == len(LOCKED) + len(BUILD_WHEELS)
+    assert exported["blobs"]["files"] == len(LOCKED) + len(BUILD_WHEELS) + len(BUILT)
     carried = copied(app, tmp_path / "carried" / "app")
     assert other.gpuenv(tmp_path, "store", "import", bundle, network=False).code == 0
     done = other.gpuenv(carried, "prepare", "--offline", "--target", TARGET, network=False)
