@@ -194,7 +194,6 @@ def _contents(world: World, options: Options, store: Store, chosen: Chosen) -> _
         place = place_of(world, options)
         name, starts = _of_project(world, survey, place)
     digests = reachable(starts, survey.needs)
-    digests |= _built_from(survey, digests)
     _refuse_missing(survey, digests)
     blobs = tuple(_blob(world, store, survey, digest) for digest in sorted(digests))
     pages, bodies = _pages(store, blobs, every=chosen.every)
@@ -272,15 +271,6 @@ def _refuse_missing(survey: Survey, digests: frozenset[Digest]) -> None:
             hint="`gpuenv prepare` fetches them",
             code="missing",
         )
-
-
-def _built_from(survey: Survey, digests: frozenset[Digest]) -> frozenset[Digest]:
-    """The wheels that were built here of source distributions, which take their places."""
-    return frozenset(
-        digest
-        for digest, record in survey.records.items()
-        if record and record.built and record.built.source in digests and digest in survey.there
-    )
 
 
 def _blob(world: World, store: Store, survey: Survey, digest: Digest) -> BundledBlob:

@@ -213,10 +213,22 @@ def take_survey(
         pins=tuple(pins),
         gone_roots=tuple(gone),
         damaged=(*damaged, *unreadable),
-        needs={digest: record.needs for digest, record in records.items() if record.needs},
+        needs=_needs(records),
         below=tuple(below),
         arrived=arrived,
     )
+
+
+def _needs(records: Mapping[Digest, BlobRecord]) -> dict[Digest, frozenset[Digest]]:
+    """What source distributions lead to: what they are built with, and what was built of them."""
+    needs: dict[Digest, frozenset[Digest]] = {}
+    for digest, record in records.items():
+        if record.needs:
+            needs[digest] = needs.get(digest, frozenset()) | record.needs
+        if record.built:
+            source = record.built.source
+            needs[source] = needs.get(source, frozenset()) | {digest}
+    return needs
 
 
 def _records(root: Path) -> tuple[dict[Digest, BlobRecord], dict[Digest, float], list[Path]]:
