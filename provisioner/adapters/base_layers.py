@@ -56,18 +56,11 @@ def open_base(location: Path, tag: str | None, machine: str | None) -> Iterator[
         GpuenvError: there is none, or it is not told which one is meant.
         IntegrityError: a document has not the hash or size that it should have.
     """
-    shown = _shown(location)
+    shown = str(location)
     try:
         found = location.stat()
     except OSError as error:
-        name = str(location.name)
-        hint = (
-            f"`skopeo copy docker://{_given(location)} oci:DIR:TAG` makes one of an image in a "
-            "registry"
-            if ":" in name or not location.parent.is_dir()
-            else None
-        )
-        raise base_invalid(shown, said(error), hint=hint) from error
+        raise base_invalid(shown, said(error)) from error
     if stat.S_ISDIR(found.st_mode):
         files: _Files = _Folder(location)
         yield Base(files, shown, tag, machine)
@@ -80,14 +73,6 @@ def open_base(location: Path, tag: str | None, machine: str | None) -> Iterator[
             raise base_invalid(shown, f"it is no archive: {error}", hint=hint) from error
     else:
         raise base_invalid(shown, "it is neither a folder nor a file")
-
-
-def _shown(location: Path) -> str:
-    return str(location)
-
-
-def _given(location: Path) -> str:
-    return "/".join(location.parts[-2:]) if ":" in location.name else location.name
 
 
 class _Files:

@@ -89,9 +89,14 @@ def image(session: Session, *, base: str | None, root: str | None, **words: obje
 
 
 def _base(text: str | None) -> tuple[Path, str | None] | None:
-    """A path, and a tag after the last colon, unless the whole is a path."""
+    """A path, and a tag after the last colon, unless the whole is a path.
+
+    It may stand behind the name of a transport, as skopeo and podman have it.
+    """
     if text is None:
         return None
+    for transport in ("oci:", "oci-archive:"):
+        text = text.removeprefix(transport)
     path, colon, tag = text.rpartition(":")
     if not colon or Path(text).exists():
         return Path(text), None
@@ -110,6 +115,7 @@ def render_image(result: BakeResult) -> str:
     if result.entry:
         names = ", ".join(f"`{name}`" for name in result.profiles)
         lines.append(f"a container picks the first of {names} that its host runs")
+    lines += [f"note: {note}" for note in result.notes]
     lines.append(f"`skopeo copy {result.reference} docker://REGISTRY/NAME:{result.tag}` ships it")
     return "\n".join(lines)
 
@@ -154,7 +160,7 @@ def dockerfile(
 ) -> None:
     """Write a Dockerfile of the project's environment, and all that it needs.
 
-    `docker build`, `podman build` or `buildah build` of the folder fetch nothing but the base:
+    `docker build`, `podman build` and `buildah build` of the folder fetch nothing but the base:
     each wheel is mounted from the folder by the step that installs it.
     """
     from provisioner.workflow.bake_dockerfile import DockerfileWishes, bake_dockerfile
@@ -173,5 +179,6 @@ def render_dockerfile(result: DockerfileResult) -> str:
     if len(result.profiles) > 1:
         names = ", ".join(f"`{name}`" for name in result.profiles)
         lines.append(f"a container picks the first of {names} that its host runs")
-    lines.append(f"`docker build -t NAME:TAG {result.output}` builds it")
+    lines += [f"note: {note}" for note in result.notes]
+    lines.append(f"`docker build --network=none -t NAME:TAG {result.output}` builds it")
     return "\n".join(lines)

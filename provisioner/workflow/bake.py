@@ -46,6 +46,7 @@ from provisioner.workflow.bake_environments import (
     machine_of,
     make_environments,
     modified_time,
+    notes_of,
     path_faults,
     variables_of,
 )
@@ -121,6 +122,7 @@ class BakeResult:
     variables: dict[str, str]
     entry: str | None
     is_tar: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def reference(self) -> str:
@@ -141,6 +143,7 @@ class BakeResult:
             "variables": self.variables,
             "entrypoint": self.entry,
             "layers": [layer.to_json() for layer in self.layers],
+            "notes": list(self.notes),
         }
 
 
@@ -224,6 +227,7 @@ def bake_image(world: World, options: Options, wishes: BakeWishes) -> BakeResult
         variables=variables_of(made),
         entry=entry[0] if entry else None,
         is_tar=output.is_tar,
+        notes=notes_of(made),
     )
 
 

@@ -12,7 +12,12 @@ from packaging.utils import parse_wheel_filename
 
 from provisioner.adapters._files import DAMAGED, stamp_of
 from provisioner.adapters.base_layers import open_base
-from provisioner.core.base_image import LayerFacts, base_facts, python_version
+from provisioner.core.base_image import (
+    LayerFacts,
+    base_facts,
+    base_invalid,
+    python_version,
+)
 from provisioner.core.oci import Layer
 from provisioner.core.tags import wheel_tags
 from provisioner.errors import GpuenvError
@@ -188,6 +193,10 @@ def open_bake_base(
         GpuenvError: it is no image, or none for the machine.
         IntegrityError: something in it has not the hash, or the size, that it should have.
     """
+    if not (world.folder / location).exists():
+        given = f"{location}:{tag}" if tag else str(location)
+        hint = f"`skopeo copy docker://{given} oci:DIR:TAG` makes one of an image in a registry"
+        raise base_invalid(given, "there is no such file or folder", hint=hint)
     with open_base(world.folder / location, tag, machine) as base:
         facts = [_layer_facts(world, cache, base, index) for index in range(len(base.image.layers))]
         layers = tuple(

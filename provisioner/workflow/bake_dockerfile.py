@@ -35,6 +35,7 @@ from provisioner.workflow.bake_environments import (
     labels_of,
     make_environments,
     modified_time,
+    notes_of,
     path_faults,
     variables_of,
 )
@@ -77,6 +78,7 @@ class DockerfileResult:
     targets: tuple[str, ...]
     wheels: tuple[str, ...]
     size: int
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The fields of `bake dockerfile --json`."""
@@ -88,6 +90,7 @@ class DockerfileResult:
             "targets": list(self.targets),
             "wheels": list(self.wheels),
             "bytes": self.size,
+            "notes": list(self.notes),
         }
 
 
@@ -164,6 +167,7 @@ def bake_dockerfile(world: World, options: Options, wishes: DockerfileWishes) ->
         targets=tuple(dict.fromkeys(item.target for item in made)),
         wheels=tuple(sorted({part.file for part, _ in wheels.values()})),
         size=sum(part.size for part, _ in wheels.values()),
+        notes=notes_of(made),
     )
 
 

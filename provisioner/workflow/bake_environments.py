@@ -19,7 +19,7 @@ from provisioner.workflow.workshop import open_workshop
 from provisioner.workflow.world import Wishes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from provisioner.adapters.store import Store
@@ -108,22 +108,32 @@ def make_environments(  # noqa: PLR0913, PLR0917 - all that they are made from
     Raises:
         GpuenvError: two targets need different things under one name.
     """
-    names = options.targets or (options.target,)
-    found: dict[str, Parts] = {}
-    for number, name in enumerate(names):
-        own = folder / str(number)
-        own.mkdir()
-        one = replace(options, target=name, targets=())
-        for parts in _parts(world, one, base, store, own, modified):
-            profile = parts.locked.profile.name
-            known = found.setdefault(profile, parts)
-            _refuse_difference(known, parts)
-    several = len(found) > 1
-    machines = {item.job.target.host.platform.machine for item in found.values()}
+    each = [
+        replace(options, target=name, targets=()) for name in options.targets or (options.target,)
+    ]
+    targets = [_target(world, one, base) for one in each]
+    machines = {target.host.platform.machine for target in targets}
     if len(machines) > 1:
         message = "an image is for one kind of machine"
         causes = tuple(f"a target is `{machine}`" for machine in sorted(machines))
         raise UsageError(message, causes=causes, hint="bake an image for each")
+    found: dict[str, Parts] = {}
+    for number, (one, target) in enumerate(zip(each, targets, strict=True)):
+        base.refuse_machine(target.host.platform)
+        own = folder / str(number)
+        own.mkdir()
+        # One profile: an image has what it runs, and nothing to toggle to.
+        wishes = Wishes(
+            only=True,
+            fetch_only=True,
+            remember=False,
+            proof=False,
+            also=tuple(other for other in targets if other is not target),
+        )
+        parts = _parts(world, one, wishes, target, base, store, own, modified)
+        known = found.setdefault(parts.locked.profile.name, parts)
+        _refuse_difference(known, parts)
+    several = len(found) > 1
     made = []
     for profile, parts in found.items():
         interpreter = parts.job.interpreter
@@ -152,15 +162,18 @@ def _preference(item: Baked) -> tuple[bool, tuple[int, ...], str]:
 
 
 def _parts(  # noqa: PLR0913, PLR0917 - as above
-    world: World, options: Options, base: BakeBase, store: Store, folder: Path, modified: int
-) -> Iterator[Parts]:
+    world: World,
+    options: Options,
+    wishes: Wishes,
+    target: Target,
+    base: BakeBase,
+    store: Store,
+    folder: Path,
+    modified: int,
+) -> Parts:
     place = place_of(world, options)
     world = past_own_server(world, store, place, offline=options.offline)
-    target = _target(world, options, base)
-    base.refuse_machine(target.host.platform)
-    # One profile: an image has what it runs, and nothing to toggle to.
-    asked = Wishes(only=True, fetch_only=True, remember=False, proof=False)
-    job = plan_job(world, options, place, target, asked)
+    job = plan_job(world, options, place, target, wishes)
     with open_workshop(
         world,
         store,
@@ -170,7 +183,16 @@ def _parts(  # noqa: PLR0913, PLR0917 - as above
         offline=options.offline,
     ) as workshop:
         libc = base.facts.libc if base.facts else None
-        yield find_parts(job, workshop, folder, modified, libc)
+        return find_parts(job, workshop, folder, modified, libc)
+
+
+def notes_of(made: Sequence[Baked]) -> tuple[str, ...]:
+    """What one could miss in an image."""
+    place = made[0].found.job.place
+    if place.manifest is None or any(item.found.local for item in made):
+        return ()
+    name = place.manifest.name or place.folder.name
+    return (f"`{name}` is no package that can be built: its own files are not in it",)
 
 
 def _target(world: World, options: Options, base: BakeBase) -> Target:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,9 +25,8 @@ from provisioner.workflow.place import state_of
 from provisioner.workflow.prepare import lock_job, purpose_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from provisioner.adapters.store import Store
     from provisioner.adapters.uv import Uv
     from provisioner.core.host import Libc
     from provisioner.core.plan import LockedFile
@@ -66,18 +65,24 @@ def find_parts(
         SelectionError: a package cannot be had as a wheel for the target.
         GpuenvError: as `prepare` of the same raises.
     """
+    from provisioner.adapters.roots import Roots
     from provisioner.core.plan import plan_fetch
     from provisioner.core.room import refuse_shortage
     from provisioner.workflow.environments import refuse_unwritable
     from provisioner.workflow.room import look_for_room
 
-    job, (locked,), written, _ = lock_job(job, workshop)
+    store = workshop.store
+    with _held(job) as home:
+        job, (locked,), written, _ = lock_job(job, workshop)
+        wanted = _wanted(locked)
+        if home is not None and store.is_writable:
+            # So that no collection takes what the image was made of.
+            files = (*wanted, *locked.contents.files)
+            purpose = f"image:{purpose_of(job)}"
+            Roots(store.root).register(home, purpose, files, job.world.now())
     for note in written:
         job.world.progress.note(note)
-    store = workshop.store
-    wanted = _wanted(locked)
     plan = plan_fetch(wanted, workshop.pull.ledger)
-    _register(job, store, (*wanted, *locked.contents.files))
     refuse_unwritable(store, (), plan.missing)
     refuse_shortage(look_for_room(workshop, plan, (), exactly=False), str(store.root))
     workshop.pull.know(locked.contents.known)
@@ -99,17 +104,18 @@ def find_parts(
     )
 
 
-def _register(job: Job, store: Store, files: Iterable[LockedFile]) -> None:
-    """Note that the project asks for files, so that no collection takes them."""
-    from provisioner.adapters.roots import Roots
-
+@contextmanager
+def _held(job: Job) -> Iterator[Path | None]:
+    """Hold the project, where it can be written to; its home."""
     home = job.place.home
-    if not store.is_writable or not os.access(home, os.W_OK):
+    if not os.access(home, os.W_OK):
+        yield None
         return
-    states = StateFolder(home)
-    with states.hold(wait_seconds=_WAIT_SECONDS):
-        purpose = f"image:{purpose_of(job)}"
-        Roots(store.root).register(states.home, purpose, files, job.world.now())
+    with StateFolder(home).hold(
+        wait_seconds=_WAIT_SECONDS,
+        waiting=lambda holder: job.world.progress.note(f"waiting for {holder}"),
+    ):
+        yield home
 
 
 def _wanted(locked: Locked) -> tuple[LockedFile, ...]:
@@ -173,6 +179,8 @@ class _Maker:
                 path = folder / file.name
                 path.symlink_to(store.blob(file.digest))
             made = self._build(path, folder / "built")
+            if pull.build_tools:
+                pull.ledger.built_with([file.digest], pull.build_tools)
             if self._fault(made.name):
                 return self._named(made.name, file.digest, 0)
             digest, _ = store.keep_made(partial(_copy, made))

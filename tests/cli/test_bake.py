@@ -71,7 +71,7 @@ def test_an_image_has_the_environment_and_nothing_of_the_machine(
     machine: Machine, package: Path, tmp_path: Path
 ) -> None:
     base = write_base(tmp_path / "base", config={"Env": ["PATH=/usr/bin"], "Cmd": ["sh"]})
-    image = bake(machine, package, tmp_path / "image", "--base", base)
+    image = bake(machine, package, tmp_path / "image", "--base", f"oci:{base}:latest")
     files = image.files()
     assert files["opt/gpuenv/pyvenv.cfg"] == (
         b"home = /usr/bin\ninclude-system-site-packages = false\nversion_info = 3.11\n"
@@ -106,6 +106,12 @@ def test_an_image_has_the_environment_and_nothing_of_the_machine(
         "driver=580.95.05,cuda=13.0,gpus=9.0,machine=x86_64,glibc=2.35,python=3.11"
     )
     assert labels["org.opencontainers.image.base.digest"] == Image(base).digest
+
+
+def test_a_project_that_is_no_package_is_told(machine: Machine, app: Path, tmp_path: Path) -> None:
+    words = ("bake", "image", "-o", tmp_path / "image", "--target", H100)
+    done = machine.gpuenv(app, *words)
+    assert "note: `app` is no package that can be built: its own files are not in it" in done.out
 
 
 def test_layers_are_of_large_wheels_of_small_ones_and_of_the_rest(
@@ -176,13 +182,14 @@ def test_a_second_bake_compresses_no_package_and_asks_nothing(
 
 
 def test_two_users_make_the_same_image(package: Path, tmp_path: Path) -> None:
-    """Another user, umask, zone, time, folder, home, store and cache."""
+    """Another user, umask, zone, clock, folder, home, store and cache."""
     digests = set()
     others = ["unshare", "--user", "--map-user=12345", "--map-group=12345"]
     if subprocess.run([*others, "true"], capture_output=True, check=False).returncode:
         others = []  # This user may not be another one; the rest differs even so.
+    clock = ["faketime", "-f", "+400d"] if shutil.which("faketime") else []
     for number, (before, umask, zone, language) in enumerate(
-        [([], "022", "UTC", "C"), (others, "077", "Asia/Tokyo", "de_DE.UTF-8")]
+        [([], "022", "UTC", "C"), ([*others, *clock], "077", "Asia/Tokyo", "de_DE.UTF-8")]
     ):
         root = tmp_path / f"place {number}"
         machine = Machine(root / "machine", TZ=zone, LC_ALL=language, PYTHONHASHSEED=str(number))
@@ -410,6 +417,29 @@ def test_a_base_with_an_older_c_library_is_refused_by_the_files_that_need_a_newe
     assert machine.gpuenv(folder, *words).code == 0
 
 
+@pytest.mark.parametrize("name", ["python:3.12-slim", "nvidia/cuda:12.8.0-base-ubuntu24.04"])
+def test_the_name_of_an_image_is_told_how_to_become_a_base(
+    machine: Machine, package: Path, tmp_path: Path, name: str
+) -> None:
+    words = ("bake", "image", "-o", tmp_path / "image", "--base", name, "--target", H100)
+    done = machine.gpuenv(package, *words)
+    assert done.code == 1
+    assert f"`skopeo copy docker://{name} oci:DIR:TAG`" in (done.message.hint or "")
+
+
+def test_what_a_bake_has_built_is_collected_only_with_its_source(
+    machine: Machine, package: Path, tmp_path: Path
+) -> None:
+    bake(machine, package, tmp_path / "image")
+    before = machine.blobs()
+    assert machine.gpuenv(package, "store", "gc").code == 0
+    assert machine.blobs() == before
+    shutil.rmtree(package / ".gpuenv")
+    shutil.rmtree(package)
+    assert machine.gpuenv(tmp_path, "store", "gc").code == 0
+    assert machine.blobs() == set()
+
+
 def test_a_base_whose_digests_lie_is_refused(
     machine: Machine, package: Path, tmp_path: Path
 ) -> None:
@@ -459,21 +489,25 @@ def test_what_stands_in_the_way_in_a_base_is_told(
     assert Image(tmp_path / "image").variables["VIRTUAL_ENV"] == "/srv/app"
 
 
-def test_a_full_disk_leaves_no_image_and_the_old_one(
-    machine: Machine, package: Path, tmp_path: Path
+@pytest.mark.parametrize("where", ["output", "store"])
+def test_a_full_disk_leaves_no_image(
+    machine: Machine, package: Path, tmp_path: Path, where: str
 ) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
+    small = machine.store / "layers" if where == "store" else tmp_path / "small"
+    small.mkdir(parents=True)
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=1m", "none", small], check=False, capture_output=True
     )
     if mounted.returncode:
         pytest.skip("this user may not mount a file system")
     try:
-        done = machine.gpuenv(package, "bake", "image", "-o", small / "image", "--target", H100)
+        output = small / "image" if where == "output" else tmp_path / "image"
+        done = machine.gpuenv(package, "bake", "image", "-o", output, "--target", H100)
         assert done.code == 5
         assert str(small) in done.message.error
-        assert list(small.iterdir()) == []
+        # Layers that were complete are kept, and nothing else.
+        assert not list(small.glob(".*"))
+        assert not list(output.parent.glob("*image*"))
     finally:
         run("umount", small)
 
