@@ -15,6 +15,7 @@ import struct
 import tarfile
 import zlib
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Protocol
 
 from isal import isal_zlib
@@ -22,11 +23,10 @@ from isal import isal_zlib
 from provisioner.adapters._zstd import CompressionParameter, ZstdCompressor, zstd_version
 from provisioner.core.digest import Digest
 from provisioner.core.oci import Compression, Layer, layer_type
-from provisioner.errors import IntegrityError
+from provisioner.errors import GpuenvError, IntegrityError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     from provisioner.core.image_tree import Entry, Packed, RawMember
 
@@ -85,6 +85,8 @@ def write_layer(  # noqa: PLR0913 - what goes in, where to, and in which form
         tar.header(entry, modified)
         if entry.packed:
             _write_packed(tar, entry.packed, member, unpacked if sink.anew else _nowhere)
+        elif entry.source:
+            tar.source(*entry.source)
         elif entry.data:
             tar.plain(entry.data)
         tar.pad(entry.size)
@@ -319,6 +321,21 @@ class _Tar:
             self.plain(block)
         if hasher.hexdigest() != packed.told:
             raise SpoiledError
+
+    def source(self, path: str, size: int) -> None:
+        """Take a file of this machine.
+
+        Raises:
+            GpuenvError: it has another size than it had.
+        """
+        left = size
+        with Path(path).open("rb", buffering=0) as file:
+            while left and (block := file.read(min(left, _BLOCK_BYTES))):
+                left -= len(block)
+                self.plain(block)
+            if left or file.read(1):
+                message = f"`{path}` has changed while it was read"
+                raise GpuenvError(message, hint="run the command again", code="changed")
 
     def _stored(self, raw: RawMember) -> Iterator[bytes]:
         for block in raw.blocks:

@@ -212,6 +212,16 @@ class Uv:
         self._expect(found, "uv does not tell where its cache is")
         return Path(found.stdout.strip())
 
+    def python_folder(self) -> Path:
+        """Where uv keeps the Pythons that it has installed.
+
+        Raises:
+            ToolError: uv does not tell.
+        """
+        found = self._run(["python", "dir"])
+        self._expect(found, "uv does not tell where its Pythons are")
+        return Path(found.stdout.strip())
+
     def find_python(self, request: str | None) -> Path:
         """The Python that uv would take for the project.
 

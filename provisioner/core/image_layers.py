@@ -59,22 +59,22 @@ def title_of(parts: Sequence[Part]) -> str:
     return f"{len(parts)} packages"
 
 
-def layer_key(
-    parts: Sequence[Part],
-    environment: ImageEnvironment,
-    *,
-    compressor: str,
-    level: int,
-    modified: int,
-) -> str:
+def wheels_in(parts: Sequence[Part], environment: ImageEnvironment) -> Mapping[str, object]:
+    """What decides on the files of a layer of wheels."""
+    return {
+        "environment": environment.facts(),
+        # The name of a wheel's file says what is installed, not its bytes alone.
+        "wheels": [[part.digest.hex, part.file] for part in parts],
+    }
+
+
+def layer_key(contents: Mapping[str, object], *, compressor: str, level: int, modified: int) -> str:
     """By what a layer is known: a hash of all that decides on its bytes."""
     facts: Mapping[str, object] = {
+        **contents,
         "format": FORMAT,
-        "environment": environment.facts(),
         "compressor": compressor,
         "level": level,
         "modified": modified,
-        # The name of a wheel's file says what is installed, not its bytes alone.
-        "wheels": [[part.digest.hex, part.file] for part in parts],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -48,8 +48,8 @@ class RawMember:
 class Entry:
     """One thing in a layer; owner and group are always root.
 
-    `path` has no slash at its ends. A link has a `target`, a file either `data` or what is
-    `packed` in a wheel.
+    `path` has no slash at its ends. A link has a `target`, a file either `data`, or what is
+    `packed` in a wheel, or a `source`: its path on this machine, and its size in bytes.
     """
 
     path: str
@@ -58,10 +58,13 @@ class Entry:
     target: str = ""
     data: bytes = b""
     packed: Packed | None = None
+    source: tuple[str, int] | None = None
 
     @property
     def size(self) -> int:
         """Bytes of a file, 0 for anything else."""
+        if self.source:
+            return self.source[1]
         return self.packed.size if self.packed else len(self.data)
 
 

@@ -25,7 +25,7 @@ from provisioner.adapters.layer_cache import LayerCache
 from provisioner.adapters.leases import Leases
 from provisioner.adapters.oci_layout import look_at_output, new_image, tag_fault
 from provisioner.adapters.wheel_tree import open_wheel, wheel_entries
-from provisioner.core.image_layers import Part, divide, layer_key, title_of
+from provisioner.core.image_layers import Part, divide, layer_key, title_of, wheels_in
 from provisioner.core.image_tree import text, tree
 from provisioner.core.oci import (
     ARCHITECTURES,
@@ -35,7 +35,6 @@ from provisioner.core.oci import (
     image_config,
     image_manifest,
 )
-from provisioner.core.sizes import size_text
 from provisioner.errors import UsageError
 from provisioner.workflow.bake_base import BakeBase, no_base, open_bake_base
 from provisioner.workflow.bake_environments import (
@@ -53,10 +52,11 @@ from provisioner.workflow.bake_environments import (
 from provisioner.workflow.place import store_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import IO
 
     from provisioner.adapters.oci_layout import LayoutWriter
+    from provisioner.adapters.python_tree import PythonTree
     from provisioner.adapters.store import Store
     from provisioner.adapters.wheel_tree import OpenWheel
     from provisioner.core.digest import Digest
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from provisioner.core.oci import Compression, Layer
     from provisioner.workflow.world import Options, World
 
-_OWN_LAYERS: Final = 2  # The small packages, and the rest.
+_OWN_LAYERS: Final = 3  # A Python, the small packages, and the rest.
 _MOST_AT_ONCE: Final = 4
 """Each layer that is made takes up to 40 MB of memory."""
 
@@ -182,7 +182,10 @@ def bake_image(world: World, options: Options, wishes: BakeWishes) -> BakeResult
         )
         image = stack.enter_context(new_image(output, modified=modified))
         oven = _Oven(world, store, cache, image, wishes, modified)
-        layers = oven.layers(made, room=MOST_LAYERS - len(base.layers))
+        layers = [
+            *oven.pythons(made),
+            *oven.layers(made, room=MOST_LAYERS - len(base.layers)),
+        ]
         entry = entry_of(made, wishes.root)
         layers.append(BakedLayer(layer=oven.rest(made, entry), reused=False))
         base.put_into(image)
@@ -299,6 +302,17 @@ class _Oven:
                 pool.shutdown(cancel_futures=True)
                 raise
 
+    def pythons(self, made: Sequence[Baked]) -> list[BakedLayer]:
+        """A layer for each Python that the base has not."""
+        trees = {item.brought.place: item.brought for item in made if item.brought}
+        return [self._python(tree) for tree in trees.values()]
+
+    def _python(self, brought: PythonTree) -> BakedLayer:
+        def write(file: IO[bytes]) -> Layer:
+            return self._write(file, tree(brought.entries()), {}, brought.name)
+
+        return self._made(brought.facts(), brought.name, write)
+
     def rest(self, made: Sequence[Baked], entry: tuple[str, str] | None) -> Layer:
         """The layer of the environments themselves, the projects, and the entry point."""
         entries: list[Entry] = []
@@ -322,23 +336,9 @@ class _Oven:
         return self._image.make(write)
 
     def _layer(self, item: Baked, parts: tuple[Part, ...]) -> BakedLayer:
-        title = f"gpuenv bake image: {title_of(parts)}"
-        key = layer_key(
-            parts,
-            item.environment,
-            compressor=compressor_version(self._wishes.compression),
-            level=self._wishes.level or 0,
-            modified=self._modified,
-        )
-        if found := self._cache.find(key, title):
-            layer, path = found
-            self._image.add(layer.digest, path)
-            return BakedLayer(layer=layer, reused=True)
         paths: dict[object, tuple[Path, Part]] = {
             part.digest: (item.found.paths[part.digest], part) for part in parts
         }
-        size = size_text(sum(part.size for part in parts))
-        self._world.progress.note(f"making the layer of {title_of(parts)} ({size})")
 
         def write(file: IO[bytes]) -> Layer:
             entries: list[Entry] = []
@@ -353,6 +353,23 @@ class _Oven:
                 file.truncate()
                 return self._write(file, tree(entries), paths, title_of(parts))
 
+        return self._made(wheels_in(parts, item.environment), title_of(parts), write)
+
+    def _made(
+        self, contents: Mapping[str, object], title: str, write: Callable[[IO[bytes]], Layer]
+    ) -> BakedLayer:
+        """A layer of some contents, out of the store where it was made before."""
+        key = layer_key(
+            contents,
+            compressor=compressor_version(self._wishes.compression),
+            level=self._wishes.level or 0,
+            modified=self._modified,
+        )
+        if found := self._cache.find(key, f"gpuenv bake image: {title}"):
+            layer, path = found
+            self._image.add(layer.digest, path)
+            return BakedLayer(layer=layer, reused=True)
+        self._world.progress.note(f"making the layer of {title}")
         if not self._keeps:
             return BakedLayer(layer=self._image.make(write), reused=False)
         layer, path = self._cache.keep(key, write)

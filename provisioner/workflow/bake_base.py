@@ -76,19 +76,26 @@ class BakeBase:
             return replace(target, python=python_version(self.facts.pythons[0]))
         return target
 
+    def has_python(self, interpreter: Interpreter) -> bool:
+        """Whether it has the Python that is needed; without a base nobody knows."""
+        return self.facts is None or bool(self._fitting(interpreter))
+
+    def _fitting(self, interpreter: Interpreter) -> list[str]:
+        pythons = self.facts.pythons if self.facts else ()
+        return [path for path in pythons if python_version(path) == _wanted(interpreter)]
+
     def python(self, interpreter: Interpreter, named: str | None) -> str:
         """The Python in the image that an environment is for.
 
         Raises:
             GpuenvError: the base has none of its version.
         """
-        wanted = ".".join(map(str, interpreter.minor)) + ("t" if interpreter.free_threaded else "")
+        wanted = _wanted(interpreter)
         if named is not None:
             return named
         if self.facts is None:
             return f"{_OFFICIAL}/python{wanted}"
-        fits = [path for path in self.facts.pythons if python_version(path) == wanted]
-        if fits:
+        if fits := self._fitting(interpreter):
             return fits[0]
         message = f"the base has no Python `{wanted}`, which the target needs"
         there = ", ".join(f"`{path}`" for path in self.facts.pythons) or "none"
@@ -98,7 +105,8 @@ class BakeBase:
             causes=(f"the Pythons of the base: {there}",),
             hint=f"`--python {known}` bakes for that one"
             if known
-            else "choose a base with Python, or name one with `--interpreter`",
+            else "choose a base with Python, name one with `--interpreter`, or let `uv python "
+            f"install {wanted}` get one that is put in",
             code="base-python",
         )
 
@@ -176,6 +184,10 @@ class BakeBase:
                 image.add(layer.digest, path)
             else:
                 image.fill(layer.digest, partial(self.base.copy_layer, index))
+
+
+def _wanted(interpreter: Interpreter) -> str:
+    return ".".join(map(str, interpreter.minor)) + ("t" if interpreter.free_threaded else "")
 
 
 def no_base() -> BakeBase:

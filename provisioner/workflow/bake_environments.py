@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from provisioner.adapters.python_tree import python_tree
+from provisioner.adapters.uv import Uv
 from provisioner.core.image_entry import Offer, entry_script
 from provisioner.core.image_environment import ImageEnvironment
 from provisioner.core.image_needs import gpu_variables, image_needs
@@ -20,12 +23,13 @@ from provisioner.workflow.world import Wishes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
+    from provisioner.adapters.python_tree import PythonTree
     from provisioner.adapters.store import Store
     from provisioner.core.host import Target
     from provisioner.core.image_needs import ImageNeeds
     from provisioner.workflow.bake_base import BakeBase
+    from provisioner.workflow.job import Job
     from provisioner.workflow.world import Options, World
 
 ROOT: Final = "/opt/gpuenv"
@@ -42,6 +46,7 @@ class Baked:
 
     found: Parts
     environment: ImageEnvironment
+    brought: PythonTree | None = None
 
     @property
     def profile(self) -> str:
@@ -137,12 +142,14 @@ def make_environments(  # noqa: PLR0913, PLR0917 - all that they are made from
     made = []
     for profile, parts in found.items():
         interpreter = parts.job.interpreter
+        brought = None if python or base.has_python(interpreter) else _uvs_python(parts.job)
         made.append(
             Baked(
                 found=parts,
+                brought=brought,
                 environment=ImageEnvironment(
                     path=f"{root}/{profile}" if several else root,
-                    python=base.python(interpreter, python),
+                    python=base.python(interpreter, brought.program if brought else python),
                     version=interpreter.minor,
                     free_threaded=interpreter.free_threaded,
                 ),
@@ -153,6 +160,15 @@ def make_environments(  # noqa: PLR0913, PLR0917 - all that they are made from
         )
     # As a selection has them: the newest CUDA first, and the CPU last.
     return tuple(sorted(made, key=_preference, reverse=True))
+
+
+def _uvs_python(job: Job) -> PythonTree | None:
+    """The Python that uv has installed for the target, which runs wherever it lies."""
+    path = job.interpreter.path
+    if path is None or job.not_here:
+        return None
+    folder = Uv(job.program, job.place.folder, job.world.variables).python_folder()
+    return python_tree(Path(path), folder, ".".join(map(str, job.interpreter.minor)))
 
 
 def _preference(item: Baked) -> tuple[bool, tuple[int, ...], str]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
+import sys
 import tarfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,8 +26,6 @@ from tests.simulators.images import Image, run
 from tests.simulators.wheels import make_sdist, make_wheel
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.cli.conftest import Locker
     from tests.simulators.index import IndexSimulator
 
@@ -342,6 +343,47 @@ def test_a_pure_source_distribution_is_baked_for_another_kind_of_machine(
     image = bake(machine, package, tmp_path / "image", "--target", target)
     assert image.config["architecture"] == "arm64"
     assert "opt/gpuenv/lib/python3.12/site-packages/stub_cu13/__init__.py" in image.files()
+
+
+def test_a_python_that_uv_has_installed_is_put_in_where_the_base_has_none(
+    machine: Machine, package: Path, tmp_path: Path
+) -> None:
+    """It names its new place, and what it was compiled for no other."""
+    name = f"cpython-{platform.python_version()}-linux-{platform.machine()}-gnu"
+    folder = tmp_path / "pythons" / name
+    short = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    (folder / "bin").mkdir(parents=True)
+    shutil.copy2(os.path.realpath(sys.executable), folder / "bin" / short)
+    (folder / "bin" / "python3").symlink_to(short)
+    (folder / "bin" / "tool").write_text(f"#!{folder}/bin/{short}\n", encoding="utf-8")
+    library = Path(sys.base_prefix) / "lib" / short
+    shutil.copytree(
+        library,
+        folder / "lib" / short,
+        symlinks=True,
+        ignore=shutil.ignore_patterns("test", "site-packages", "config-*", "idlelib"),
+    )
+    given = {"UV_PYTHON_INSTALL_DIR": str(tmp_path / "pythons"), "UV_PYTHON_PREFERENCE": "managed"}
+    base = base_of(tmp_path, pythons=())
+    words = ("bake", "image", "--base", base, "--target", H100)
+    digests = []
+    for output in ("one", "two"):
+        done = machine.gpuenv(package, *words, "-o", tmp_path / output, "--json", given=given)
+        assert done.code == 0, done.err
+        image = Image(tmp_path / output)
+        digests.append(image.digest)
+    assert digests[0] == digests[1]
+    reused = {
+        item["created_by"].rpartition(": ")[2]: item["reused"] for item in done.data["layers"]
+    }
+    assert reused[name] is True
+    files = image.files()
+    assert files[f"opt/python/{name}/bin/tool"] == f"#!/opt/python/{name}/bin/{short}\n".encode()
+    links = {path: item.linkname for one in image.members() for path, item in one.items()}
+    assert links["opt/gpuenv/bin/python"] == f"/opt/python/{name}/bin/{short}"
+    for archive in image.archives()[1:]:
+        assert str(tmp_path).encode() not in archive
+    assert not [path for path in files if path.endswith(".pyc")]
 
 
 def test_without_a_gpu_or_a_target_the_options_are_named(
