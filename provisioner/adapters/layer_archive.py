@@ -14,7 +14,6 @@ import stat
 import struct
 import tarfile
 import zlib
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Protocol
 
@@ -117,15 +116,27 @@ def _write_packed(
 ) -> None:
     """Take a file out of a wheel, or from where it lies unpacked."""
     path = unpacked(packed) if packed.told and packed.size >= _SMALLEST_MEMBER else None
-    if path is not None:
-        with suppress(OSError):
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            with os.fdopen(descriptor, "rb", buffering=0) as file:
-                found = os.fstat(descriptor)
-                if stat.S_ISREG(found.st_mode) and found.st_size == packed.size:
-                    tar.unpacked(file, packed)
-                    return
-    tar.packed(member(packed), packed)
+    file = _opened(path, packed.size) if path else None
+    if file is None:
+        tar.packed(member(packed), packed)
+        return
+    with file:
+        tar.unpacked(file, packed)
+
+
+def _opened(path: Path, size: int) -> IO[bytes] | None:
+    """A regular file of some size; None where there is none."""
+    try:
+        file = os.fdopen(
+            os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb", buffering=0
+        )
+    except OSError:
+        return None
+    found = os.fstat(file.fileno())
+    if stat.S_ISREG(found.st_mode) and found.st_size == size:
+        return file
+    file.close()
+    return None
 
 
 class _Output:

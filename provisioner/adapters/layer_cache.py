@@ -53,7 +53,8 @@ class LayerCache:
                     created_by=name,
                 )
                 path = folder / layer.digest.hex
-                if path.lstat().st_size == layer.size:
+                found = path.lstat()
+                if (found.st_size, found.st_mtime_ns) == (layer.size, data["written"]):
                     with unless_read_only():
                         os.utime(note)
                     return layer, path
@@ -79,6 +80,8 @@ class LayerCache:
                 "diff_id": layer.diff_id.hex,
                 "size": layer.size,
                 "media_type": layer.media_type,
+                # One that something has written to since is made again.
+                "written": path.lstat().st_mtime_ns,
             }
             self.note(key, note)
         return layer, path

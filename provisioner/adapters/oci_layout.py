@@ -66,7 +66,7 @@ def look_at_output(path: Path, tag: str) -> Output:
     refuse_unwritable_output(path)
     if not os.path.lexists(path):
         return Output(path=path, is_tar=is_tar, tag=tag)
-    if path.is_dir() and not any(path.iterdir()):
+    if path.is_dir() and not any(not _is_staged(name) for name in os.listdir(path)):  # noqa: PTH208
         return Output(path=path, is_tar=False, tag=tag, exists=True)
     found = _images_in(path, is_tar=is_tar)
     if found is None:
@@ -95,10 +95,14 @@ def refuse_unwritable_output(path: Path) -> None:
     if not parent.is_dir():
         message = f"there is no folder `{parent}`"
         raise GpuenvError(message, hint=f"`mkdir -p {parent}`", code="output-unusable")
-    if not all(os.access(one, os.W_OK | os.X_OK) for one in (parent, path) if one.is_dir()):
+    if not os.access(path if path.is_dir() else parent, os.W_OK | os.X_OK):
         message = f"`{path}` cannot be written"
         hint = "choose another place with `--output`"
         raise GpuenvError(message, hint=hint, code="output-unusable")
+
+
+def _is_staged(name: str) -> bool:
+    return name.startswith(".") and name.endswith(_PARTIAL)
 
 
 def _tag_of(item: dict[str, Any]) -> str | None:
@@ -130,7 +134,8 @@ def new_image(output: Output, *, modified: int) -> Iterator[LayoutWriter]:
     Raises:
         SpaceError: the file system is full.
     """
-    with staged_beside(output.path) as staged:
+    # In a folder that is there, which may be a mount of its own.
+    with staged_beside(output.path / "image" if output.path.is_dir() else output.path) as staged:
         (staged / "blobs" / "sha256").mkdir(parents=True)
         yield LayoutWriter(output, staged, modified)
 

@@ -7,6 +7,7 @@ layers, of their own, in an order in which the ones that change least come first
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from dataclasses import dataclass
@@ -95,7 +96,8 @@ def dockerfile(
         for step in environment.steps:
             lines += [*_step(environment, step), ""]
     if entry:
-        lines += [f"COPY --chmod=0755 {entry[1]} {entry[0]}", f'ENTRYPOINT ["{entry[0]}"]', ""]
+        copied = json.dumps([entry[1], entry[0]])  # A path may have a space.
+        lines += [f"COPY --chmod=0755 {copied}", f"ENTRYPOINT {json.dumps([entry[0]])}", ""]
     assigned = {
         name: f"{value}:$PATH" if name == "PATH" else value for name, value in variables.items()
     }

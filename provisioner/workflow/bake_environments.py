@@ -241,6 +241,11 @@ def _refuse_difference(one: Parts, other: Parts) -> None:
     """
     if one is other:
         return
+    pythons = [".".join(map(str, parts.job.interpreter.minor)) for parts in (one, other)]
+    if pythons[0] != pythons[1]:
+        message = f"the targets need different Pythons for `{one.locked.profile.name}`"
+        cause = f"one needs `{pythons[0]}`, another one `{pythons[1]}`"
+        raise UsageError(message, causes=(cause,), hint="bake an image for each")
     first = {part.file: part.digest for part in one.parts}
     second = {part.file: part.digest for part in other.parts}
     if first != second:

@@ -248,7 +248,7 @@ class _Maker:
             return f"has to be built there: what is built here is `{name}`"
         if all(tag.platform == _ANY for tag in tags):
             return None
-        return _newer_libc(this_platform().libc, self._libc)
+        return _other_libc(this_platform().libc, self._libc)
 
     def _build(self, source: Path, folder: Path) -> Path:
         """Let uv build a wheel, behind the gateway."""
@@ -279,13 +279,13 @@ def _copy(path: Path, file: IO[bytes]) -> str:
     return path.name
 
 
-def _newer_libc(here: Libc | None, there: Libc | None) -> str | None:
-    """Why what is compiled here may not run there: it may need a newer C library."""
-    if here is None or there is None or here[0] != there[0]:
+def _other_libc(here: Libc | None, there: Libc | None) -> str | None:
+    """Why what is compiled here may not run there: it needs this C library, or a newer one."""
+    if here is None or there is None:
         return None
-    if DottedVersion.parse(here[1]) <= DottedVersion.parse(there[1]):
+    if here[0] == there[0] and DottedVersion.parse(here[1]) <= DottedVersion.parse(there[1]):
         return None
-    return f"is compiled here, for {here[0]} `{here[1]}`; the image has `{there[1]}`"
+    return f"is compiled here, for {here[0]} `{here[1]}`; the image has {there[0]} `{there[1]}`"
 
 
 def _file_digest(path: Path) -> Digest:

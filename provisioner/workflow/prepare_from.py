@@ -13,18 +13,20 @@ from provisioner.adapters._files import write_whole
 from provisioner.core.bundle import SEED_LOCK
 from provisioner.core.profile import NAME
 from provisioner.core.requirements import lock_name
-from provisioner.errors import GpuenvError, LockError, NetworkError, UsageError
+from provisioner.errors import GpuenvError, IntegrityError, LockError, NetworkError, UsageError
 from provisioner.workflow.place import place_of
 from provisioner.workflow.prepare import prepare
 from provisioner.workflow.store_import import store_import
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from provisioner.adapters.projects import Place
     from provisioner.core.bundle import BundledLock, Manifest
     from provisioner.workflow.prepared import PrepareResult
     from provisioner.workflow.world import Options, Wishes, World
 
-_PROFILE_LOCK: Final = re.compile(lock_name(f"(?:{NAME.pattern})").replace(".toml", r"\.toml"))
+_PROFILE_LOCK: Final = re.compile(re.escape(lock_name("NAME")).replace("NAME", NAME.pattern))
 
 
 def prepare_from(
@@ -49,13 +51,13 @@ def prepare_from(
 
     taken = store_import(world, options, source, pin=True, accept=accept)
     written = []
-    seed = taken.texts.get(SEED_LOCK)
-    wishes = replace(wishes, seed_lock=seed.decode() if seed else None)
+    texts = _texts(taken.texts)
+    wishes = replace(wishes, seed_lock=texts.get(SEED_LOCK))
     try:
-        for name, content in taken.texts.items():
+        for name, text in texts.items():
             path = _place_of_lock(place, name)
             if path is not None and not path.exists():
-                write_whole(path, content.decode())
+                write_whole(path, text)
                 written.append(path)
         result = prepare(world, replace(options, offline=True), wishes)
     except GpuenvError as error:
@@ -71,6 +73,19 @@ def prepare_from(
         raise
     notes = tuple(f"wrote `{path.name}` of the bundle, to be committed" for path in written)
     return replace(result, imported=taken.imported, notes=(*notes, *result.notes))
+
+
+def _texts(locks: Mapping[str, bytes]) -> dict[str, str]:
+    """The locks of a bundle as texts.
+
+    Raises:
+        IntegrityError: one is none.
+    """
+    try:
+        return {name: content.decode() for name, content in locks.items()}
+    except UnicodeDecodeError as error:
+        message = "a lock in the bundle is no text"
+        raise IntegrityError(message, causes=(str(error),), code="bundle-damaged") from error
 
 
 def _place_of_lock(place: Place, name: str) -> Path | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import subprocess
 import sys
 import tarfile
@@ -155,3 +157,34 @@ def test_a_damaged_member_makes_no_layer(tmp_path: Path) -> None:
     for compression in ("gzip", "zstd"):
         with pytest.raises(IntegrityError):
             layer_of(wheel, "/e", compression)
+
+
+class FullOnce(io.BytesIO):
+    """A file on a disk that is full for a moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed = False
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]  # bytes are all it gets
+        if not self.failed and self.tell() > 1000:
+            self.failed = True
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(data)
+
+
+def test_a_disk_that_was_full_for_a_moment_makes_no_layer(tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path, "tool", "1.0", size=60_000_000)
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")  # noqa: S202 - a wheel of the tests
+    with open_wheel(wheel, wheel.name) as opened, pytest.raises(OSError, match="No space"):
+        write_layer(
+            FullOnce(),
+            tree(wheel_entries(opened, DIGEST, environment("/e"))),
+            lambda packed: opened.member(packed.member),
+            unpacked=lambda packed: tmp_path / "site" / packed.member,
+            compression="zstd",
+            level=1,
+            modified=0,
+            name="layer",
+        )

@@ -531,10 +531,14 @@ def test_what_stands_in_the_way_in_a_base_is_told(
     assert Image(tmp_path / "image").variables["VIRTUAL_ENV"] == "/srv/app"
 
 
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
 @pytest.mark.parametrize("where", ["output", "store"])
 def test_a_full_disk_leaves_no_image(
-    machine: Machine, package: Path, tmp_path: Path, where: str
+    machine: Machine, package: Path, tmp_path: Path, where: str, compression: str
 ) -> None:
+    if compression == "zstd":
+        # So that large files are taken from where they lie unpacked.
+        assert machine.gpuenv(package, "prepare", "--target", TARGET).code == 0
     small = machine.store / "layers" if where == "store" else tmp_path / "small"
     small.mkdir(parents=True)
     mounted = subprocess.run(
@@ -544,7 +548,8 @@ def test_a_full_disk_leaves_no_image(
         pytest.skip("this user may not mount a file system")
     try:
         output = small / "image" if where == "output" else tmp_path / "image"
-        done = machine.gpuenv(package, "bake", "image", "-o", output, "--target", H100)
+        words = ("bake", "image", "-o", output, "--target", TARGET, "--compression", compression)
+        done = machine.gpuenv(package, *words)
         assert done.code == 5
         assert str(small) in done.message.error
         # Layers that were complete are kept, and nothing else.
@@ -552,6 +557,25 @@ def test_a_full_disk_leaves_no_image(
         assert not list(output.parent.glob("*image*"))
     finally:
         run("umount", small)
+
+
+def test_an_output_that_is_a_mount_takes_an_image(
+    machine: Machine, package: Path, tmp_path: Path
+) -> None:
+    """As a volume of a container is."""
+    output = tmp_path / "volume"
+    output.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=50m", "none", str(output)]
+    if subprocess.run(words, check=False, capture_output=True).returncode:
+        pytest.skip("this user may not mount a file system")
+    try:
+        for _ in range(2):
+            assert bake(machine, package, output).archives()
+        assert sorted(path.name for path in output.iterdir()) == [
+            "blobs", "index.json", "oci-layout"
+        ]  # fmt: skip
+    finally:
+        run("umount", output)
 
 
 def test_a_read_only_store_bakes_what_it_holds(
@@ -610,6 +634,16 @@ def test_an_output_that_cannot_be_is_told_before_anything_is_made(
     assert done.code == 1
     assert str(output.parent if given == "nowhere" else output) in done.message.error
     assert machine.blobs() == set()
+
+
+def test_targets_of_two_pythons_need_two_images(
+    machine: Machine, package: Path, tmp_path: Path
+) -> None:
+    other = H100.replace("python=3.11", "python=3.12")
+    words = ("bake", "image", "-o", tmp_path / "image", "--target", H100, "--target", other)
+    done = machine.gpuenv(package, *words)
+    assert done.code == 2
+    assert done.message.causes == ("one needs `3.11`, another one `3.12`",)
 
 
 def test_targets_of_two_kinds_of_machines_need_two_images(
