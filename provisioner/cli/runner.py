@@ -16,11 +16,13 @@ INTERRUPTED = 130
 _ENDED_READER = 141
 
 
-def run(arguments: list[str]) -> int:  # noqa: PLR0911 - an exit a kind of ending
+def run(  # noqa: PLR0911 - an exit a kind of ending
+    arguments: list[str], command: click.Command = gpuenv
+) -> int:
     """Run one command line; the exit code is the answer."""
     called = Called()
     try:
-        code = gpuenv.main(arguments, prog_name="gpuenv", standalone_mode=False, obj=called)
+        code = command.main(arguments, prog_name="gpuenv", standalone_mode=False, obj=called)
         sys.stdout.flush()
     except GpuenvError as error:
         return _fail(error, called)
@@ -43,6 +45,8 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - an exit a kind of endin
         return _ENDED_READER
     except OSError as error:
         return _fail(_from_system(error), called)
+    except Exception as error:  # noqa: BLE001 - a fault of ours is told like any other
+        return _fail(_from_fault(error, called), called)
     return code if isinstance(code, int) else 0
 
 
@@ -68,6 +72,33 @@ def _from_click(error: click.UsageError) -> UsageError:
     if hint is None and error.ctx:
         hint = f"`{error.ctx.command_path} --help` lists what there is"
     return UsageError(words[:1].lower() + words[1:], hint=hint)
+
+
+def _from_fault(error: Exception, called: Called) -> GpuenvError:
+    """A fault of gpuenv itself: in short, and where the rest is written down.
+
+    What was asked for may have passwords in it, so that only the command's name is written.
+    """
+    import tempfile
+    import traceback
+
+    from provisioner import __version__
+
+    text = "".join(traceback.format_exception(error))
+    about = f"gpuenv {__version__}, Python {sys.version.split()[0]}, `gpuenv {called.command}`\n\n"
+    hint = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", prefix="gpuenv-", suffix=".log", delete=False
+        ) as file:
+            file.write(about + text)
+        hint = f"`{file.name}` has the details, for whoever is to mend it"
+    except OSError:
+        click.echo(about + text, err=True)  # Nothing is lost.
+    message = "gpuenv has failed in a way that it should not"
+    words = str(error).splitlines()[:1]
+    cause = ": ".join([type(error).__name__, *words])
+    return GpuenvError(message, causes=(cause,), hint=hint, code="fault")
 
 
 def _from_system(error: OSError) -> GpuenvError:
