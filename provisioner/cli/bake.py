@@ -158,10 +158,11 @@ def _sum(result: BakeResult) -> str:
 def dockerfile(
     session: Session, *, output: Path, base: str | None, root: str | None, interpreter: str | None
 ) -> None:
-    """Write a Dockerfile of the project's environment, and all that it needs.
+    """Write a Dockerfile of the project's environment.
 
-    `docker build`, `podman build` and `buildah build` of the folder fetch nothing but the base:
-    each wheel is mounted from the folder by the step that installs it.
+    All that it needs lies beside it: `docker build`, `podman build` and `buildah build` of the
+    folder fetch nothing but the base. Each wheel is mounted from the folder by the step that
+    installs it.
     """
     from provisioner.workflow.bake_dockerfile import DockerfileWishes, bake_dockerfile
     from provisioner.workflow.bake_environments import ROOT

@@ -178,6 +178,18 @@ def without_json(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def _lazily(name: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """What completes a word, loaded where one is completed."""
+
+    def complete(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
+        from provisioner.cli import completion
+
+        found: list[str] = getattr(completion, name)(context, begun)
+        return found
+
+    return complete
+
+
 _NOT_OF_STORES = frozenset({"project", "profile", "force", "target", "gpu_policy", "python"})
 _TAKE_TARGETS = frozenset({"select", "prepare", "bake image", "bake dockerfile"})
 
@@ -195,7 +207,12 @@ _OPTIONS = (
         help="Where files and environments are kept [variable: GPUENV_STORE; default: gpuenv in "
         "the user's data folder, such as ~/.local/share].",
     ),
-    click.option("--profile", metavar="NAME", help="Take this profile, if it fits."),
+    click.option(
+        "--profile",
+        metavar="NAME",
+        help="Take this profile, if it fits.",
+        shell_complete=_lazily("known_profiles"),
+    ),
     click.option("--force", is_flag=True, help="Take the profile of --profile even so."),
     click.option(
         "--target",
@@ -229,7 +246,7 @@ class _Lazy(click.Group):
     As click's documentation has it ("Lazily Loading Subcommands").
     """
 
-    _MODULES: Final = ("bake", "check", "configure", "env", "serve", "store")
+    _MODULES: Final = ("bake", "check", "completion", "configure", "env", "serve", "store")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every command."""
@@ -400,7 +417,7 @@ def _prepare_from(session: Session, bundle: Path, wishes: dict[str, Any]) -> Non
 
 
 @gpuenv.command()
-@click.argument("wanted", metavar="PROFILE")
+@click.argument("wanted", metavar="PROFILE", shell_complete=_lazily("prepared_profiles"))
 @click.option("--keep", is_flag=True, help="Take an environment that was changed as it is.")
 @common
 def switch(session: Session, wanted: str, *, keep: bool) -> None:

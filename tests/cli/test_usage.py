@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
+from provisioner.cli.bake import bake
 from provisioner.cli.commands import gpuenv
 from provisioner.cli.store import store
 
@@ -121,7 +122,7 @@ def test_the_help_of_export_says_what_force_replaces() -> None:
     assert "~/.local/share" in text
 
 
-@pytest.mark.parametrize("group", [gpuenv, store], ids=["gpuenv", "store"])
+@pytest.mark.parametrize("group", [gpuenv, store, bake], ids=["gpuenv", "store", "bake"])
 def test_help_has_a_whole_sentence_for_each_command(group: click.Group) -> None:
     with click.Context(group, terminal_width=80) as context:
         listed = group.get_help(context).partition("Commands:")[2]
